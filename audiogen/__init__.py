@@ -1,0 +1,23 @@
+"""Train generative audio models on spectrograms.
+
+`audiogen.load(checkpoint)` returns a trained model, `audiogen.generate(checkpoint, label="seven", num=4)` makes sounds.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from audiogen.checkpoint import load
+    from audiogen.commands.generate import generate
+
+__all__ = ["generate", "load"]
+
+_HOMES = {"load": "audiogen.checkpoint", "generate": "audiogen.commands.generate"}
+
+
+def __getattr__(name: str) -> Any:
+    """Import torch and Lightning only once something is asked for."""
+    if name in _HOMES:
+        import importlib
+
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'audiogen' has no attribute {name!r}")

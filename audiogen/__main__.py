@@ -1,0 +1,67 @@
+"""The command line: `python -m audiogen VERB ...`."""
+
+import importlib
+import os
+import sys
+
+# What the libraries would say of their own insides on each start.
+os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")
+
+TRAINING_VERBS = {
+    "fit": "train a model from a config",
+    "validate": "compute a model's figures on the validation clips",
+    "test": "compute a model's figures on the test clips",
+}
+# Verbs that start without Lightning's command line: module, function, what it does.
+COMMANDS = {
+    "generate": ("audiogen.commands.generate", "generate_files", "make sounds with a trained model"),
+}
+
+
+def help_text() -> str:
+    """Return the list of verbs."""
+    verbs = {**TRAINING_VERBS, **{verb: text for verb, (_, _, text) in COMMANDS.items()}}
+    lines = [f"  {verb:<10} {text}" for verb, text in verbs.items()]
+    usage = "usage: python -m audiogen VERB ...\n\nTrain generative audio models on spectrograms.\n\nverbs:"
+    return "\n".join([usage, *lines, "\npython -m audiogen VERB --help tells more of one."])
+
+
+def run(args: list[str]) -> None:
+    """Carry out a command line.
+
+    Raises:
+        SystemExit: With status 2 for arguments that cannot be understood.
+    """
+    if not args or args[0] in ("-h", "--help"):
+        print(help_text())
+        raise SystemExit(0 if args else 2)
+    verb, *rest = args
+    if verb in COMMANDS:
+        from jsonargparse import auto_cli
+
+        module, function, _ = COMMANDS[verb]
+        print(auto_cli(getattr(importlib.import_module(module), function), args=rest, prog=f"python -m audiogen {verb}"))
+    elif verb in TRAINING_VERBS:
+        from audiogen.cli import main as train
+
+        train(None if args == sys.argv[1:] else args)
+    else:
+        print(f"audiogen: error: no verb {verb!r}\n\n{help_text()}", file=sys.stderr)
+        raise SystemExit(2)
+
+
+def main() -> None:
+    """Run the command line; errors that the user can mend are told in one message, without a stack trace."""
+    try:
+        run(sys.argv[1:])
+    except (ValueError, OSError, FloatingPointError) as error:
+        if os.environ.get("AUDIOGEN_TRACEBACK"):
+            raise
+        print(f"audiogen: error: {error}\n(AUDIOGEN_TRACEBACK=1 shows where)", file=sys.stderr)
+        raise SystemExit(1) from None
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Waveforms: reading, writing, resampling, fitting to a length."""

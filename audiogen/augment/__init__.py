@@ -1,0 +1,1 @@
+"""Augmentations that are legal for spectrograms."""

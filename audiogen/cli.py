@@ -1,0 +1,145 @@
+"""The training command line: links, defaults, the run directory and its saved config."""
+
+import logging
+import warnings
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.utilities import rank_zero_info
+
+from audiogen.callbacks.checkpoint import CHECKPOINT_FOLDER
+from audiogen.callbacks.metrics_csv import MetricsCSV
+from audiogen.callbacks.samples import SAMPLE_FOLDER
+from audiogen.checkpoint import newest_checkpoint
+from audiogen.data.module import SpectrogramData
+from audiogen.models.kimg import KimgModule
+
+CONFIG_NAME = "config.yaml"
+IGNORED_WARNINGS = (
+    r".*does not have many workers.*",  # clips are in memory: workers would only copy them
+    r".*dataloader is not resumable.*",  # ours is: the stream is entered by position
+    r".*isinstance\(treespec, LeafSpec\).*",
+    r".*module\(s\) in eval mode at the start of training.*",  # the averaged generator is meant to be
+)
+IGNORED_MESSAGES = ("💡", "`weights_only` was not set", "TPU available")
+
+
+class SaveConfig(SaveConfigCallback):
+    """Write the resolved config into the run directory, whichever loggers there are."""
+
+    def save_config(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
+        """Write config.yaml; a continued run writes its own."""
+        folder = Path(trainer.default_root_dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        self.parser.save(
+            self.config, str(folder / CONFIG_NAME), skip_none=False, overwrite=True, multifile=self.multifile
+        )
+
+
+class AudiogenCLI(LightningCLI):
+    """LightningCLI with one data module, any model, and a run directory: `--trainer.default_root_dir`."""
+
+    def __init__(self, args: list[str] | None = None) -> None:
+        super().__init__(
+            model_class=KimgModule,
+            datamodule_class=SpectrogramData,
+            subclass_mode_model=True,
+            save_config_callback=SaveConfig,
+            save_config_kwargs={"save_to_log_dir": False},
+            seed_everything_default=0,
+            auto_configure_optimizers=False,
+            parser_kwargs={"description": "Train and check models."},
+            args=args,
+        )
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        """Return the Trainer's verbs that models of this package have."""
+        skipped = {"model", "dataloaders", "datamodule"}
+        return {
+            "fit": {"model", "train_dataloaders", "val_dataloaders", "datamodule"},
+            "validate": skipped,
+            "test": skipped,
+        }
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Hand the data's definition to the model, so that it travels in the checkpoint."""
+        parser.link_arguments("data.transform", "model.init_args.transform")
+        parser.link_arguments("data.batch_size", "model.init_args.batch_size")
+        # The class names are known once the data have been read.
+        parser.link_arguments("data.label_names", "model.init_args.label_names", apply_on="instantiate")
+        parser.set_defaults(
+            {
+                "trainer.default_root_dir": "runs/default",
+                "trainer.logger": False,
+                "trainer.max_epochs": -1,  # the stream has no end: model.total_kimg ends the training
+                "trainer.log_every_n_steps": 1,  # models log means when they are due
+                "trainer.num_sanity_val_steps": 0,
+                "trainer.enable_model_summary": False,
+                "trainer.use_distributed_sampler": False,  # the stream shares clips among the processes itself
+            }
+        )
+
+    def _parse_ckpt_path(self) -> None:
+        """Let the config speak: Lightning would silently prefer the checkpoint's hyperparameters to the flags given."""
+
+    def before_instantiate_classes(self) -> None:
+        """Settle where the run goes and where it starts, before the data are read."""
+        config = self.config[self.subcommand]
+        root = Path(config.trainer.default_root_dir)
+        for logger in _as_list(config.trainer.logger):
+            if getattr(logger, "init_args", None) and logger.init_args.get("save_dir") == ".":
+                logger.init_args.save_dir = str(root)
+        if config.get("ckpt_path") == "last":
+            newest = newest_checkpoint(root)
+            config.ckpt_path = None if newest is None else str(newest)
+            rank_zero_info(f"Starting from {newest or 'the beginning: there is no checkpoint yet'}")
+        elif self.subcommand == "fit" and config.get("ckpt_path") is None and newest_checkpoint(root):
+            raise ValueError(
+                f"{root} holds a run already: continue it with --ckpt_path last, or name another folder with "
+                "--trainer.default_root_dir DIR"
+            )
+
+    def instantiate_trainer(self, **kwargs: Any) -> lightning.Trainer:
+        """Add the table of metrics to whichever loggers the config has."""
+        trainer = super().instantiate_trainer(**kwargs)
+        if self.subcommand == "fit":
+            trainer.loggers = [*trainer.loggers, MetricsCSV(trainer.default_root_dir)]
+        return trainer
+
+    def after_fit(self) -> None:
+        """Say where everything is."""
+        root = Path(self.trainer.default_root_dir)
+        newest = newest_checkpoint(root)
+        if newest is None or not self.trainer.is_global_zero:
+            return
+        rank_zero_info(
+            f"Done: {self.model.kimg:g} kimg. The run is in {root}:\n"
+            f"  pictures and sounds  {root / SAMPLE_FOLDER}\n"
+            f"  figures              {root / 'metrics.csv'}\n"
+            f"  settings             {root / CONFIG_NAME}\n"
+            f"  checkpoints          {root / CHECKPOINT_FOLDER}\n"
+            f"Make more sounds:\n  python -m audiogen generate {newest} --num 8 --seed 1 --out {root / 'more'}"
+        )
+
+
+def main(args: list[str] | None = None) -> None:
+    """Run fit, validate or test.
+
+    Args:
+        args: Command line arguments from the verb on; those of the process by default.
+    """
+    for message in IGNORED_WARNINGS:
+        warnings.filterwarnings("ignore", message)
+    for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.rank_zero"):
+        logging.getLogger(name).addFilter(lambda record: not record.getMessage().startswith(IGNORED_MESSAGES))
+    # A saturated discriminator has gradients of 1e-40, on which convolutions were seen to run twenty times slower.
+    torch.set_flush_denormal(True)
+    AudiogenCLI(args)
+
+
+def _as_list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]

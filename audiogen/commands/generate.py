@@ -1,0 +1,144 @@
+"""Make new sounds with a trained generator."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from audiogen.audio.io import write_audio
+from audiogen.checkpoint import load
+from audiogen.pictures import save_figure, spectrogram_grid
+
+
+@dataclass(frozen=True)
+class Generated:
+    """What `generate` made.
+
+    Attributes:
+        wav: float32 [N, C, T], full scale is [-1, 1]; all sounds of the first class, then of the next.
+        spec: float32 [N, C, F, L] in [-1, 1].
+        label: Class name of each sound, empty strings without classes.
+        sample_rate: In Hz.
+        files: What was written: the sounds in order, then the picture.
+    """
+
+    wav: Tensor
+    spec: Tensor
+    label: list[str]
+    sample_rate: int
+    files: list[Path]
+
+    def __str__(self) -> str:
+        """Say what was made and where it is."""
+        seconds = self.wav.shape[-1] / self.sample_rate
+        made = f"Made {len(self.wav)} sounds of {seconds:.2f} s at {self.sample_rate} Hz"
+        return f"{made}: {self.files[0]} ... and the picture {self.files[-1]}" if self.files else made
+
+
+def generate(
+    checkpoint: Any,
+    label: Any = "all",
+    num: int = 1,
+    seed: int = 0,
+    truncation: float = 1.0,
+    out: str | Path | None = None,
+    device: str | None = None,
+) -> Generated:
+    """Make sounds of chosen classes.
+
+    Sound i of a class depends on the class, the seed, i and the truncation alone: asking for more sounds or other
+    classes leaves it as it is.
+
+    Args:
+        checkpoint: Path of a checkpoint or of a run directory, or a model that `audiogen.load` returned.
+        label: Class names or indices: one, several (a list, or a text with commas), or "all". Left as it is for a model
+            without classes.
+        num: Sounds of each class.
+        seed: Of the latents.
+        truncation: 1 is the full variety, towards 0 sounds come closer to the mean sound of their class.
+        out: Folder for `seven-000.wav`, ... and `grid.png`; None writes nothing.
+        device: Such as cuda; None takes a GPU where there is one.
+
+    Returns:
+        The sounds.
+
+    Raises:
+        CheckpointError: Where the checkpoint cannot be used.
+        ValueError: For a class that the model does not know, and for values out of range.
+    """
+    if num < 1:
+        raise ValueError(f"num must be at least 1, got {num}")
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    model = load(checkpoint, device) if isinstance(checkpoint, str | Path) else checkpoint
+    if not hasattr(model, "sample"):
+        raise ValueError(f"{type(model).__name__} does not generate from classes: it has no sample method")
+    chosen = _choose(label, model.label_names)
+    seeds = [hash((seed, index)) for index in range(num)]
+    spec = model.sample(torch.tensor(chosen).repeat_interleave(num), seeds * len(chosen), truncation).clamp(-1, 1)
+    with torch.no_grad():
+        wav = torch.cat([model.transform.inverse(part) for part in spec.split(64)]).cpu()
+    names = [model.label_names[i] if model.label_names else "" for i in chosen]
+    files = _write(Path(out), wav, spec, names, model.transform) if out is not None else []
+    label_of_each = [name for name in names for _ in range(num)]
+    return Generated(wav, spec.cpu(), label_of_each, model.transform.sample_rate, files)
+
+
+def generate_files(
+    checkpoint: str,
+    label: str = "all",
+    num: int = 1,
+    seed: int = 0,
+    truncation: float = 1.0,
+    out: str = "samples",
+    device: str | None = None,
+) -> Generated:
+    """Make sounds of chosen classes as WAV files and a picture.
+
+    Args:
+        checkpoint: A checkpoint, or a run directory for its newest one.
+        label: Class names or numbers, with commas between several, or all.
+        num: Sounds of each class.
+        seed: The same seed makes the same sounds.
+        truncation: 1 is the full variety; towards 0 sounds come closer to the mean sound of their class.
+        out: Folder for the files.
+        device: Such as cuda; by default a GPU where there is one.
+    """
+    return generate(checkpoint, label, num, seed, truncation, out, device)
+
+
+def _choose(label: str | int | Sequence[str | int], names: list[str]) -> list[int]:
+    """Turn what the user named into class indices; [0] without classes."""
+    if not names:
+        if label != "all":
+            raise ValueError(f"this model has no classes, so there is no class {label!r}: leave the label out")
+        return [0]
+    if label == "all":
+        return list(range(len(names)))
+    wanted = label.split(",") if isinstance(label, str) else [label] if isinstance(label, int) else label
+    return [_index(item.strip() if isinstance(item, str) else item, names) for item in wanted]
+
+
+def _index(item: str | int, names: list[str]) -> int:
+    """Return the index of a class name or number; a name that looks like a number comes first."""
+    if str(item) in names:
+        return names.index(str(item))
+    if str(item).isdecimal() and int(item) < len(names):
+        return int(item)
+    raise ValueError(f"no class {item!r}: this model knows {', '.join(names)} (or 0 ... {len(names) - 1})")
+
+
+def _write(folder: Path, wav: Tensor, spec: Tensor, names: list[str], transform: Any) -> list[Path]:
+    """Write N sounds, in equal numbers for each name, and their picture; return the paths."""
+    num = len(wav) // len(names)
+    files = []
+    for index, sound in enumerate(wav):
+        stem = "-".join(part for part in (names[index // num], f"{index % num:03d}") if part)
+        files.append(folder / f"{stem}.wav")
+        write_audio(files[-1], sound, transform.sample_rate)
+    picture = folder / "grid.png"
+    figure = spectrogram_grid(spec.unflatten(0, (-1, num))[:, :12], [name for name in names if name], transform)
+    save_figure(figure, picture)
+    return [*files, picture]

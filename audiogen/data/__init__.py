@@ -1,0 +1,1 @@
+"""Data sets, the batch, the endless stream and the LightningDataModule."""

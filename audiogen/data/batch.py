@@ -1,0 +1,17 @@
+"""What a model receives."""
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+
+class Batch(NamedTuple):
+    """Clips of one training or evaluation step.
+
+    Attributes:
+        spec: float32 [B, C, F, L] in [-1, 1].
+        label: int64 [B], an index into the data set's class names; all 0 without classes.
+    """
+
+    spec: Tensor
+    label: Tensor

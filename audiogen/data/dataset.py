@@ -1,0 +1,59 @@
+"""What a data set is: a rule that lists the clips under a folder."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+Split = Literal["train", "val", "test"]
+
+
+class DatasetError(ValueError):
+    """A data set that cannot be used as asked; the message tells the user why."""
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One sound of a data set.
+
+    Attributes:
+        path: The sound file.
+        label: Its class name, or None in a data set without classes.
+        split: The part of the data set it belongs to.
+    """
+
+    path: Path
+    label: str | None
+    split: Split
+
+
+class AudioDataset(ABC):
+    """A layout of sound files on disk: one subclass, in a file of its own, for each data set."""
+
+    @abstractmethod
+    def scan(self, root: Path | None) -> Sequence[Clip]:
+        """List all clips below `root`, in an order that does not depend on the machine.
+
+        Args:
+            root: The folder the user named with `--data.root`, or None where none was named.
+
+        Returns:
+            The clips of all splits; either all of them have a label or none has.
+
+        Raises:
+            DatasetError: Where the folder is missing, empty or laid out in another way.
+        """
+
+
+def existing_folder(root: Path | None) -> Path:
+    """Return `root` if it is a folder.
+
+    Raises:
+        DatasetError: Where no folder was named or it does not exist.
+    """
+    if root is None:
+        raise DatasetError("this data set needs a folder: name it with --data.root DIR")
+    if not root.is_dir():
+        raise DatasetError(f"data folder {root} does not exist (--data.root)")
+    return root

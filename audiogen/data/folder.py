@@ -1,0 +1,52 @@
+"""Any folder of sounds: one sub-folder for each class, or no classes."""
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+from audiogen.audio.io import AUDIO_SUFFIXES
+from audiogen.data.dataset import AudioDataset, Clip, DatasetError, Split, existing_folder
+
+
+class ClassFolders(AudioDataset):
+    """List all sound files below a folder; the first level of sub-folders names the classes.
+
+    Files right in the folder and none in sub-folders make a data set without classes. Files right in the folder beside
+    sub-folders with sounds are refused, since their class is unknown.
+
+    Args:
+        val_share: Part of each class that is kept for validation, chosen by a hash of the file's path below the folder.
+    """
+
+    def __init__(self, val_share: float = 0.1) -> None:
+        if not 0 <= val_share < 1:
+            raise ValueError(f"val_share must be in [0, 1), got {val_share}")
+        self.val_share = val_share
+
+    def scan(self, root: Path | None) -> Sequence[Clip]:
+        """List wav, flac, ogg, mp3, aiff and opus files at any depth."""
+        folder = existing_folder(root)
+        classes: dict[str | None, list[Path]] = defaultdict(list)
+        for path in sorted(folder.rglob("*")):
+            parts = path.relative_to(folder).parts
+            if path.suffix.lower() in AUDIO_SUFFIXES and path.is_file() and not any(p.startswith(".") for p in parts):
+                classes[parts[0] if len(parts) > 1 else None].append(path)
+        if not classes:
+            raise DatasetError(f"no sound files ({', '.join(sorted(AUDIO_SUFFIXES))}) in {folder}")
+        if None in classes and len(classes) > 1:
+            raise DatasetError(
+                f"{folder} has sounds in sub-folders and {len(classes[None])} beside them, such as "
+                f"{classes[None][0].name}: move these into a class folder"
+            )
+        return [
+            Clip(path, label, split)
+            for label, paths in classes.items()
+            for path, split in zip(paths, self._splits(paths, folder), strict=True)
+        ]
+
+    def _splits(self, paths: list[Path], folder: Path) -> list[Split]:
+        """Assign each file of a class to a split; adding files later moves few of the others."""
+        digests = [hashlib.sha256(path.relative_to(folder).as_posix().encode()).hexdigest() for path in paths]
+        chosen = set(sorted(digests)[: int(len(paths) * self.val_share)])
+        return ["val" if digest in chosen else "train" for digest in digests]

@@ -1,0 +1,40 @@
+"""Free Spoken Digit Dataset (Jakobovski et al., CC BY-SA 4.0): 3,000 digits by six speakers at 8 kHz.
+
+Files are named `{digit}_{speaker}_{take}.wav`. Takes 0 to 4 are the official test set, takes 5 to 49 the training set.
+"""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from audiogen.data.dataset import AudioDataset, Clip, DatasetError, existing_folder
+
+DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+NUM_TEST_TAKES = 5
+_NAME = re.compile(r"(?P<digit>\d)_(?P<speaker>[^_]+)_(?P<take>\d+)")
+
+
+class FSDD(AudioDataset):
+    """List the Free Spoken Digit Dataset with its official split; validation is the test set.
+
+    Args:
+        label: What the class of a clip is: the digit (zero ... nine) or the speaker.
+    """
+
+    def __init__(self, label: Literal["digit", "speaker"] = "digit") -> None:
+        self.label = label
+
+    def scan(self, root: Path | None) -> Sequence[Clip]:
+        """List the `*.wav` files of `root` or of its `recordings` folder (the layout of the original repository)."""
+        folder = existing_folder(root)
+        if (folder / "recordings").is_dir():
+            folder = folder / "recordings"
+        clips = []
+        for path in sorted(folder.glob("*.wav")):
+            if match := _NAME.fullmatch(path.stem):
+                label = DIGITS[int(match["digit"])] if self.label == "digit" else match["speaker"]
+                clips.append(Clip(path, label, "test" if int(match["take"]) < NUM_TEST_TAKES else "train"))
+        if not clips:
+            raise DatasetError(f"no files named {{digit}}_{{speaker}}_{{take}}.wav in {folder}: is this FSDD?")
+        return clips

@@ -1,0 +1,96 @@
+"""The LightningDataModule that all models share."""
+
+import os
+from functools import cached_property
+from pathlib import Path
+
+import lightning
+from lightning.pytorch.utilities import rank_zero_info
+from torch.utils.data import DataLoader
+
+from audiogen.data.batch import Batch
+from audiogen.data.dataset import AudioDataset, DatasetError, Split
+from audiogen.data.loading import LoadedData, Spectrograms, load
+from audiogen.data.stream import BatchStream
+from audiogen.transforms.transform import SpectrogramTransform
+
+
+class SpectrogramData(lightning.LightningDataModule):
+    """Spectrograms of a data set: an endless stream to train on, and passes over the other splits.
+
+    Args:
+        dataset: Which files there are, and their classes and splits.
+        transform: The spectrogram definition.
+        batch_size: Clips per training step over all processes.
+        root: Folder of the data set.
+        min_seconds: Shorter files are left out.
+    """
+
+    def __init__(
+        self,
+        dataset: AudioDataset,
+        transform: SpectrogramTransform,
+        batch_size: int = 32,
+        root: str | None = None,
+        min_seconds: float = 0.05,
+    ) -> None:
+        super().__init__()
+        self.dataset, self.transform, self.batch_size = dataset, transform, batch_size
+        self.root = None if root is None else Path(root).expanduser()
+        self.min_seconds = min_seconds
+
+    @cached_property
+    def loaded(self) -> LoadedData:
+        """The data, read when first asked for."""
+        main_process = os.environ.get("LOCAL_RANK", "0") == "0"
+        data = load(self.dataset.scan(self.root), self.transform, self.min_seconds, progress=main_process)
+        rank_zero_info(data.summary())
+        return data
+
+    @property
+    def label_names(self) -> list[str]:
+        """Class names in index order, empty without classes."""
+        return self.loaded.label_names
+
+    def split(self, name: Split) -> Spectrograms:
+        """Return the clips of a split; data without validation clips are validated on the test split.
+
+        Raises:
+            DatasetError: Where there are none.
+        """
+        splits = self.loaded.splits
+        if name == "val" and name not in splits:
+            name = "test"
+        if name not in splits:
+            raise DatasetError(f"this data set has no {name} split")
+        return splits[name]
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        """Return the endless stream, entered where the model stopped."""
+        assert self.trainer is not None
+        stream = BatchStream(
+            len(self.split("train")),
+            self.batch_size,
+            seed=int(os.environ.get("PL_GLOBAL_SEED", 0)),
+            position=getattr(self.trainer.lightning_module, "clips_seen", 0),
+            rank=self.trainer.global_rank,
+            world_size=self.trainer.world_size,
+        )
+        return DataLoader(self.split("train"), batch_sampler=stream, collate_fn=_as_is)
+
+    def val_dataloader(self) -> DataLoader[Batch]:
+        """Return one pass over the validation split."""
+        return self._one_pass("val")
+
+    def test_dataloader(self) -> DataLoader[Batch]:
+        """Return one pass over the test split."""
+        return self._one_pass("test")
+
+    def _one_pass(self, name: Split) -> DataLoader[Batch]:
+        clips = self.split(name)
+        return DataLoader(clips, batch_size=self.batch_size, collate_fn=_as_is)
+
+
+def _as_is(batch: Batch) -> Batch:
+    """Keep a batch that the data set has put together itself."""
+    return batch

@@ -1,0 +1,52 @@
+"""The order of training clips: one endless stream that can be entered at any position."""
+
+from collections.abc import Iterator
+
+import torch
+from torch.utils.data import Sampler
+
+
+class BatchStream(Sampler[list[int]]):
+    """Yield batches of clip indices for ever, each pass over the data in a new order.
+
+    A position counts clips over all processes from the start of the training, so a continued run takes the clips that
+    an uninterrupted one would have, and the processes of a step together take the clips that one process would.
+
+    Args:
+        num_clips: Clips in the data set.
+        batch_size: Clips per step over all processes.
+        seed: Of the orders.
+        position: Clips shown before the first batch.
+        rank: This process.
+        world_size: Processes.
+
+    Raises:
+        ValueError: Where the batch cannot be shared evenly among the processes.
+    """
+
+    def __init__(
+        self, num_clips: int, batch_size: int, seed: int, position: int = 0, rank: int = 0, world_size: int = 1
+    ) -> None:
+        if batch_size % world_size:
+            raise ValueError(f"batch_size {batch_size} is not a multiple of the {world_size} processes")
+        self.num_clips, self.batch_size, self.seed = num_clips, batch_size, seed
+        self.position, self.rank, self.world_size = position, rank, world_size
+
+    def __iter__(self) -> Iterator[list[int]]:
+        """Yield lists of batch_size / world_size indices."""
+        share = self.batch_size // self.world_size
+        position = self.position + self.rank * share
+        order_of, order = -1, []
+        while True:
+            batch = []
+            for place in range(position, position + share):
+                pass_index, index = divmod(place, self.num_clips)
+                if pass_index != order_of:
+                    order_of, order = pass_index, self._order(pass_index)
+                batch.append(order[index])
+            yield batch
+            position += self.batch_size
+
+    def _order(self, pass_index: int) -> list[int]:
+        generator = torch.Generator().manual_seed(hash((self.seed, pass_index)))
+        return torch.randperm(self.num_clips, generator=generator).tolist()

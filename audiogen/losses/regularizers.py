@@ -1,0 +1,46 @@
+"""Gradient penalties of StyleGAN2. Both differentiate twice and need float32."""
+
+import math
+
+import torch
+from torch import Tensor
+
+
+def r1_penalty(logits: Tensor, real: Tensor) -> Tensor:
+    """Return the mean squared gradient norm of the logits at real clips (Mescheder et al., 2018, equation 9).
+
+    Args:
+        logits: float [B], computed from `real`.
+        real: float [B, C, F, L] that requires grad.
+
+    Returns:
+        Scalar with a graph; the loss is gamma / 2 times this.
+    """
+    (gradient,) = torch.autograd.grad(logits.sum(), real, create_graph=True)
+    return gradient.square().sum(dim=(1, 2, 3)).mean()
+
+
+def path_lengths(spec: Tensor, ws: Tensor, noise: Tensor) -> Tensor:
+    """Return how much each clip changes with its style: |J^T y| for a random spectrogram y (StyleGAN2, section 3.2).
+
+    Args:
+        spec: float [B, C, F, L], computed from `ws`.
+        ws: float [B, num_ws, w_dim] that requires grad.
+        noise: standard normal, same shape as `spec`.
+
+    Returns:
+        float [B] with a graph.
+    """
+    scaled = noise / math.sqrt(spec.shape[2] * spec.shape[3])
+    (gradient,) = torch.autograd.grad((spec * scaled).sum(), ws, create_graph=True)
+    return gradient.square().sum(dim=2).mean(dim=1).sqrt()
+
+
+def path_length_penalty(lengths: Tensor, mean: Tensor) -> Tensor:
+    """Return the mean squared distance of path lengths, float [B], from their running mean, a scalar.
+
+    Example:
+        >>> path_length_penalty(torch.tensor([1.0, 3.0]), torch.tensor(2.0))
+        tensor(1.)
+    """
+    return (lengths - mean).square().mean()

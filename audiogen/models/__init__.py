@@ -1,0 +1,1 @@
+"""LightningModules: one file for each model, all on the shared data module."""

@@ -1,0 +1,119 @@
+"""What every model of the package shares: progress in clips, random state by position, averaged logging."""
+
+import os
+from typing import Any
+
+import lightning
+import torch
+from lightning.pytorch.utilities import rank_zero_info
+from torch import Tensor
+
+from audiogen.transforms.transform import SpectrogramTransform
+
+
+class KimgModule(lightning.LightningModule):
+    """A LightningModule that measures training in thousands of real clips shown (kimg).
+
+    Lightning counts optimiser steps, which depend on the number of optimisers and on the batch size. Clips do not, so
+    training ends, is logged and is saved by them. Random state is a function of the seed, the clips shown and the
+    rank: a continued run draws the same numbers as one that was never stopped.
+
+    A subclass calls `record` with the scalars of each step and `count_clips` at the end of its `training_step`.
+
+    Args:
+        transform: The spectrogram definition.
+        label_names: Class names in index order, empty without classes.
+        batch_size: Clips per step over all processes.
+        total_kimg: Where training ends.
+        log_every_kimg: How often the means of the recorded values are logged.
+    """
+
+    def __init__(
+        self,
+        transform: SpectrogramTransform,
+        label_names: list[str],
+        batch_size: int,
+        total_kimg: float,
+        log_every_kimg: float,
+    ) -> None:
+        super().__init__()
+        self.transform = transform
+        self.label_names = label_names
+        self.batch_size = batch_size
+        self.total_kimg = total_kimg
+        self.log_every_kimg = log_every_kimg
+        self.clips_seen = 0
+        self._recorded: dict[str, list[Tensor]] = {}
+
+    @property
+    def kimg(self) -> float:
+        """Thousands of real clips shown so far, over all processes."""
+        return self.clips_seen / 1000
+
+    def crossed(self, interval_kimg: float) -> bool:
+        """Tell whether the step just counted passed a multiple of an interval."""
+        interval = interval_kimg * 1000
+        return self.clips_seen // interval > (self.clips_seen - self.batch_size) // interval
+
+    def record(self, name: str, value: Tensor) -> None:
+        """Add a scalar to the mean that is logged next under `name`; it stays on its device until then."""
+        self._recorded.setdefault(name, []).append(value.detach())
+
+    def count_clips(self) -> None:
+        """Count one step's clips, log what is due and end the run when all clips have been shown."""
+        self.clips_seen += self.batch_size
+        finished = self.clips_seen >= self.total_kimg * 1000
+        if finished or self.crossed(self.log_every_kimg):
+            self._log_recorded()
+        if finished:
+            self.trainer.should_stop = True
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> int | None:
+        """Seed all random numbers of the step; end at once where a finished run is continued."""
+        if self.clips_seen >= self.total_kimg * 1000:
+            self.trainer.should_stop = True
+            return -1
+        position = (int(os.environ.get("PL_GLOBAL_SEED", 0)), self.clips_seen, self.global_rank)
+        torch.manual_seed(hash(position))  # hashes of integers do not depend on PYTHONHASHSEED
+        return None
+
+    def on_fit_start(self) -> None:
+        """Say what is trained."""
+        millions = {
+            name: sum(weight.numel() for weight in child.parameters() if weight.requires_grad) / 1e6
+            for name, child in self.named_children()
+        }
+        sizes = ", ".join(f"{name} {size:.1f} M parameters" for name, size in millions.items() if size)
+        channels, bands, frames = self.transform.shape
+        rank_zero_info(
+            f"{type(self).__name__}: {sizes}; spectrograms of {channels} x {bands} bands x {frames} frames "
+            f"({self.transform.seconds:.2f} s); batch {self.batch_size}, {self.kimg:g} of {self.total_kimg:g} kimg"
+        )
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add the clips shown."""
+        checkpoint["clips_seen"] = self.clips_seen
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Restore the clips shown."""
+        self.clips_seen = checkpoint["clips_seen"]
+
+    def _log_recorded(self) -> None:
+        means = {name: torch.stack(values).mean() for name, values in self._recorded.items()}
+        self._recorded = {}
+        bad = [name for name, value in means.items() if not torch.isfinite(value)]
+        if bad:
+            raise FloatingPointError(
+                f"{', '.join(bad)} became NaN or infinite before {self.kimg:.1f} kimg: lower the learning rate, or go "
+                "back to the last checkpoint"
+            )
+        self.log_by_clips({name: float(value) for name, value in means.items()})
+
+    def log_by_clips(self, values: dict[str, float]) -> None:
+        """Log values now, against the clips shown; callbacks find them in `trainer.callback_metrics`.
+
+        Lightning's own way to the loggers would repeat them at every step until the next ones come.
+        """
+        self.log_dict(values, logger=False, sync_dist=True)
+        for logger in self.loggers:
+            logger.log_metrics({**values, "kimg": self.kimg}, step=self.clips_seen)

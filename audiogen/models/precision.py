@@ -1,0 +1,24 @@
+"""Which arithmetic a machine is fast in."""
+
+from contextlib import AbstractContextManager
+from typing import Literal
+
+import torch
+
+Precision = Literal["auto", "fp32", "bf16"]
+
+
+def autocast(precision: Precision, device: torch.device) -> AbstractContextManager:
+    """Return the autocast context for a precision; "auto" takes bf16 where the hardware computes in it.
+
+    float16 is not offered: it would need loss scaling, bf16 has the range of float32.
+    """
+    enabled = precision == "bf16" or (precision == "auto" and has_fast_bf16(device))
+    return torch.autocast(device.type, torch.bfloat16, enabled=enabled)
+
+
+def has_fast_bf16(device: torch.device) -> bool:
+    """Tell whether bf16 convolutions run faster than float32 ones: AMX or AVX512-BF16, or a GPU since Ampere."""
+    if device.type == "cpu":
+        return torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
+    return device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)

@@ -1,0 +1,260 @@
+"""Conditional StyleGAN2 (Karras et al., 2020) on spectrograms; without classes it is the unconditional one.
+
+One deviation from the reference: a step generates one batch and judges it once, and both networks learn from that
+judgement. The reference generates and judges a second batch for the discriminator. It saves a quarter of the
+generator's and an eighth of the discriminator's arithmetic; both networks then move from the same state at once.
+"""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from copy import deepcopy
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.optim import Adam, Optimizer
+
+from audiogen.data.batch import Batch
+from audiogen.losses.adversarial import logistic_fake, logistic_real
+from audiogen.losses.regularizers import path_length_penalty, path_lengths, r1_penalty
+from audiogen.models.kimg import KimgModule
+from audiogen.models.precision import Precision, autocast
+from audiogen.networks.averaging import average_decay, update_average
+from audiogen.transforms.transform import SpectrogramTransform
+
+Shape = tuple[int, int, int]
+SAMPLE_BATCH = 16
+
+
+class StyleGAN2(KimgModule):
+    """Train a generator and a discriminator against each other, and keep an average of the generator.
+
+    Args:
+        transform: The spectrogram definition (linked to the data's).
+        label_names: Class names in index order, empty without classes (linked to the data's).
+        batch_size: Clips per step over all processes (linked to the data's).
+        generator: Makes the generator from (C, F, L) and the number of classes: an nn.Module with an attribute `z_dim`,
+            `mapping(z, label, truncation) -> ws` [B, num_ws, w_dim] and `synthesis(ws, noise_mode) -> spec`.
+        discriminator: Makes the discriminator from the same: `forward(spec, label) -> logits` [B].
+        augment: Applied to real and generated clips alike before the discriminator sees them.
+        total_kimg: Length of the training in thousands of clips shown.
+        learning_rate: Of both networks' Adam.
+        beta1: Of Adam.
+        beta2: Of Adam.
+        r1_gamma: Weight of the gradient penalty; "auto" is 0.0002 * bands * frames / batch_size.
+        r1_interval: Steps from one gradient penalty to the next; 0 switches it off.
+        path_length_weight: Of the path length penalty.
+        path_length_interval: Steps from one to the next; 0 switches it off.
+        path_length_decay: Of the mean path length.
+        style_mixing: Probability that a batch takes its later layers' styles from a second latent.
+        ema_half_life_kimg: Of the averaged generator; "auto" is batch_size * 10 / 32.
+        ema_ramp_up: The half-life is at most this share of the clips shown; null for no ramp.
+        precision: "bf16" runs the high resolutions in it, "auto" where the machine is fast in it. The penalties are
+            always computed in float32.
+        log_every_kimg: How often means of losses and logits are logged.
+
+    Raises:
+        ValueError: For intervals and probabilities out of range.
+    """
+
+    def __init__(
+        self,
+        transform: SpectrogramTransform,
+        label_names: list[str],
+        batch_size: int,
+        generator: Callable[[Shape, int], nn.Module],
+        discriminator: Callable[[Shape, int], nn.Module],
+        augment: nn.Module | None = None,
+        total_kimg: float = 1000.0,
+        learning_rate: float = 0.0025,
+        beta1: float = 0.0,
+        beta2: float = 0.99,
+        r1_gamma: float | Literal["auto"] = "auto",
+        r1_interval: int = 16,
+        path_length_weight: float = 2.0,
+        path_length_interval: int = 4,
+        path_length_decay: float = 0.01,
+        style_mixing: float = 0.9,
+        ema_half_life_kimg: float | Literal["auto"] = "auto",
+        ema_ramp_up: float | None = 0.05,
+        precision: Precision = "auto",
+        log_every_kimg: float = 0.5,
+    ) -> None:
+        super().__init__(transform, label_names, batch_size, total_kimg, log_every_kimg)
+        self.save_hyperparameters()
+        if batch_size < 2:
+            raise ValueError(f"batch_size must be at least 2, got {batch_size}")
+        if not 0 <= style_mixing <= 1:
+            raise ValueError(f"style_mixing must be a probability, got {style_mixing}")
+        if r1_interval < 0 or path_length_interval < 0:
+            raise ValueError("r1_interval and path_length_interval must be >= 0 (0 switches the penalty off)")
+        self.automatic_optimization = False
+        shape, num_classes = transform.shape, len(label_names)
+        # Convolutions of channels-last tensors need no reordering on CPUs and GPUs.
+        self.generator = generator(shape, num_classes).to(memory_format=torch.channels_last)
+        self.discriminator = discriminator(shape, num_classes).to(memory_format=torch.channels_last)
+        self.generator_ema = deepcopy(self.generator).eval().requires_grad_(False)
+        self.augment = augment if augment is not None else nn.Identity()
+        self.register_buffer("path_length_mean", torch.zeros([]))
+        self.path_length_mean: Tensor
+        self.r1_gamma = 0.0002 * shape[1] * shape[2] / batch_size if r1_gamma == "auto" else r1_gamma
+        self.ema_half_life_kimg = batch_size * 10 / 32 if ema_half_life_kimg == "auto" else ema_half_life_kimg
+        self.ema_ramp_up = ema_ramp_up
+        self.learning_rate, self.betas = learning_rate, (beta1, beta2)
+        self.r1_interval, self.path_length_interval = r1_interval, path_length_interval
+        self.path_length_weight, self.path_length_decay = path_length_weight, path_length_decay
+        self.style_mixing = style_mixing
+        self.precision: Precision = precision
+
+    def configure_optimizers(self) -> list[Optimizer]:
+        """Return Adam for the generator and the discriminator, corrected for lazy regularisation."""
+        return [
+            self._adam(self.generator, self.path_length_interval),
+            self._adam(self.discriminator, self.r1_interval),
+        ]
+
+    def training_step(self, batch: Batch, batch_idx: int) -> None:
+        """Train both networks on one batch of real clips and one of generated ones."""
+        real, label = batch.spec, self.one_hot(batch.label)
+        generator_optimizer, discriminator_optimizer = self.optimizers()
+        step = self.clips_seen // self.batch_size
+        self.adversarial_backward(real, label)
+        self._update(generator_optimizer, self.generator, "generator")
+        self._update(discriminator_optimizer, self.discriminator, "discriminator")
+        if self.path_length_interval and step % self.path_length_interval == 0:
+            self.path_length_backward(len(real) // 2, label)
+            self._update(generator_optimizer, self.generator, "generator_path_length")
+        if self.r1_interval and step % self.r1_interval == 0:
+            self.r1_backward(real, label)
+            self._update(discriminator_optimizer, self.discriminator, "discriminator_r1")
+        decay = average_decay(self.batch_size, self.clips_seen, self.ema_half_life_kimg, self.ema_ramp_up)
+        update_average(self.generator_ema, self.generator, decay)
+        self.count_clips()
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Log the logits of clips that were not trained on: far below those of training clips means overfitting."""
+        self.log("val/logits_real", self._mean_logit(batch), logger=False, sync_dist=True)
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        """Log the same of test clips."""
+        self.log("test/logits_real", self._mean_logit(batch), logger=False, sync_dist=True)
+
+    def adversarial_backward(self, real: Tensor, label: Tensor | None) -> None:
+        """Compute both networks' gradients of the logistic losses.
+
+        Args:
+            real: float32 [B, C, F, L].
+            label: float32 [B, num_classes], of the real and of the generated clips, or None.
+        """
+        discriminator_weights = list(self.discriminator.parameters())
+        with self._autocast():
+            fake = self.generator.synthesis(self._styles(len(real), label))
+            judged = fake.detach().requires_grad_()
+            fake_logits = self.discriminator(self.augment(judged), label)
+            generator_loss, fake_loss = logistic_real(fake_logits), logistic_fake(fake_logits)
+        # Through the discriminator for the generator: gradients of the clips, none of the weights.
+        self.manual_backward(generator_loss, inputs=[judged], retain_graph=True)
+        self.manual_backward(fake, gradient=judged.grad, inputs=list(self.generator.parameters()))
+        self.manual_backward(fake_loss, inputs=discriminator_weights)
+        with self._autocast():
+            real_logits = self.discriminator(self.augment(real), label)
+            real_loss = logistic_real(real_logits)
+        self.manual_backward(real_loss, inputs=discriminator_weights)
+        self.record("loss/generator", generator_loss)
+        self.record("loss/discriminator", real_loss.detach() + fake_loss.detach())
+        self.record("logits/real", real_logits.mean())
+        self.record("logits/fake", fake_logits.mean())
+
+    def r1_backward(self, real: Tensor, label: Tensor | None) -> None:
+        """Compute the discriminator's gradients of the lazy R1 penalty; arguments as in `adversarial_backward`."""
+        real = real.detach().requires_grad_()
+        with torch.autocast(self.device.type, enabled=False):
+            penalty = r1_penalty(self.discriminator(self.augment(real), label), real)
+        loss = penalty * (self.r1_gamma / 2 * self.r1_interval)
+        self.manual_backward(loss, inputs=list(self.discriminator.parameters()))
+        self.record("penalty/r1", penalty)
+
+    def path_length_backward(self, num: int, label: Tensor | None) -> None:
+        """Compute the generator's gradients of the lazy path length penalty.
+
+        Args:
+            num: Clips to make; half a batch is enough.
+            label: float32 [B, num_classes] with B >= num, or None.
+        """
+        with torch.autocast(self.device.type, enabled=False):
+            ws = self._styles(num, None if label is None else label[:num])
+            spec = self.generator.synthesis(ws)
+            lengths = path_lengths(spec, ws, torch.randn_like(spec))
+            mean = self.path_length_mean.lerp(lengths.mean(), self.path_length_decay)
+            penalty = path_length_penalty(lengths, mean)
+        self.path_length_mean.copy_(mean.detach())
+        loss = penalty * (self.path_length_weight * self.path_length_interval)
+        self.manual_backward(loss, inputs=list(self.generator.parameters()))
+        self.record("path_length/mean", mean)
+        self.record("penalty/path_length", penalty)
+
+    @torch.no_grad()
+    def sample(self, label: Tensor, seeds: Sequence[int], truncation: float = 1.0) -> Tensor:
+        """Make clips with the averaged generator.
+
+        A clip depends on its class, its seed and the truncation alone, not on the others in the call.
+
+        Args:
+            label: int64 [N], class indices; ignored without classes.
+            seeds: N seeds.
+            truncation: 1 leaves styles as they are, 0 takes the mean style.
+
+        Returns:
+            spec, float32 [N, C, F, L] on the model's device.
+        """
+        latents = [torch.randn(self.generator_ema.z_dim, generator=torch.Generator().manual_seed(s)) for s in seeds]
+        z = torch.stack(latents).to(self.device)
+        one_hot = self.one_hot(label.to(self.device))
+        specs = []
+        for first in range(0, len(z), SAMPLE_BATCH):
+            part = slice(first, first + SAMPLE_BATCH)
+            ws = self.generator_ema.mapping(z[part], None if one_hot is None else one_hot[part], truncation)
+            specs.append(self.generator_ema.synthesis(ws, noise_mode="const"))
+        return torch.cat(specs)
+
+    def one_hot(self, label: Tensor) -> Tensor | None:
+        """Turn class indices, int64 [B], into float32 [B, num_classes], or None without classes."""
+        return F.one_hot(label, len(self.label_names)).float() if self.label_names else None
+
+    def train(self, mode: bool = True) -> "StyleGAN2":
+        """Set training mode for all but the averaged generator, which only ever evaluates."""
+        super().train(mode)
+        self.generator_ema.eval()
+        return self
+
+    def _styles(self, num: int, label: Tensor | None) -> Tensor:
+        """Draw latents and map them to ws [num, num_ws, w_dim], mixing two styles with some probability."""
+        z = torch.randn(num, self.generator.z_dim, device=self.device)
+        ws = self.generator.mapping(z, label)
+        # Drawn on the CPU: a decision on the device would have to be waited for.
+        if torch.rand([]) < self.style_mixing:
+            cutoff = int(torch.randint(1, max(ws.shape[1], 2), []))
+            other = self.generator.mapping(torch.randn_like(z), label)
+            ws = torch.cat([ws[:, :cutoff], other[:, cutoff:]], dim=1)
+        return ws
+
+    def _mean_logit(self, batch: Batch) -> Tensor:
+        """Return the mean logit of real clips."""
+        return self.discriminator(batch.spec, self.one_hot(batch.label)).mean()
+
+    def _autocast(self) -> AbstractContextManager:
+        return autocast(self.precision, self.device)
+
+    def _adam(self, network: nn.Module, interval: int) -> Optimizer:
+        """Return Adam for a network that takes an extra step for a penalty every `interval` steps (appendix B)."""
+        ratio = interval / (interval + 1) if interval else 1.0
+        betas = (self.betas[0] ** ratio, self.betas[1] ** ratio)
+        return Adam(network.parameters(), self.learning_rate * ratio, betas, eps=1e-8, fused=True)
+
+    def _update(self, optimizer: Optimizer, network: nn.Module, name: str) -> None:
+        """Take an optimiser step with the gradients there are, and clear them."""
+        gradients = [p.grad for p in network.parameters() if p.grad is not None]
+        self.record(f"gradient_norm/{name}", nn.utils.get_total_norm(gradients))
+        optimizer.step()
+        optimizer.zero_grad()

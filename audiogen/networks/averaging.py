@@ -1,0 +1,37 @@
+"""Exponential moving average of a network's weights."""
+
+import torch
+from torch import nn
+
+
+@torch.no_grad()
+def update_average(average: nn.Module, source: nn.Module, decay: float) -> None:
+    """Move the parameters of `average` towards those of `source`; buffers are copied.
+
+    Args:
+        average: The averaged network, of the same architecture.
+        source: The network in training.
+        decay: Share of the average that stays, in [0, 1].
+    """
+    torch._foreach_lerp_(list(average.parameters()), list(source.parameters()), 1 - decay)
+    for target, buffer in zip(average.buffers(), source.buffers(), strict=True):
+        target.copy_(buffer)
+
+
+def average_decay(batch_size: int, clips_seen: int, half_life_kimg: float, ramp_up: float | None) -> float:
+    """Return the decay per step of an average with a half-life counted in clips, as StyleGAN2 does.
+
+    Args:
+        batch_size: Clips per step over all processes.
+        clips_seen: Real clips shown so far; early on the half-life is at most ramp_up times this.
+        half_life_kimg: Half-life in thousands of clips.
+        ramp_up: None for no ramp.
+
+    Example:
+        >>> average_decay(batch_size=10, clips_seen=10_000, half_life_kimg=0.01, ramp_up=None)
+        0.5
+    """
+    half_life = half_life_kimg * 1000
+    if ramp_up is not None:
+        half_life = min(half_life, clips_seen * ramp_up)
+    return 0.5 ** (batch_size / max(half_life, 1e-8))

@@ -1,0 +1,9 @@
+"""StyleGAN2 (Karras et al., 2020) with the parameter names and shapes of the reference implementation.
+
+Written from the papers; square networks have the reference's state-dict keys (`synthesis.b64.conv0.weight`, ...).
+"""
+
+from audiogen.networks.stylegan2.discriminator import Discriminator
+from audiogen.networks.stylegan2.generator import Generator
+
+__all__ = ["Discriminator", "Generator"]

@@ -1,0 +1,62 @@
+"""The mapping network: from a latent and a class to styles."""
+
+import torch
+from torch import Tensor, nn
+
+from audiogen.networks.stylegan2.layers import FullyConnected, normalize_second_moment
+
+AVERAGE_DECAY = 0.998  # of the mean w, per call in training
+
+
+class Mapping(nn.Module):
+    """Map z and a class to w (StyleGAN2-ADA, appendix C): linear class embedding, joined to z, then dense layers.
+
+    Args:
+        z_dim: Latent size; 0 maps the class alone (in the discriminator).
+        num_classes: 0 for no class input.
+        w_dim: Style size.
+        num_ws: How often w is repeated; None returns it once without that axis and keeps no average.
+        num_layers: Dense layers.
+        lr_multiplier: Learning rate relative to the other layers.
+    """
+
+    def __init__(
+        self, z_dim: int, num_classes: int, w_dim: int, num_ws: int | None, num_layers: int, lr_multiplier: float = 0.01
+    ) -> None:
+        super().__init__()
+        self.z_dim, self.num_classes, self.num_ws, self.num_layers = z_dim, num_classes, num_ws, num_layers
+        if num_classes:
+            self.embed = FullyConnected(num_classes, w_dim)
+        features = z_dim + (w_dim if num_classes else 0)
+        for index in range(num_layers):
+            layer = FullyConnected(features if index == 0 else w_dim, w_dim, "lrelu", lr_multiplier)
+            setattr(self, f"fc{index}", layer)
+        if num_ws is not None:
+            self.register_buffer("w_avg", torch.zeros(w_dim))
+            self.w_avg: Tensor
+
+    def forward(self, z: Tensor | None, label: Tensor | None, truncation: float = 1.0) -> Tensor:
+        """Compute styles; in training the running mean of w is updated.
+
+        Args:
+            z: float32 [B, z_dim], standard normal, or None where z_dim is 0.
+            label: float32 [B, num_classes], one-hot or a mixture, or None where num_classes is 0.
+            truncation: 1 leaves w as it is, 0 gives the mean w.
+
+        Returns:
+            float32 [B, num_ws, w_dim], or [B, w_dim] where num_ws is None.
+        """
+        with torch.autocast(self.fc0.weight.device.type, enabled=False):
+            parts = [] if z is None else [normalize_second_moment(z)]
+            if label is not None:
+                parts.append(normalize_second_moment(self.embed(label)))
+            w = torch.cat(parts, dim=1)
+            for index in range(self.num_layers):
+                w = getattr(self, f"fc{index}")(w)
+        if self.num_ws is None:
+            return w
+        if self.training:
+            self.w_avg.lerp_(w.detach().mean(dim=0), 1 - AVERAGE_DECAY)
+        if truncation != 1:
+            w = self.w_avg.lerp(w, truncation)
+        return w[:, None].expand(-1, self.num_ws, -1)

@@ -1,0 +1,86 @@
+"""FIR resampling with the filter [1, 3, 3, 1] (StyleGAN2, section 4; Zhang, 2019).
+
+The filter is symmetric, so the gradient of a filtering pass is the same pass again: stating that by hand spares the
+gradient work that a convolution with a constant kernel would do.
+"""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+TAPS = (1.0, 3.0, 3.0, 1.0)  # / 8 in each direction
+
+
+def blur(x: Tensor, padding: int, gain: float = 1.0) -> Tensor:
+    """Filter each channel with the 4 x 4 kernel.
+
+    Args:
+        x: float [B, C, H, W].
+        padding: Zeros on each side, 0 to 3.
+        gain: Factor on the result.
+
+    Returns:
+        float [B, C, H + 2 padding - 3, W + 2 padding - 3].
+    """
+    return _Blur.apply(x, padding, gain)
+
+
+def downsample(x: Tensor) -> Tensor:
+    """Filter and halve both sides, float [B, C, H, W] to [B, C, H / 2, W / 2]."""
+    return _Downsample.apply(x, 1.0)
+
+
+def upsample(x: Tensor) -> Tensor:
+    """Double both sides and filter, float [B, C, H, W] to [B, C, 2 H, 2 W], keeping the mean level."""
+    return _Upsample.apply(x, 4.0)  # three of four samples are inserted zeros
+
+
+class _Blur(torch.autograd.Function):
+    """Depthwise filtering whose gradient is itself with the complementary padding."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, padding: int, gain: float) -> Tensor:
+        ctx.padding, ctx.gain = padding, gain
+        with torch.autocast(x.device.type, enabled=False):
+            return F.conv2d(x, _kernel(x, gain), padding=padding, groups=x.shape[1])
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        return _Blur.apply(gradients[0], len(TAPS) - 1 - ctx.padding, ctx.gain), None, None
+
+
+class _Downsample(torch.autograd.Function):
+    """Depthwise filtering with stride 2; its gradient is `_Upsample`."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, gain: float) -> Tensor:
+        ctx.gain = gain
+        with torch.autocast(x.device.type, enabled=False):
+            return F.conv2d(x, _kernel(x, gain), stride=2, padding=1, groups=x.shape[1])
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        return _Upsample.apply(gradients[0], ctx.gain), None
+
+
+class _Upsample(torch.autograd.Function):
+    """Transposed depthwise filtering with stride 2; its gradient is `_Downsample`."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, gain: float) -> Tensor:
+        ctx.gain = gain
+        with torch.autocast(x.device.type, enabled=False):
+            return F.conv_transpose2d(x, _kernel(x, gain), stride=2, padding=1, groups=x.shape[1])
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        return _Downsample.apply(gradients[0], ctx.gain), None
+
+
+def _kernel(x: Tensor, gain: float) -> Tensor:
+    """Return the kernel for each channel of x, [C, 1, 4, 4], summing to gain."""
+    taps = torch.tensor(TAPS, device=x.device)
+    kernel = torch.outer(taps, taps) * (gain / taps.sum() ** 2)
+    return kernel.to(x.dtype).expand(x.shape[1], 1, -1, -1)

@@ -1,0 +1,1 @@
+"""Waveform <-> spectrogram: each file holds a forward transform and its inverse."""

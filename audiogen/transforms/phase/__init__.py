@@ -1,0 +1,1 @@
+"""Phase reconstruction: from a magnitude spectrogram to a waveform."""
