@@ -40,7 +40,9 @@ def run(args: list[str]) -> None:
         from jsonargparse import auto_cli
 
         module, function, _ = COMMANDS[verb]
-        print(auto_cli(getattr(importlib.import_module(module), function), args=rest, prog=f"python -m audiogen {verb}"))
+        print(
+            auto_cli(getattr(importlib.import_module(module), function), args=rest, prog=f"python -m audiogen {verb}")
+        )
     elif verb in TRAINING_VERBS:
         from audiogen.cli import main as train
 

@@ -1,6 +1,7 @@
 """One training checkpoint loads everywhere: it holds the spectrogram definition, the class names and the networks."""
 
 import pickle
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,9 @@ def load(path: str | Path, device: str | torch.device = "cpu") -> KimgModule:
     content = _read(file)
     hparams = {name: value for name, value in content["hyper_parameters"].items() if name != "_instantiator"}
     try:
-        model = instantiate_module(KimgModule, hparams)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", r".*is an instance of `nn.Module`.*")
+            model = instantiate_module(KimgModule, hparams)
         model.load_state_dict(content["state_dict"])
     except (Exception, SystemExit) as error:
         raise CheckpointError(f"{file} does not fit its model {hparams['_class_path']}: {error}") from error

@@ -11,7 +11,9 @@ from audiogen.transforms.transform import SpectrogramTransform
 MAX_ROWS = 50
 
 
-def spectrogram_grid(spec: Tensor, row_names: Sequence[str], transform: SpectrogramTransform, title: str = "") -> Figure:
+def spectrogram_grid(
+    spec: Tensor, row_names: Sequence[str], transform: SpectrogramTransform, title: str = ""
+) -> Figure:
     """Draw a grid with one row for each class.
 
     Args:

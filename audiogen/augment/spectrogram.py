@@ -25,9 +25,7 @@ class SpectrogramAugment(nn.Module):
         ValueError: For values out of range.
     """
 
-    def __init__(
-        self, max_shift: int = 8, gain: float = 0.1, mask_probability: float = 0.5, max_mask: int = 8
-    ) -> None:
+    def __init__(self, max_shift: int = 8, gain: float = 0.1, mask_probability: float = 0.5, max_mask: int = 8) -> None:
         super().__init__()
         if max_shift < 0 or gain < 0 or max_mask < 1 or not 0 <= mask_probability <= 1:
             raise ValueError("need max_shift >= 0, gain >= 0, max_mask >= 1 and mask_probability in [0, 1]")

@@ -42,9 +42,10 @@ class MetricsCSV(Logger):
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Append a row; `step` counts clips. A step already in the table, from before a stop, is replaced."""
-        row = {"step": int(step or 0), **{name: float(value) for name, value in metrics.items() if name != "epoch"}}
+        clips = int(step or 0)
+        row = {"step": clips, **{name: float(value) for name, value in metrics.items() if name != "epoch"}}
         fresh = self._rows is None
-        rows = self._read(before=row["step"]) if self._rows is None else self._rows
+        rows = self._read(before=clips) if self._rows is None else self._rows
         rows.append(row)
         self._rows = rows
         columns = sorted({*self._columns, *row}, key=lambda name: (name not in ("step", "kimg"), name))

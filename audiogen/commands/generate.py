@@ -72,7 +72,7 @@ def generate(
     if num < 1:
         raise ValueError(f"num must be at least 1, got {num}")
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    model = load(checkpoint, device) if isinstance(checkpoint, str | Path) else checkpoint
+    model: Any = load(checkpoint, device) if isinstance(checkpoint, str | Path) else checkpoint
     if not hasattr(model, "sample"):
         raise ValueError(f"{type(model).__name__} does not generate from classes: it has no sample method")
     chosen = _choose(label, model.label_names)

@@ -29,7 +29,13 @@ class Clip:
 
 
 class AudioDataset(ABC):
-    """A layout of sound files on disk: one subclass, in a file of its own, for each data set."""
+    """A layout of sound files on disk: one subclass, in a file of its own, for each data set.
+
+    Attributes:
+        label_order: Class names that have an order of their own (zero, one, two ...); others are sorted.
+    """
+
+    label_order: tuple[str, ...] = ()
 
     @abstractmethod
     def scan(self, root: Path | None) -> Sequence[Clip]:

@@ -22,6 +22,8 @@ class FSDD(AudioDataset):
         label: What the class of a clip is: the digit (zero ... nine) or the speaker.
     """
 
+    label_order = DIGITS
+
     def __init__(self, label: Literal["digit", "speaker"] = "digit") -> None:
         self.label = label
 

@@ -44,7 +44,7 @@ class LoadedData:
     """All splits of a data set, and what could not be used.
 
     Attributes:
-        label_names: Class names in index order; numbers in names sort as numbers.
+        label_names: Class names in index order, empty without classes.
         splits: The clips of each split.
         rejected: Reason and clip of each file that was left out.
     """
@@ -69,14 +69,21 @@ class LoadedData:
         return "\n".join(lines)
 
 
-def load(clips: Sequence[Clip], transform: SpectrogramTransform, min_seconds: float, progress: bool) -> LoadedData:
+def load(
+    clips: Sequence[Clip],
+    transform: SpectrogramTransform,
+    min_seconds: float = 0.0,
+    label_order: Sequence[str] = (),
+    progress: bool = False,
+) -> LoadedData:
     """Read all clips and compute their spectrograms, leaving out files that cannot be used.
 
     Args:
         clips: Of all splits; either all have a label or none has.
         transform: Longer clips are cropped to its length, shorter ones padded with silence.
         min_seconds: Shorter files are left out.
-        progress: Show a progress bar.
+        label_order: Class names that come first, in this order; the others are sorted.
+        progress: Show a progress bar on a terminal.
 
     Raises:
         DatasetError: Where nothing to train on is left: no usable file, or no class with two.
@@ -92,7 +99,7 @@ def load(clips: Sequence[Clip], transform: SpectrogramTransform, min_seconds: fl
             continue
         wavs.append(fit_length(wav, transform.num_samples))
         used.append(clip)
-    keep, label_names = _classes(used, rejected)
+    keep, label_names = _classes(used, rejected, label_order)
     if not keep:
         reason = LoadedData([], {}, rejected).summary()
         raise DatasetError(f"nothing to train on: no class has two usable files\n{reason}")
@@ -106,13 +113,16 @@ def load(clips: Sequence[Clip], transform: SpectrogramTransform, min_seconds: fl
     return LoadedData(label_names, splits, rejected)
 
 
-def _classes(used: list[Clip], rejected: list[tuple[str, Clip]]) -> tuple[list[int], list[str]]:
+def _classes(
+    used: list[Clip], rejected: list[tuple[str, Clip]], label_order: Sequence[str]
+) -> tuple[list[int], list[str]]:
     """Return the clips to keep and the class names, rejecting clips that are alone in their class."""
     counts = Counter(clip.label for clip in used)
     keep = [i for i, clip in enumerate(used) if counts[clip.label] >= 2]
     rejected += [("the only usable file of its class", clip) for clip in used if counts[clip.label] < 2]
-    names = {used[i].label for i in keep} - {None}
-    return keep, sorted((name for name in names if name is not None), key=_natural)
+    names = {label for i in keep if (label := used[i].label) is not None}
+    known = [name for name in label_order if name in names]
+    return keep, known + sorted(names.difference(known), key=_natural)
 
 
 def _natural(name: str) -> tuple[bool, int, str]:

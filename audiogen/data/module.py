@@ -3,6 +3,7 @@
 import os
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import lightning
 from lightning.pytorch.utilities import rank_zero_info
@@ -42,8 +43,9 @@ class SpectrogramData(lightning.LightningDataModule):
     @cached_property
     def loaded(self) -> LoadedData:
         """The data, read when first asked for."""
+        clips = self.dataset.scan(self.root)
         main_process = os.environ.get("LOCAL_RANK", "0") == "0"
-        data = load(self.dataset.scan(self.root), self.transform, self.min_seconds, progress=main_process)
+        data = load(clips, self.transform, self.min_seconds, self.dataset.label_order, progress=main_process)
         rank_zero_info(data.summary())
         return data
 
@@ -91,6 +93,6 @@ class SpectrogramData(lightning.LightningDataModule):
         return DataLoader(clips, batch_size=self.batch_size, collate_fn=_as_is)
 
 
-def _as_is(batch: Batch) -> Batch:
+def _as_is(batch: Any) -> Any:
     """Keep a batch that the data set has put together itself."""
     return batch

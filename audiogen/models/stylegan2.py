@@ -8,7 +8,7 @@ generator's and an eighth of the discriminator's arithmetic; both networks then 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from copy import deepcopy
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -91,10 +91,9 @@ class StyleGAN2(KimgModule):
             raise ValueError("r1_interval and path_length_interval must be >= 0 (0 switches the penalty off)")
         self.automatic_optimization = False
         shape, num_classes = transform.shape, len(label_names)
-        # Convolutions of channels-last tensors need no reordering on CPUs and GPUs.
-        self.generator = generator(shape, num_classes).to(memory_format=torch.channels_last)
-        self.discriminator = discriminator(shape, num_classes).to(memory_format=torch.channels_last)
-        self.generator_ema = deepcopy(self.generator).eval().requires_grad_(False)
+        self.generator: Any = _channels_last(generator(shape, num_classes))
+        self.discriminator = _channels_last(discriminator(shape, num_classes))
+        self.generator_ema: Any = deepcopy(self.generator).eval().requires_grad_(False)
         self.augment = augment if augment is not None else nn.Identity()
         self.register_buffer("path_length_mean", torch.zeros([]))
         self.path_length_mean: Tensor
@@ -117,7 +116,7 @@ class StyleGAN2(KimgModule):
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         """Train both networks on one batch of real clips and one of generated ones."""
         real, label = batch.spec, self.one_hot(batch.label)
-        generator_optimizer, discriminator_optimizer = self.optimizers()
+        generator_optimizer, discriminator_optimizer = self.optimizers()  # type: ignore[attr-defined]
         step = self.clips_seen // self.batch_size
         self.adversarial_backward(real, label)
         self._update(generator_optimizer, self.generator, "generator")
@@ -252,9 +251,14 @@ class StyleGAN2(KimgModule):
         betas = (self.betas[0] ** ratio, self.betas[1] ** ratio)
         return Adam(network.parameters(), self.learning_rate * ratio, betas, eps=1e-8, fused=True)
 
-    def _update(self, optimizer: Optimizer, network: nn.Module, name: str) -> None:
+    def _update(self, optimizer: Any, network: nn.Module, name: str) -> None:
         """Take an optimiser step with the gradients there are, and clear them."""
         gradients = [p.grad for p in network.parameters() if p.grad is not None]
         self.record(f"gradient_norm/{name}", nn.utils.get_total_norm(gradients))
         optimizer.step()
         optimizer.zero_grad()
+
+
+def _channels_last(network: nn.Module) -> nn.Module:
+    """Lay weights out so that convolutions of channels-last tensors need no reordering, on CPUs and GPUs."""
+    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

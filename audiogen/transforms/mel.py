@@ -180,7 +180,9 @@ def _invertible_filters(
         return filters
     empty = int((filters.amax(dim=1) == 0).sum())
     larger = (n_fft * 2**k for k in range(1, 6))
-    enough = next((n for n in larger if _rank(_filters(n, f_min, f_max, n_mels, sample_rate, norm, mel_scale)) == n_mels), 0)
+    enough = next(
+        (n for n in larger if _rank(_filters(n, f_min, f_max, n_mels, sample_rate, norm, mel_scale)) == n_mels), 0
+    )
     advice = f"n_fft={enough} would do" if enough else "use fewer bands"
     raise ValueError(
         f"{n_mels} mel bands at n_fft={n_fft} and {sample_rate} Hz cannot be inverted "

@@ -1,4 +1,7 @@
-"""The residual StyleGAN2 discriminator (Karras et al., 2020, figure 7c) with class projection (Miyato & Koyama, 2018)."""
+"""The residual StyleGAN2 discriminator (Karras et al., 2020, figure 7c).
+
+With class projection after Miyato & Koyama (2018).
+"""
 
 import math
 

@@ -1,4 +1,7 @@
-"""The StyleGAN2 generator with skip outputs (Karras et al., 2020, figure 7b), for square and rectangular spectrograms."""
+"""The StyleGAN2 generator with skip outputs (Karras et al., 2020, figure 7b).
+
+For square and rectangular spectrograms.
+"""
 
 import math
 from typing import Literal

@@ -1,7 +1,7 @@
 """Building blocks with equalised learning rate (Karras et al., 2018, section 4.1).
 
-The gain sqrt(2) of the leaky ReLU is folded into the weights and the bias before it: the function is homogeneous, so the
-arithmetic is the same and one pass over the activations is spared.
+The gain sqrt(2) of the leaky ReLU is folded into the weights and the bias before it: the function is homogeneous, so
+the arithmetic is the same and one pass over the activations is spared.
 """
 
 import math

@@ -46,7 +46,8 @@ class Mapping(nn.Module):
         Returns:
             float32 [B, num_ws, w_dim], or [B, w_dim] where num_ws is None.
         """
-        with torch.autocast(self.fc0.weight.device.type, enabled=False):
+        given = [x for x in (z, label) if x is not None]
+        with torch.autocast(given[0].device.type, enabled=False):
             parts = [] if z is None else [normalize_second_moment(z)]
             if label is not None:
                 parts.append(normalize_second_moment(self.embed(label)))
