@@ -42,7 +42,7 @@ class SaveConfig(SaveConfigCallback):
 class AudiogenCLI(LightningCLI):
     """LightningCLI with one data module, any model, and a run directory: `--trainer.default_root_dir`."""
 
-    def __init__(self, args: list[str] | None = None) -> None:
+    def __init__(self, args: list[str] | None = None, run: bool = True) -> None:
         super().__init__(
             model_class=KimgModule,
             datamodule_class=SpectrogramData,
@@ -53,6 +53,7 @@ class AudiogenCLI(LightningCLI):
             auto_configure_optimizers=False,
             parser_kwargs={"description": "Train and check models."},
             args=args,
+            run=run,
         )
 
     @staticmethod
@@ -88,6 +89,8 @@ class AudiogenCLI(LightningCLI):
 
     def before_instantiate_classes(self) -> None:
         """Settle where the run goes and where it starts, before the data are read."""
+        if self.subcommand is None:
+            return
         config = self.config[self.subcommand]
         root = Path(config.trainer.default_root_dir)
         for logger in _as_list(config.trainer.logger):

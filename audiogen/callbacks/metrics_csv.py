@@ -43,9 +43,13 @@ class MetricsCSV(Logger):
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Append a row; `step` counts clips. A step already in the table, from before a stop, is replaced."""
         clips = int(step or 0)
-        row = {"step": clips, **{name: float(value) for name, value in metrics.items() if name != "epoch"}}
+        values = {name: float(value) for name, value in metrics.items() if name != "epoch"}
+        row: dict[str, Any] = {**values, "step": clips, "kimg": clips / 1000}
         fresh = self._rows is None
         rows = self._read(before=clips) if self._rows is None else self._rows
+        if rows and int(rows[-1]["step"]) == clips:  # a second logging at the same time
+            row = rows.pop() | row
+            fresh = True
         rows.append(row)
         self._rows = rows
         columns = sorted({*self._columns, *row}, key=lambda name: (name not in ("step", "kimg"), name))

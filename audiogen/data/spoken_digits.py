@@ -158,7 +158,7 @@ def build_spoken_digits(folder: Path, num_clips: int, seed: int, sample_rate: in
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as temporary:
         built = Path(temporary) / folder.name
         speak = partial(_speak_clips, folder=built, sample_rate=sample_rate)
-        with tqdm(total=num_clips, desc=f"speaking {folder.name}", unit="clip") as bar:
+        with tqdm(total=num_clips, desc=f"speaking {folder.name}", unit="clip", disable=None) as bar:
             for num_spoken in _map(speak, tasks, num_workers):
                 bar.update(num_spoken)
         try:

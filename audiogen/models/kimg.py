@@ -77,6 +77,11 @@ class KimgModule(lightning.LightningModule):
         torch.manual_seed(hash(position))  # hashes of integers do not depend on PYTHONHASHSEED
         return None
 
+    def log_held_out(self, name: str, value: Tensor) -> None:
+        """Log a scalar of a validation or test batch; its mean over the pass stands against the clips shown."""
+        # Lightning takes "step" as the x-axis of the loggers.
+        self.log_dict({name: value, "step": float(self.clips_seen)}, sync_dist=True)
+
     def on_fit_start(self) -> None:
         """Say what is trained."""
         millions = {

@@ -133,11 +133,11 @@ class StyleGAN2(KimgModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Log the logits of clips that were not trained on: far below those of training clips means overfitting."""
-        self.log("val/logits_real", self._mean_logit(batch), logger=False, sync_dist=True)
+        self.log_held_out("val/logits_real", self._mean_logit(batch))
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """Log the same of test clips."""
-        self.log("test/logits_real", self._mean_logit(batch), logger=False, sync_dist=True)
+        self.log_held_out("test/logits_real", self._mean_logit(batch))
 
     def adversarial_backward(self, real: Tensor, label: Tensor | None) -> None:
         """Compute both networks' gradients of the logistic losses.

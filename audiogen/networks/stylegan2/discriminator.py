@@ -64,7 +64,7 @@ class Discriminator(nn.Module):
         for level in self.levels:
             x = getattr(self, level.name)(x)
         with torch.autocast(spec.device.type, enabled=False):
-            x = getattr(self, self.start.name)(x.float())  # [B, D]
+            x = getattr(self, self.start.name)(x.to(spec.dtype))  # [B, D]
             if not self.num_classes:
                 return x[:, 0]
             projection = self.mapping(None, label)  # [B, D]
@@ -87,7 +87,7 @@ class DiscriminatorBlock(nn.Module):
         """Transform float [B, C, H, W] into [B, C', H / 2, W / 2]."""
         device = x.device.type
         with torch.autocast(device, enabled=self.low_precision and torch.is_autocast_enabled(device)):
-            x = x if self.low_precision else x.float()
+            x = x if self.low_precision else x.to(self.conv0.weight.dtype)
             if self.fromrgb is not None:
                 x = self.fromrgb(x)
             return self.conv1(self.conv0(x)) + self.skip(x)

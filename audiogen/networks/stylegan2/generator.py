@@ -119,9 +119,9 @@ class SynthesisBlock(nn.Module):
             if x is None:
                 x = self.const.expand(len(ws), -1, -1, -1).contiguous(memory_format=torch.channels_last)
             else:
-                x = self.conv0(x if self.low_precision else x.float(), ws[:, 0], noise_mode)
+                x = self.conv0(x if self.low_precision else x.to(ws.dtype), ws[:, 0], noise_mode)
             x = self.conv1(x, ws[:, -2], noise_mode)
-            output = self.torgb(x, ws[:, -1]).float()
+            output = self.torgb(x, ws[:, -1]).to(ws.dtype)
         return x, output if spec is None else upsample(spec) + output
 
 

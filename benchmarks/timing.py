@@ -1,0 +1,19 @@
+"""Time candidates in turn: the speed of shared machines drifts, so only rounds side by side can be compared."""
+
+import time
+from collections.abc import Callable
+
+ROUNDS = 10
+
+
+def fastest(candidates: dict[str, Callable[[], object]], rounds: int = ROUNDS) -> dict[str, float]:
+    """Run all candidates once, then in turn for some rounds; return each one's fastest time in seconds."""
+    for run in candidates.values():
+        run()
+    times: dict[str, list[float]] = {name: [] for name in candidates}
+    for _ in range(rounds):
+        for name, run in candidates.items():
+            start = time.perf_counter()
+            run()
+            times[name].append(time.perf_counter() - start)
+    return {name: min(values) for name, values in times.items()}

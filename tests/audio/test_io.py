@@ -1,0 +1,199 @@
+"""Sound files: what is read is what was written, and every bad file is refused with its reason."""
+
+import struct
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from audiogen.audio.io import AUDIO_SUFFIXES, AudioFileError, read_audio, write_audio
+
+WriteTone = Callable[..., Path]
+FREQUENCY = 440.0
+LSB = 2**-15  # of 16-bit files
+
+
+def sine(sample_rate: int, num_samples: int, frequency: float = FREQUENCY) -> Tensor:
+    return 0.5 * torch.sin(2 * torch.pi * frequency * torch.arange(num_samples, dtype=torch.float64) / sample_rate)
+
+
+def dominant_frequency(wav: Tensor, sample_rate: int) -> float:
+    spectrum = np.abs(np.fft.rfft(wav.numpy() * np.hanning(len(wav)), 2**18))
+    return float(np.argmax(spectrum)) * sample_rate / 2**18
+
+
+def middle(wav: Tensor) -> Tensor:
+    """Leave out the ends, where resampling filters and lossy codecs ring."""
+    return wav[..., wav.shape[-1] // 4 : -(wav.shape[-1] // 4)]
+
+
+@pytest.mark.parametrize("suffix", sorted(AUDIO_SUFFIXES))
+def test_every_suffix_reads_with_the_right_pitch_and_level(write_tone: WriteTone, suffix: str) -> None:
+    wav = read_audio(write_tone(f"a{suffix}", 16000), 16000)
+    assert wav.dtype == torch.float32
+    assert wav.shape == (1, 4000)
+    assert dominant_frequency(middle(wav[0]), 16000) == pytest.approx(FREQUENCY, rel=2e-3)
+    assert middle(wav).square().mean().sqrt() == pytest.approx(0.5 / 2**0.5, rel=0.05)
+
+
+@pytest.mark.parametrize("suffix", [".wav", ".flac", ".aiff"])
+def test_lossless_file_returns_what_was_written_to_16_bits(tmp_path: Path, suffix: str) -> None:
+    wav = torch.rand(2, 1000, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    write_audio(tmp_path / f"a{suffix}", wav, 16000)
+    # Half a step of rounding, and up to one step because libsndfile scales by 32767 and back by 32768.
+    assert (read_audio(tmp_path / f"a{suffix}", 16000, 2) - wav).abs().max() <= 1.5 * LSB
+
+
+@pytest.mark.parametrize("suffix", [".ogg", ".mp3"])
+def test_lossy_file_is_written_with_the_right_pitch_and_level(tmp_path: Path, suffix: str) -> None:
+    write_audio(tmp_path / f"a{suffix}", sine(16000, 8000)[None], 16000)
+    wav = read_audio(tmp_path / f"a{suffix}", 16000)
+    assert wav.shape == (1, 8000)
+    assert dominant_frequency(middle(wav[0]), 16000) == pytest.approx(FREQUENCY, rel=2e-3)
+    assert middle(wav).square().mean().sqrt() == pytest.approx(0.5 / 2**0.5, rel=0.05)
+
+
+@pytest.mark.parametrize(("file_rate", "sample_rate"), [(8000, 16000), (44100, 16000), (48000, 22050), (16000, 8000)])
+def test_resampled_sine_is_the_sine_at_the_new_rate(write_tone: WriteTone, file_rate: int, sample_rate: int) -> None:
+    wav = read_audio(write_tone("a.wav", file_rate), sample_rate)
+    assert wav.shape == (1, round(0.25 * sample_rate))
+    torch.testing.assert_close(middle(wav)[0].double(), middle(sine(sample_rate, wav.shape[1])), rtol=0, atol=2e-4)
+
+
+def test_resampling_removes_what_the_new_rate_cannot_hold(write_tone: WriteTone) -> None:
+    wav = read_audio(write_tone("a.wav", 16000, frequency=6000), 8000)
+    assert middle(wav).abs().max() < 1e-4  # would alias to 2 kHz at 0.5
+
+
+def test_several_channels_become_their_mean(tmp_path: Path) -> None:
+    samples = np.stack([np.full(100, 0.5), np.full(100, -0.25)], axis=1)
+    soundfile.write(tmp_path / "a.wav", samples, 8000, subtype="FLOAT")
+    torch.testing.assert_close(read_audio(tmp_path / "a.wav", 8000), torch.full((1, 100), 0.125))
+
+
+def test_mono_is_copied_to_all_channels(write_tone: WriteTone) -> None:
+    path = write_tone("a.wav")
+    wav = read_audio(path, 16000, num_channels=2)
+    torch.testing.assert_close(wav, read_audio(path, 16000).repeat(2, 1), rtol=0, atol=0)
+
+
+def test_stereo_keeps_left_and_right(tmp_path: Path) -> None:
+    samples = np.stack([np.full(100, 0.5), np.full(100, -0.25)], axis=1)
+    soundfile.write(tmp_path / "a.wav", samples, 8000, subtype="FLOAT")
+    wav = read_audio(tmp_path / "a.wav", 8000, num_channels=2)
+    torch.testing.assert_close(wav, torch.from_numpy(samples.T).float(), rtol=0, atol=0)
+
+
+def test_other_channel_counts_are_refused(write_tone: WriteTone) -> None:
+    with pytest.raises(AudioFileError, match=r"^3 channels, need 1 or 2$"):
+        read_audio(write_tone("a.wav", num_channels=3), 8000, num_channels=2)
+
+
+def test_file_of_exactly_the_shortest_duration_is_read(write_tone: WriteTone) -> None:
+    assert read_audio(write_tone("a.wav", seconds=0.25), 8000, min_seconds=0.25).shape == (1, 2000)
+
+
+def bad_samples(value: float) -> NDArray:
+    samples = np.full(100, 0.1, dtype=np.float32)
+    samples[50] = value
+    return samples
+
+
+@pytest.mark.parametrize(
+    ("samples", "reason"),
+    [
+        (np.zeros(0), r"^empty \(0 samples\)$"),
+        (np.full(79, 0.1), r"^too short \(0\.010 s, need 0\.1 s\)$"),
+        (np.tile(bad_samples(np.nan), 10), r"^not finite"),
+        (np.tile(bad_samples(np.inf), 10), r"^not finite"),
+        (np.tile(bad_samples(-np.inf), 10), r"^not finite"),
+        (np.zeros(1000), r"^silent"),
+    ],
+    ids=["empty", "too short", "nan", "inf", "-inf", "silent"],
+)
+def test_unusable_samples_are_refused_with_the_reason(tmp_path: Path, samples: NDArray, reason: str) -> None:
+    soundfile.write(tmp_path / "a.wav", samples, 8000, subtype="FLOAT")
+    with pytest.raises(AudioFileError, match=reason):
+        read_audio(tmp_path / "a.wav", 8000, min_seconds=0.1)
+
+
+def test_missing_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(AudioFileError, match=r"^unreadable \(no such file\)$"):
+        read_audio(tmp_path / "a.wav", 8000)
+
+
+@pytest.mark.parametrize("content", [b"", b"no sound at all " * 100], ids=["no bytes", "text"])
+def test_garbage_is_refused_without_repeating_the_path(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "a.wav"
+    path.write_bytes(content)
+    with pytest.raises(AudioFileError, match=r"^unreadable \(.+\)$") as caught:
+        read_audio(path, 8000)
+    assert str(tmp_path) not in str(caught.value)
+
+
+@pytest.mark.parametrize("suffix", [".wav", ".aiff", ".flac", ".ogg", ".mp3", ".opus"])
+def test_half_a_file_is_refused(write_tone: WriteTone, suffix: str) -> None:
+    path = write_tone(f"a{suffix}", 16000, seconds=1)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(AudioFileError, match=r"^(cut short|unreadable)"):
+        read_audio(path, 16000)
+
+
+def test_cut_wav_says_how_much_is_missing(write_tone: WriteTone) -> None:
+    path = write_tone("a.wav", seconds=1)
+    path.write_bytes(path.read_bytes()[:8044])  # 44 bytes of header, 4000 of 8000 samples
+    with pytest.raises(AudioFileError, match=r"^cut short \(4000 of 8000 samples\)$"):
+        read_audio(path, 8000)
+
+
+@pytest.mark.parametrize("size", [0xFFFFFFFF, 0x7FFFF000], ids=["ffmpeg", "sox"])
+def test_wav_from_a_pipe_is_read_although_its_size_is_a_placeholder(write_tone: WriteTone, size: int) -> None:
+    path = write_tone("a.wav")
+    whole = read_audio(path, 8000)
+    content = bytearray(path.read_bytes())
+    assert content[36:40] == b"data"
+    content[40:44] = struct.pack("<I", size)
+    path.write_bytes(content)
+    torch.testing.assert_close(read_audio(path, 8000), whole, rtol=0, atol=0)
+
+
+def test_variable_rate_mp3_without_a_length_in_its_header_is_not_called_cut_short(tmp_path: Path) -> None:
+    # libsndfile then guesses the length from the first bit rates: too long where a file begins quietly.
+    noise = np.random.default_rng(0).standard_normal(32000) * np.where(np.arange(32000) < 8000, 1e-4, 0.3)
+    soundfile.write(tmp_path / "a.mp3", noise, 16000, bitrate_mode="VARIABLE", compression_level=0.5)
+    content = (tmp_path / "a.mp3").read_bytes()
+    second = content.index(content[:2], 2)
+    assert b"Xing" in content[:second]  # the first frame only says how long the file is
+    (tmp_path / "a.mp3").write_bytes(content[second:])
+    assert soundfile.info(tmp_path / "a.mp3").frames > 64000
+    assert read_audio(tmp_path / "a.mp3", 16000).shape[1] == pytest.approx(32000, abs=3 * 576)
+
+
+def test_writing_clips_beyond_full_scale(tmp_path: Path) -> None:
+    write_audio(tmp_path / "a.wav", torch.tensor([[2.0, 0.5, -3.0]]), 8000)
+    samples, _ = soundfile.read(tmp_path / "a.wav", dtype="int16")
+    assert samples.tolist() == [32767, 16384, -32768]
+
+
+def test_writing_makes_missing_folders(tmp_path: Path) -> None:
+    write_audio(tmp_path / "b" / "c" / "a.wav", torch.full((1, 10), 0.5, requires_grad=True), 8000)
+    info = soundfile.info(tmp_path / "b" / "c" / "a.wav")
+    assert (info.samplerate, info.channels, info.frames, info.subtype) == (8000, 1, 10, "PCM_16")
+
+
+@pytest.mark.parametrize("shape", [(100,), (1, 1, 100)])
+def test_writing_another_shape_is_refused(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=r"expected wav \[C, T\], got \[.*100\]"):
+        write_audio(tmp_path / "a.wav", torch.zeros(shape), 8000)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_writing_what_is_not_finite_is_refused_and_leaves_no_file(tmp_path: Path, value: float) -> None:
+    with pytest.raises(ValueError, match=r"a\.wav is not finite"):
+        write_audio(tmp_path / "a.wav", torch.tensor([[0.0, value]]), 8000)
+    assert list(tmp_path.iterdir()) == []

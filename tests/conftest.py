@@ -1,0 +1,36 @@
+"""Sounds that several tests need, and one thread for all tests."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from numpy.typing import NDArray
+
+WriteTone = Callable[..., Path]
+# Tests compute little: on a busy machine, a second thread that waits made them up to ten times slower.
+torch.set_num_threads(1)
+# Suffixes by which soundfile does not know the format.
+FORMATS = {".opus": {"format": "OGG", "subtype": "OPUS"}, ".aif": {"format": "AIFF"}}
+
+
+def tone(sample_rate: int = 8000, seconds: float = 0.25, frequency: float = 440.0, num_channels: int = 1) -> NDArray:
+    """Return a sine at half of full scale, float32 [T, C]."""
+    time = np.arange(round(seconds * sample_rate)) / sample_rate
+    wave = 0.5 * np.sin(2 * np.pi * frequency * time)
+    return np.repeat(wave[:, None], num_channels, axis=1).astype(np.float32)
+
+
+@pytest.fixture
+def write_tone(tmp_path: Path) -> WriteTone:
+    """Return a function that writes a sine to a name below tmp_path; the suffix chooses the format."""
+
+    def write(name: str, sample_rate: int = 8000, **arguments: float) -> Path:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(path, tone(sample_rate, **arguments), sample_rate, **FORMATS.get(path.suffix, {}))
+        return path
+
+    return write

@@ -1,0 +1,199 @@
+"""From files to spectrograms: the same as by hand, and whatever is left out is named and counted."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from audiogen.audio.io import read_audio
+from audiogen.audio.length import fit_length
+from audiogen.data import loading
+from audiogen.data.dataset import Clip, DatasetError, Split
+from audiogen.data.loading import load
+from audiogen.transforms.mel import LogMel
+
+WriteTone = Callable[..., Path]
+
+
+@pytest.fixture(scope="module")
+def transform() -> LogMel:
+    return LogMel(sample_rate=8000, n_fft=256, hop_length=64, n_mels=24, num_frames=24)  # 0.19 s
+
+
+@pytest.fixture
+def clip(write_tone: WriteTone) -> Callable[..., Clip]:
+    """Return a function that writes a sine and lists it."""
+
+    def make(name: str, label: str | None = "a", split: Split = "train", **arguments: float) -> Clip:
+        return Clip(write_tone(name, **arguments), label, split)
+
+    return make
+
+
+def write_samples(path: Path, samples: np.ndarray) -> Path:
+    soundfile.write(path, samples, 8000, subtype="FLOAT")
+    return path
+
+
+def test_spectrograms_are_those_of_the_files_one_by_one(clip: Callable[..., Clip], transform: LogMel) -> None:
+    clips = [clip(f"{i}.wav", frequency=300 + 200 * i, seconds=0.1 + 0.1 * i) for i in range(4)]  # shorter and longer
+    loaded = load(clips, transform).splits["train"]
+    for spec, listed in zip(loaded.spec, clips, strict=True):
+        wav = fit_length(read_audio(listed.path, 8000), transform.num_samples)
+        torch.testing.assert_close(spec, transform(wav[None])[0], rtol=0, atol=1e-6)
+    assert loaded.spec[0, :, :, -5:].max() == -1  # the padding is silence
+    assert not loaded.spec.requires_grad
+
+
+def test_formats_rates_and_channels_load_to_one_shape_and_sound(clip: Callable[..., Clip], transform: LogMel) -> None:
+    clips = [
+        clip("a.wav", sample_rate=8000),
+        clip("b.flac", sample_rate=44100, num_channels=2),
+        clip("c.ogg", sample_rate=16000),
+        clip("d.mp3", sample_rate=22050, num_channels=2),
+        clip("e.aiff", sample_rate=48000),
+    ]
+    spec = load(clips, transform).splits["train"].spec
+    assert spec.shape == (5, *transform.shape)
+    loudest = spec[:, 0, :, 12]  # 440 Hz at half of full scale, in the middle of each clip
+    assert set(loudest.argmax(dim=1).tolist()) == {int((transform.frequencies() - 440).abs().argmin())}
+    assert loudest.amax(dim=1).tolist() == pytest.approx([loudest[0].max().item()] * 5, abs=0.02)  # 0.9 dB
+
+
+def test_stereo_transform_gets_both_channels(clip: Callable[..., Clip]) -> None:
+    stereo = LogMel(sample_rate=8000, n_fft=256, hop_length=64, n_mels=24, num_frames=24, num_channels=2)
+    spec = load([clip("a.wav"), clip("b.wav", num_channels=2)], stereo).splits["train"].spec
+    assert spec.shape == (2, 2, 24, 24)
+    torch.testing.assert_close(spec[0], spec[1], rtol=0, atol=0)
+
+
+def test_number_of_clips_at_a_time_does_not_matter(
+    clip: Callable[..., Clip], transform: LogMel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clips = [clip(f"{i}.wav", frequency=300 + 100 * i) for i in range(5)]
+    whole = load(clips, transform).splits["train"].spec
+    monkeypatch.setattr(loading, "TRANSFORM_BATCH", 2)
+    torch.testing.assert_close(load(clips, transform).splits["train"].spec, whole, rtol=0, atol=1e-6)
+
+
+def test_labels_index_the_class_names_in_each_split(clip: Callable[..., Clip], transform: LogMel) -> None:
+    clips = [
+        clip("0.wav", "dog", "test"),
+        clip("1.wav", "cat", "train"),
+        clip("2.wav", "dog", "train"),
+        clip("3.wav", "cat", "val"),
+        clip("4.wav", "cat", "train"),
+    ]
+    loaded = load(clips, transform)
+    assert loaded.label_names == ["cat", "dog"]
+    assert list(loaded.splits) == ["train", "val", "test"]
+    assert {name: split.label.tolist() for name, split in loaded.splits.items()} == {
+        "train": [0, 1, 0],
+        "val": [0],
+        "test": [1],
+    }
+    assert loaded.summary() == "Data: 5 of 5 files used (3 train, 1 val, 1 test), 2 classes"
+
+
+def test_batch_is_taken_at_once(clip: Callable[..., Clip], transform: LogMel) -> None:
+    split = load([clip(f"{i}.wav", "ab"[i % 2], frequency=300 + 200 * i) for i in range(4)], transform).splits["train"]
+    batch = split.__getitems__([3, 0])
+    assert len(split) == 4
+    assert torch.equal(batch.spec, split.spec[[3, 0]])
+    assert batch.label.tolist() == [1, 0]
+    assert batch.label.dtype == torch.int64
+
+
+@pytest.mark.parametrize(
+    ("label_order", "expected"),
+    [
+        ((), ["2", "10", "Zebra", "apple", "nine"]),
+        (("nine", "missing", "10"), ["nine", "10", "2", "Zebra", "apple"]),
+    ],
+)
+def test_class_names_follow_the_given_order_then_numbers_then_words(
+    clip: Callable[..., Clip], transform: LogMel, label_order: tuple[str, ...], expected: list[str]
+) -> None:
+    names = ("10", "nine", "apple", "2", "Zebra")
+    clips = [clip(f"{name}{i}.wav", name) for i in range(2) for name in names]
+    loaded = load(clips, transform, label_order=label_order)
+    assert loaded.label_names == expected
+    assert [expected[i] for i in loaded.splits["train"].label.tolist()] == [*names, *names]
+
+
+def test_unlabelled_data_have_no_classes_and_label_zero(clip: Callable[..., Clip], transform: LogMel) -> None:
+    loaded = load([clip(f"{i}.wav", None) for i in range(3)], transform)
+    assert loaded.label_names == []
+    assert loaded.splits["train"].label.tolist() == [0, 0, 0]
+    assert loaded.summary() == "Data: 3 of 3 files used (3 train), no classes"
+
+
+def test_bad_files_are_left_out_named_and_counted_by_reason(
+    clip: Callable[..., Clip], transform: LogMel, tmp_path: Path
+) -> None:
+    good = [clip("good0.wav"), clip("good1.wav")]
+    (tmp_path / "garbage.wav").write_bytes(b"no sound" * 50)
+    bad = [
+        Clip(write_samples(tmp_path / "silent0.wav", np.zeros(2000)), "a", "train"),
+        Clip(write_samples(tmp_path / "silent1.wav", np.zeros(2000)), "a", "test"),
+        Clip(write_samples(tmp_path / "nan.wav", np.full(2000, np.nan)), "a", "train"),
+        clip("short.wav", seconds=0.01),
+        Clip(tmp_path / "garbage.wav", "a", "train"),
+        Clip(tmp_path / "missing.wav", "a", "train"),
+    ]
+    loaded = load([*bad[:3], *good, *bad[3:]], transform, min_seconds=0.05)
+    assert torch.equal(loaded.splits["train"].spec, load(good, transform).splits["train"].spec)
+    assert list(loaded.splits) == ["train"]
+    assert [listed for _, listed in loaded.rejected] == bad
+    lines = loaded.summary().splitlines()
+    assert lines[0] == "Data: 2 of 8 files used (2 train), 1 classes"
+    counted = [line.strip() for line in lines if line.startswith("  ") and not line.startswith("   ")]
+    assert sorted(counted) == [
+        "1 left out: not finite",
+        "1 left out: too short",
+        "2 left out: silent",
+        "2 left out: unreadable",
+    ]
+    for name in ("silent0", "silent1", "nan", "short", "garbage", "missing"):
+        assert sum(f"{name}.wav: " in line for line in lines) == 1
+    assert "missing.wav: unreadable (no such file)" in loaded.summary()
+    assert "short.wav: too short (0.010 s, need 0.05 s)" in loaded.summary()
+
+
+def test_long_lists_of_bad_files_are_cut_and_counted(
+    clip: Callable[..., Clip], transform: LogMel, tmp_path: Path
+) -> None:
+    missing = [Clip(tmp_path / f"missing{i}.wav", "a", "train") for i in range(7)]
+    lines = load([clip("0.wav"), clip("1.wav"), *missing], transform).summary().splitlines()
+    assert lines[1] == "  7 left out: unreadable"
+    assert len(lines) == 2 + 5 + 1
+    assert lines[-1] == "    ... and 2 more"
+
+
+def test_class_with_one_usable_file_is_left_out(clip: Callable[..., Clip], transform: LogMel, tmp_path: Path) -> None:
+    lonely = clip("lonely.wav", "b")
+    gone = Clip(tmp_path / "missing.wav", "b", "train")
+    loaded = load([lonely, clip("0.wav", "c"), gone, clip("1.wav", "c")], transform)
+    assert loaded.label_names == ["c"]
+    assert loaded.splits["train"].label.tolist() == [0, 0]
+    assert ("the only usable file of its class", lonely) in loaded.rejected
+    assert f"{lonely.path}: the only usable file of its class" in loaded.summary()
+
+
+def test_data_without_a_usable_file_are_refused_naming_the_reasons(transform: LogMel, tmp_path: Path) -> None:
+    silent = write_samples(tmp_path / "silent.wav", np.zeros(2000))
+    clips = [Clip(silent, "a", "train"), Clip(tmp_path / "missing.wav", "a", "train")]
+    with pytest.raises(DatasetError) as caught:
+        load(clips, transform)
+    for part in ("nothing to train on", "0 of 2 files used", "silent.wav: silent", "missing.wav: unreadable"):
+        assert part in str(caught.value)
+
+
+def test_classes_of_one_file_each_are_refused(clip: Callable[..., Clip], transform: LogMel) -> None:
+    with pytest.raises(
+        DatasetError, match=r"no class has two usable files\n(.*\n)+.*the only usable file of its class"
+    ):
+        load([clip("0.wav", "a"), clip("1.wav", "b")], transform)

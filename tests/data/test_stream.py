@@ -1,0 +1,83 @@
+"""The order of training clips: complete passes, entered anywhere, shared evenly."""
+
+from itertools import chain, islice
+from typing import Any
+
+import pytest
+
+from audiogen.data.stream import BatchStream
+
+NUM_CLIPS = 10
+
+
+def batches(count: int, **options: Any) -> list[list[int]]:
+    """Return the first batches of a stream of ten clips."""
+    return list(islice(BatchStream(**{"num_clips": NUM_CLIPS, "batch_size": 4, "seed": 0, **options}), count))
+
+
+def clips(count: int, **options: Any) -> list[int]:
+    """Return the first clips of the stream."""
+    batch_size = options.get("batch_size", 4)
+    return list(chain(*batches(-(-count // batch_size), **options)))[:count]
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 4, 10, 25])  # below, equal to and above the number of clips
+def test_each_pass_shows_every_clip_exactly_once(batch_size: int) -> None:
+    shown = clips(100, batch_size=batch_size)
+    for start in range(0, 100, NUM_CLIPS):
+        assert sorted(shown[start : start + NUM_CLIPS]) == list(range(NUM_CLIPS))
+
+
+def test_each_pass_has_an_order_of_its_own() -> None:
+    shown = clips(100)
+    assert len({tuple(shown[start : start + NUM_CLIPS]) for start in range(0, 100, NUM_CLIPS)}) == 10
+
+
+def test_first_clips_of_passes_are_spread_over_the_data() -> None:
+    firsts = clips(NUM_CLIPS * 400)[::NUM_CLIPS]
+    counts = [firsts.count(clip) for clip in range(NUM_CLIPS)]
+    assert min(counts) > 40 - 4 * 6  # binomial with mean 40 and deviation 6
+    assert max(counts) < 40 + 4 * 6
+
+
+@pytest.mark.parametrize("position", [4, 12, 20, 40])  # within a pass, across its end, at its start
+def test_entering_at_a_position_continues_as_if_never_stopped(position: int) -> None:
+    assert batches(10, position=position) == batches(10 + position // 4)[position // 4 :]
+
+
+def test_position_need_not_be_a_multiple_of_the_batch() -> None:
+    assert clips(20, position=7) == clips(27)[7:]
+
+
+def test_iterating_again_starts_again_at_the_position() -> None:
+    stream = BatchStream(NUM_CLIPS, 4, seed=0, position=8)
+    assert list(islice(stream, 5)) == list(islice(stream, 5))
+
+
+@pytest.mark.parametrize("world_size", [2, 4])
+@pytest.mark.parametrize("position", [0, 12])
+def test_ranks_together_take_the_clips_of_one_process(world_size: int, position: int) -> None:
+    ranks = [batches(15, position=position, rank=rank, world_size=world_size) for rank in range(world_size)]
+    assert {len(batch) for rank in ranks for batch in rank} == {4 // world_size}
+    together = [list(chain(*shares)) for shares in zip(*ranks, strict=True)]
+    assert together == batches(15, position=position)
+
+
+def test_batch_size_does_not_change_the_order_of_clips() -> None:
+    assert clips(60, batch_size=3) == clips(60, batch_size=20)
+
+
+def test_seeds_differ_and_one_seed_repeats() -> None:
+    orders = {seed: tuple(clips(20, seed=seed)) for seed in range(10)}
+    assert len(set(orders.values())) == 10
+    assert tuple(clips(20, seed=3)) == orders[3]
+
+
+def test_order_is_the_same_on_every_machine() -> None:
+    # Pinned: a continued run on another machine, or after an update, must take the clips it would have taken.
+    assert clips(10) == [0, 5, 1, 4, 2, 9, 3, 6, 8, 7]
+
+
+def test_batch_that_cannot_be_shared_evenly_is_refused() -> None:
+    with pytest.raises(ValueError, match="batch_size 4 is not a multiple of the 3 processes"):
+        BatchStream(NUM_CLIPS, 4, seed=0, world_size=3)

@@ -1,0 +1,58 @@
+"""Every recipe builds its model, and the parts to add fit every recipe."""
+
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from audiogen.cli import AudiogenCLI
+from audiogen.data.fsdd import DIGITS
+from tests.tiny_run import write_classes
+
+RECIPES = sorted(Path("configs").glob("*.yaml"))
+PARTS = sorted(Path("configs/trainer").glob("*.yaml"))
+
+
+def data_for(recipe: Path, folder: Path) -> list[str]:
+    """Make a small data set in the layout of a recipe and return the flags that name it."""
+    dataset = yaml.safe_load(recipe.read_text())["data"]["dataset"]["class_path"].rsplit(".", 1)[1]
+    flags = ["--data.root", str(folder)]
+    if dataset == "SpokenDigits":
+        return [*flags, "--data.dataset.init_args.num_clips", "100"]
+    write_classes(folder, {"zero": 300, "one": 500}, num=6)
+    if dataset == "FSDD":
+        for path in sorted(folder.rglob("*.wav")):
+            path.rename(folder / f"{DIGITS.index(path.parent.name)}_anna_{path.stem}.wav")
+    return flags
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
+def test_recipe_builds_networks_for_its_spectrogram_and_classes(recipe: Path, tmp_path: Path) -> None:
+    cli = AudiogenCLI(["--config", str(recipe), *data_for(recipe, tmp_path)], run=False)
+    model, data = cli.model, cli.datamodule
+    assert model.transform.shape == data.transform.shape
+    assert model.batch_size == data.batch_size
+    assert model.label_names == data.label_names
+    assert model.label_names[:2] == (["one", "zero"] if "folder" in recipe.stem else ["zero", "one"])
+    label = model.one_hot(torch.tensor([0, 1]))
+    spec = model.generator(torch.randn(2, model.generator.z_dim), label)
+    assert spec.shape == (2, *model.transform.shape)
+    assert model.discriminator(spec, label).shape == (2,)
+
+
+@pytest.mark.parametrize("part", PARTS, ids=lambda path: path.stem)
+def test_part_can_be_added_to_a_recipe(part: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(AudiogenCLI, "before_instantiate_classes", lambda self: None)
+    monkeypatch.setattr(AudiogenCLI, "instantiate_classes", lambda self: None)
+    parser = AudiogenCLI(["--config", "configs/quickstart.yaml", "--config", str(part)], run=False)
+    added = yaml.safe_load(part.read_text())["trainer"]
+    for name, value in added.items():
+        got = parser.config.trainer[name]
+        assert (got.class_path == value["class_path"]) if isinstance(value, dict) else (got == value)
+    assert len(parser.config.trainer.callbacks) == 3
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
+def test_recipe_is_headed_by_its_command(recipe: Path) -> None:
+    assert f"python -m audiogen fit --config {recipe}" in recipe.read_text()

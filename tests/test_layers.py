@@ -1,0 +1,75 @@
+"""Who may import whom, checked on the syntax tree."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path("audiogen")
+# Parts of the package, and what each may import of it; None: anything.
+ALLOWED = {
+    "audio": {"audio"},
+    "losses": {"losses"},
+    "augment": {"augment"},
+    "networks": {"networks"},
+    "transforms": {"transforms", "networks"},
+    "pictures": {"transforms"},
+    "data": {"data", "audio", "transforms"},
+    "metrics": {"metrics", "networks", "transforms"},
+    "models": {"networks", "losses", "augment", "transforms", "data.batch", "models.kimg", "models.precision"},
+    "callbacks": {"callbacks", "metrics", "transforms", "pictures", "audio"},
+    "commands": None,
+    "checkpoint": None,
+    "cli": None,
+    "__main__": None,
+    "__init__": None,
+}
+# Third parties that only some parts may use.
+FENCED = {
+    "lightning": {"models", "callbacks", "data/module.py", "checkpoint.py", "cli.py"},
+    "wandb": {"callbacks"},
+    "soundfile": {"audio/io.py"},
+    "soxr": {"audio/resample.py"},
+    "matplotlib": {"pictures.py", "callbacks"},
+    "espeakng_loader": {"data/spoken_digits.py"},
+    "jsonargparse": {"__main__.py", "cli.py", "checkpoint.py"},
+}
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Yield the dotted names a file imports, at any depth."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            assert node.module is not None
+            yield node.module
+
+
+def part_of(path: Path) -> str:
+    relative = path.relative_to(PACKAGE)
+    return relative.parts[0] if len(relative.parts) > 1 else relative.stem
+
+
+@pytest.mark.parametrize("path", FILES, ids=str)
+def test_files_import_only_what_their_layer_may(path: Path) -> None:
+    allowed = ALLOWED[part_of(path)]
+    if allowed is None:
+        return
+    own = [name.removeprefix("audiogen.") for name in imports(path) if name.startswith("audiogen")]
+    assert [name for name in own if not any(name == a or name.startswith(f"{a}.") for a in allowed)] == []
+
+
+@pytest.mark.parametrize("path", FILES, ids=str)
+def test_third_parties_stay_behind_their_fences(path: Path) -> None:
+    where = path.relative_to(PACKAGE).as_posix()
+    for name in imports(path):
+        places = FENCED.get(name.split(".")[0])
+        assert places is None or any(where == p or where.startswith(f"{p}/") for p in places), f"{where} imports {name}"
+
+
+def test_every_part_of_the_package_has_a_rule() -> None:
+    assert {part_of(path) for path in FILES} <= set(ALLOWED)

@@ -1,0 +1,104 @@
+"""Pictures of spectrograms, judged by their pixels: time to the right, low frequencies at the bottom."""
+
+from pathlib import Path
+
+import matplotlib.image
+import numpy as np
+import pytest
+import torch
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from torch import Tensor
+
+from audiogen.pictures import MAX_ROWS, save_figure, spectrogram_grid
+from audiogen.transforms.mel import LogMel
+
+
+@pytest.fixture(scope="module")
+def transform() -> LogMel:
+    return LogMel(sample_rate=8000, n_fft=256, hop_length=64, n_mels=24, num_frames=20)
+
+
+def silence(rows: int = 1, columns: int = 1, channels: int = 1) -> Tensor:
+    return torch.full((rows, columns, channels, 24, 20), -1.0)
+
+
+def render(figure: Figure, path: Path) -> list[NDArray]:
+    """Return the brightness in [0, 1] inside each axes, float [height, width], first line on top."""
+    save_figure(figure, path / "new" / "a.png")
+    pixels = matplotlib.image.imread(path / "new" / "a.png")[..., :3].mean(axis=2)
+    boxes = [axes.get_window_extent() for axes in figure.axes]
+    height = len(pixels)
+    # Pixels of an image count from its top, those of matplotlib from its bottom; 2 pixels of frame are left out.
+    return [
+        pixels[height - int(box.y1) + 2 : height - int(box.y0) - 2, int(box.x0) + 2 : int(box.x1) - 2] for box in boxes
+    ]
+
+
+def test_low_frequencies_are_at_the_bottom_and_nothing_is_blurred(transform: LogMel, tmp_path: Path) -> None:
+    spec = silence()
+    spec[..., :6, :] = 1  # the lowest quarter of the bands
+    (picture,) = render(spectrogram_grid(spec, [], transform), tmp_path)
+    border = round(len(picture) * 0.75)
+    assert picture[border + 3 :].min() > 0.8
+    assert picture[: border - 3].max() < 0.05
+
+
+def test_time_runs_to_the_right(transform: LogMel, tmp_path: Path) -> None:
+    spec = silence()
+    spec[..., 15:] = 1  # the last quarter of the frames
+    (picture,) = render(spectrogram_grid(spec, [], transform), tmp_path)
+    border = round(picture.shape[1] * 0.75)
+    assert picture[:, border + 3 :].min() > 0.8
+    assert picture[:, : border - 3].max() < 0.05
+
+
+def test_rows_run_down_and_clips_to_the_right(transform: LogMel, tmp_path: Path) -> None:
+    level = torch.tensor([[-1.0, -0.6, -0.2], [0.2, 0.6, 1.0]])
+    spec = level[:, :, None, None, None].expand(2, 3, 1, 24, 20)
+    figure = spectrogram_grid(spec, ["upper", "lower"], transform)
+    means = [picture.mean() for picture in render(figure, tmp_path)]
+    places = [axes.get_position() for axes in figure.axes]
+    by_level = sorted(range(6), key=lambda i: means[i])
+    reading_order = sorted(range(6), key=lambda i: (-round(places[i].y0, 2), places[i].x0))
+    assert by_level == reading_order
+    assert [figure.axes[i].get_ylabel() for i in reading_order] == ["upper", "", "", "lower", "", ""]
+
+
+def test_brightness_is_the_level_whatever_else_is_in_the_picture(transform: LogMel, tmp_path: Path) -> None:
+    alone = render(spectrogram_grid(torch.zeros_like(silence()), [], transform), tmp_path)[0].mean()
+    beside = render(
+        spectrogram_grid(torch.tensor([0.0, 5.0])[:, None, None, None, None] + silence(2) + 1, [], transform), tmp_path
+    )
+    assert beside[0].mean() == pytest.approx(alone, abs=1e-3)
+
+
+def test_several_channels_are_averaged(transform: LogMel, tmp_path: Path) -> None:
+    spec = silence(channels=2)
+    spec[:, :, 1] = 0.5
+    (picture,) = render(spectrogram_grid(spec, [], transform), tmp_path)
+    (mean,) = render(spectrogram_grid(silence() + 0.75, [], transform), tmp_path)
+    assert picture.mean() == pytest.approx(mean.mean(), abs=1e-3)
+
+
+def test_axes_are_in_seconds_and_in_the_frequencies_of_their_bands(transform: LogMel) -> None:
+    figure = spectrogram_grid(silence(), [], transform, title="kimg 5")
+    axes = figure.axes[0]
+    assert axes.get_xlim() == (0, 20 * 64 / 8000)
+    assert axes.get_ylim() == (0, 24)
+    bands = np.floor(axes.get_yticks()).astype(int)
+    labels = [float(text.get_text().removesuffix("k")) for text in axes.get_yticklabels()]
+    assert labels == [round(hertz / 1000, 1) for hertz in transform.frequencies()[bands].tolist()]
+    assert figure.get_suptitle() == "kimg 5"
+
+
+def test_rows_beyond_the_limit_are_left_out(transform: LogMel) -> None:
+    names = [str(row) for row in range(MAX_ROWS + 1)]
+    figure = spectrogram_grid(silence(rows=MAX_ROWS + 1), names, transform)
+    assert [axes.get_ylabel() for axes in figure.axes] == names[:-1]
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 24, 20), (1, 1, 1, 1, 24, 20)])
+def test_another_shape_is_refused(transform: LogMel, shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=r"expected spec \[R, N, C, F, L\], got \[1, 1, .*24, 20\]"):
+        spectrogram_grid(torch.zeros(shape), [], transform)

@@ -1,0 +1,171 @@
+"""Training through the command line, on a tiny recipe: what a run leaves, and how it goes on."""
+
+import csv
+import math
+from pathlib import Path
+
+import pytest
+import soundfile
+import torch
+import yaml
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+import audiogen
+from audiogen.cli import main
+from tests.tiny_run import SAMPLE_RATE, arguments, write_classes
+
+KIMG = "checkpoints/kimg-00000.{:03d}.ckpt"
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_classes(tmp_path_factory.mktemp("data"), {"low": 300, "high": 2000})
+
+
+@pytest.fixture(scope="module")
+def run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "whole"
+    main(arguments(data, folder))
+    return folder
+
+
+def read_metrics(run: Path) -> list[dict[str, str]]:
+    with (run / "metrics.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def differing(a: object, b: object, path: str = "") -> list[str]:
+    """Return the places where two nested structures differ, bit by bit."""
+    if isinstance(a, dict) and isinstance(b, dict):
+        keys = sorted(set(a) | set(b), key=str)
+        return [place for key in keys for place in differing(a.get(key), b.get(key), f"{path}/{key}")]
+    if isinstance(a, list) and isinstance(b, list) and len(a) == len(b):
+        return [place for i, pair in enumerate(zip(a, b, strict=True)) for place in differing(*pair, f"{path}/{i}")]
+    same = torch.equal(a, b) if isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor) else a == b
+    return [] if same else [path]
+
+
+def test_a_run_leaves_settings_checkpoints_pictures_sounds_and_figures(run: Path) -> None:
+    assert sorted(p.name for p in run.iterdir()) == ["checkpoints", "config.yaml", "metrics.csv", "samples"]
+    assert sorted(p.name for p in (run / "checkpoints").iterdir()) == [Path(KIMG.format(k)).name for k in (8, 16, 24)]
+    names = {p.name for p in (run / "samples").iterdir()}
+    assert names == {"real.png", "kimg-00000.016.png", "kimg-00000.024.png", "high.wav", "low.wav"}
+    info = soundfile.info(run / "samples" / "high.wav")
+    assert (info.samplerate, info.frames, info.channels) == (SAMPLE_RATE, 32 * 128, 1)
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    assert config["model"]["init_args"]["total_kimg"] == 0.024
+    assert config["data"]["transform"]["init_args"]["n_mels"] == 32
+
+
+def test_metrics_are_logged_by_kimg(run: Path) -> None:
+    rows = read_metrics(run)
+    assert [row["kimg"] for row in rows] == ["0.008", "0.016", "0.024"]
+    assert [row["step"] for row in rows] == ["8", "16", "24"]
+    expected = {"loss/generator", "loss/discriminator", "logits/real", "logits/fake", "penalty/r1"}
+    expected |= {"penalty/path_length", "path_length/mean", "gradient_norm/generator", "gradient_norm/discriminator"}
+    assert expected <= set(rows[0])
+    assert all(math.isfinite(float(row[name])) for row in rows for name in expected if row[name])
+
+
+def test_a_continued_run_equals_one_that_was_never_stopped(run: Path, data: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "parts"
+    main(arguments(data, folder, 0.008))
+    main(arguments(data, folder, 0.024, "--ckpt_path", "last"))
+    whole, parts = (torch.load(r / KIMG.format(24), weights_only=True) for r in (run, folder))
+    for part in ("state_dict", "optimizer_states", "clips_seen"):
+        assert differing(whole[part], parts[part]) == []
+    assert read_metrics(run) == read_metrics(folder)
+
+
+def test_another_seed_trains_another_model(run: Path, data: Path, tmp_path: Path) -> None:
+    main(arguments(data, tmp_path / "other", 0.008, "--seed_everything", "1"))
+    first, other = (torch.load(r / KIMG.format(8), weights_only=True)["state_dict"] for r in (run, tmp_path / "other"))
+    assert differing(first, other)
+
+
+def test_ckpt_path_last_without_a_checkpoint_starts_from_the_beginning(data: Path, tmp_path: Path) -> None:
+    main(arguments(data, tmp_path / "new", 0.008, "--ckpt_path", "last"))
+    assert (tmp_path / "new" / KIMG.format(8)).exists()
+
+
+def test_continuing_a_finished_run_changes_nothing(run: Path, data: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "done"
+    main(arguments(data, folder, 0.008))
+    before = (folder / KIMG.format(8)).read_bytes()
+    main(arguments(data, folder, 0.008, "--ckpt_path", "last"))
+    assert (folder / KIMG.format(8)).read_bytes() == before
+
+
+def test_flags_outrank_the_checkpoint_on_continuing(data: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "flags"
+    main(arguments(data, folder, 0.008))
+    main(arguments(data, folder, 0.016, "--ckpt_path", str(folder / KIMG.format(8))))
+    assert torch.load(folder / KIMG.format(16), weights_only=True)["clips_seen"] == 16
+
+
+def test_a_new_run_does_not_overwrite_another(run: Path, data: Path) -> None:
+    with pytest.raises(ValueError, match="holds a run already: continue it with --ckpt_path last"):
+        main(arguments(data, run))
+
+
+def test_only_the_newest_checkpoints_are_kept_when_asked(data: Path, tmp_path: Path) -> None:
+    more = ["--trainer.callbacks+", "audiogen.callbacks.checkpoint.KimgCheckpoint"]
+    more += ["--trainer.callbacks.every_kimg", "0.004", "--trainer.callbacks.keep", "2"]
+    main(arguments(data, tmp_path / "few", 0.016, *more))
+    assert len(list((tmp_path / "few" / "checkpoints").iterdir())) == 2
+
+
+def test_a_checkpoint_alone_gives_the_averaged_generator_back(run: Path) -> None:
+    model = audiogen.load(run)
+    assert model.clips_seen == 24
+    assert model.label_names == ["high", "low"]
+    assert not model.training
+    weights = torch.load(run / KIMG.format(24), weights_only=True)["state_dict"]
+    assert differing(dict(model.state_dict()), dict(weights)) == []
+    assert differing(
+        dict(model.generator.state_dict()), dict(model.generator_ema.state_dict())
+    )  # the average lags behind
+
+
+def test_tensorboard_gets_losses_pictures_and_sounds(data: Path, tmp_path: Path) -> None:
+    main(arguments(data, tmp_path / "tb", 0.016, "--config", "configs/trainer/tensorboard.yaml"))
+    events = EventAccumulator(str(tmp_path / "tb" / "tensorboard"))
+    events.Reload()
+    tags = events.Tags()
+    assert "loss/generator" in tags["scalars"]
+    assert [event.step for event in events.Scalars("loss/generator")] == [8, 16]
+    assert {"samples/real", "samples/generated"} <= set(tags["images"])
+    assert {"sounds/high", "sounds/low"} <= set(tags["audio"])
+
+
+def test_a_folder_without_classes_trains_unconditionally(tmp_path: Path) -> None:
+    data = write_classes(tmp_path / "flat", {"": 500}, num=8)
+    main(arguments(data, tmp_path / "run", 0.008))
+    model = audiogen.load(tmp_path / "run")
+    assert model.label_names == []
+    assert not any("embed" in name for name, _ in model.named_parameters())
+    made = audiogen.generate(model, num=3, out=tmp_path / "out")
+    assert made.wav.shape == (3, 1, 32 * 128)
+    assert [p.name for p in made.files] == ["000.wav", "001.wav", "002.wav", "grid.png"]
+
+
+def test_stereo_and_rectangular_spectrograms_train(data: Path, tmp_path: Path) -> None:
+    shape = ["--data.transform.num_channels", "2", "--data.transform.num_frames", "16"]
+    main(arguments(data, tmp_path / "run", 0.008, *shape))
+    made = audiogen.generate(tmp_path / "run", "low")
+    assert made.spec.shape == (1, 2, 32, 16)
+    assert made.wav.shape == (1, 2, 16 * 128)
+
+
+def test_validate_reports_logits_of_clips_not_trained_on(
+    run: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = arguments(data, run)[1:]
+    more = ["--data.dataset.init_args.val_share", "0.4", "--ckpt_path", str(run / KIMG.format(24))]
+    main(["validate", *flags, *more])
+    assert "val/logits_real" in capsys.readouterr().out
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(FloatingPointError, match="became NaN or infinite before"):
+        main(arguments(data, tmp_path / "nan", 0.2, "--model.learning_rate", "1e30"))

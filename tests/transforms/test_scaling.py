@@ -1,0 +1,68 @@
+"""Decibels on [-1, 1]: invertible between floor and ceiling, and silence is exact."""
+
+import librosa
+import pytest
+import torch
+
+from audiogen.transforms.scaling import amplitude_to_unit, unit_to_amplitude
+
+FLOOR, CEIL = -80.0, 10.0
+FLOORS = [-42.0, -60.0, -80.0, -97.2, -97.3, -100.0]  # float32 amplitudes of some lie above the floor, of some below
+
+
+def amplitudes() -> torch.Tensor:
+    """Return amplitudes from the floor to the ceiling."""
+    return 10 ** (torch.linspace(FLOOR + 0.01, CEIL - 0.01, 500, dtype=torch.float64) / 20).float()
+
+
+def test_matches_librosa_decibels() -> None:
+    amplitude = amplitudes()
+    decibel = librosa.amplitude_to_db(amplitude.numpy(), ref=1.0, amin=1e-10, top_db=None)
+    expected = (torch.from_numpy(decibel) - FLOOR) / (CEIL - FLOOR) * 2 - 1
+    torch.testing.assert_close(amplitude_to_unit(amplitude, FLOOR, CEIL), expected, rtol=0, atol=1e-6)
+
+
+def test_round_trip_returns_the_amplitude() -> None:
+    amplitude = amplitudes()
+    returned = unit_to_amplitude(amplitude_to_unit(amplitude, FLOOR, CEIL), FLOOR, CEIL)
+    torch.testing.assert_close(returned, amplitude, rtol=1e-5, atol=0)  # 1e-4 dB
+
+
+def test_round_trip_returns_the_unit() -> None:
+    unit = torch.linspace(-0.999, 1, 500)
+    returned = amplitude_to_unit(unit_to_amplitude(unit, FLOOR, CEIL), FLOOR, CEIL)
+    torch.testing.assert_close(returned, unit, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("floor_db", FLOORS)
+def test_silence_is_exactly_minus_one_and_comes_back_as_exactly_zero(floor_db: float) -> None:
+    unit = amplitude_to_unit(torch.zeros(33), floor_db, CEIL)
+    assert set(unit.tolist()) == {-1.0}
+    assert set(unit_to_amplitude(unit, floor_db, CEIL).tolist()) == {0.0}
+
+
+@pytest.mark.parametrize("floor_db", FLOORS)
+def test_result_never_leaves_its_range(floor_db: float) -> None:
+    unit = amplitude_to_unit(torch.logspace(-10, 10, 1001), floor_db, -3.3)
+    assert unit.min() == -1
+    assert unit.max() <= 1
+    assert unit.max() == pytest.approx(1, abs=1e-6)
+
+
+def test_amplitudes_beyond_floor_and_ceiling_become_the_ends() -> None:
+    amplitude = torch.tensor([0.0, 1e-5, 1e9, torch.inf])
+    assert amplitude_to_unit(amplitude, FLOOR, CEIL).tolist() == [-1, -1, 1, 1]
+
+
+def test_units_beyond_the_ends_are_taken_as_the_ends() -> None:
+    ends = unit_to_amplitude(torch.tensor([-1.5, -1.0, 1.0, 7.0]), FLOOR, CEIL)
+    torch.testing.assert_close(ends, torch.tensor([0, 0, 10**0.5, 10**0.5]))
+
+
+def test_gradient_is_the_derivative_of_the_decibel_within_the_range_and_zero_outside() -> None:
+    amplitude = torch.tensor([0.0, 1e-6, 0.01, 0.5, 100.0], requires_grad=True)
+    amplitude_to_unit(amplitude, FLOOR, CEIL).sum().backward()
+    slope = 2 * 20 / torch.log(torch.tensor(10.0)) / (CEIL - FLOOR)
+    expected = torch.tensor([0, 0, slope / 0.01, slope / 0.5, 0])
+    assert amplitude.grad is not None
+    torch.testing.assert_close(amplitude.grad, expected)
