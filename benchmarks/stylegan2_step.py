@@ -8,6 +8,7 @@ bare convolutions, whose rate is what the machine can do. Also: how far gradient
 import json
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -25,7 +26,7 @@ from benchmarks import plain_stylegan2
 from benchmarks.timing import fastest
 
 BATCH = 16
-CHANNELS = {"channel_base": 4096, "channel_max": 128}
+CHANNELS: dict[str, Any] = {"channel_base": 4096, "channel_max": 128}
 PLAIN_FLOP = 12.9e9  # per image, by hand: the counter takes grouped convolutions for full ones
 R1_INTERVAL, PATH_LENGTH_INTERVAL = 16, 4
 

@@ -1,6 +1,8 @@
 """Read and write sound files: the only place that touches soundfile."""
 
+import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile
@@ -10,6 +12,11 @@ from torch import Tensor
 from audiogen.audio.resample import resample
 
 AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".mp3", ".aiff", ".aif", ".opus"})
+
+
+# Sizes from here on are placeholders of programs that wrote to a pipe: 0xFFFFFFFF (ffmpeg), 0x7FFFF000 (sox).
+_PLACEHOLDER_BYTES = 0x7FFFF000
+_FORMATS = {".aif": "AIFF"}
 
 
 class AudioFileError(ValueError):
@@ -44,9 +51,9 @@ def read_audio(path: str | Path, sample_rate: int, num_channels: int = 1, min_se
         samples, file_rate = soundfile.read(path, dtype="float32", always_2d=True)
     except (RuntimeError, OSError) as error:
         raise AudioFileError(f"unreadable ({_reason(error, path)})") from error
-    # A file cut short passes the header check; libsndfile then returns fewer samples without an error.
-    if len(samples) < info.frames:
-        raise AudioFileError(f"cut short ({len(samples)} of {info.frames} samples)")
+    promised = _promised_samples(path, info)
+    if len(samples) < promised:
+        raise AudioFileError(f"cut short ({len(samples)} of {promised} samples)")
     if not np.isfinite(samples).all():
         raise AudioFileError("not finite (NaN or Inf samples)")
     if not samples.any():
@@ -71,7 +78,29 @@ def write_audio(path: str | Path, wav: Tensor, sample_rate: int) -> None:
     if not torch.isfinite(wav).all():
         raise ValueError(f"wav for {path} is not finite (NaN or Inf samples)")
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    soundfile.write(path, wav.detach().cpu().float().clamp(-1, 1).T.numpy(), sample_rate, subtype="PCM_16")
+    suffix = Path(path).suffix.lower()
+    container, subtype = ("OGG", "OPUS") if suffix == ".opus" else (_FORMATS.get(suffix, suffix[1:].upper()), None)
+    if subtype is None and soundfile.check_format(container, "PCM_16"):
+        subtype = "PCM_16"
+    samples = wav.detach().cpu().float().clamp(-1, 1).T.numpy()
+    soundfile.write(path, samples, sample_rate, format=container, subtype=subtype)
+
+
+def _promised_samples(path: str | Path, info: Any) -> int:
+    """Return how many samples the header announces; 0 where it announces none.
+
+    libsndfile reads a file that was cut short without an error. It lowers the count of a WAV or AIFF file, whose log
+    alone tells the size in the header, and guesses that of an MP3 file without a Xing or Info frame.
+    """
+    sizes = re.search(r"^ ?(?:data|SSND) : (\d+) \(should be (\d+)\)", info.extra_info, re.MULTILINE)
+    if sizes and int(sizes[1]) < _PLACEHOLDER_BYTES:
+        return round(info.frames * int(sizes[1]) / max(int(sizes[2]), 1))
+    if info.format == "MP3":
+        with open(path, "rb") as file:
+            start = file.read(65536)
+        if b"Xing" not in start and b"Info" not in start:
+            return 0
+    return int(info.frames)
 
 
 def _fit_channels(wav: Tensor, num_channels: int) -> Tensor:

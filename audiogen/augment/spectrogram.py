@@ -28,7 +28,10 @@ class SpectrogramAugment(nn.Module):
     def __init__(self, max_shift: int = 8, gain: float = 0.1, mask_probability: float = 0.5, max_mask: int = 8) -> None:
         super().__init__()
         if max_shift < 0 or gain < 0 or max_mask < 1 or not 0 <= mask_probability <= 1:
-            raise ValueError("need max_shift >= 0, gain >= 0, max_mask >= 1 and mask_probability in [0, 1]")
+            raise ValueError(
+                "need max_shift >= 0, gain >= 0, max_mask >= 1 and mask_probability in [0, 1], got "
+                f"{max_shift}, {gain}, {max_mask} and {mask_probability}"
+            )
         self.max_shift, self.gain = max_shift, gain
         self.mask_probability, self.max_mask = mask_probability, max_mask
 

@@ -1,6 +1,7 @@
 """Any folder of sounds: one sub-folder for each class, or no classes."""
 
 import hashlib
+import os
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,7 +29,10 @@ class ClassFolders(AudioDataset):
         """List wav, flac, ogg, mp3, aiff and opus files at any depth."""
         folder = existing_folder(root)
         classes: dict[str | None, list[Path]] = defaultdict(list)
-        for path in sorted(folder.rglob("*")):
+        # Not rglob, which does not enter folders that are links.
+        for path in sorted(
+            Path(place) / name for place, _, names in os.walk(folder, followlinks=True) for name in names
+        ):
             parts = path.relative_to(folder).parts
             if path.suffix.lower() in AUDIO_SUFFIXES and path.is_file() and not any(p.startswith(".") for p in parts):
                 classes[parts[0] if len(parts) > 1 else None].append(path)

@@ -92,7 +92,7 @@ class StyleGAN2(KimgModule):
         self.automatic_optimization = False
         shape, num_classes = transform.shape, len(label_names)
         self.generator: Any = _channels_last(generator(shape, num_classes))
-        self.discriminator = _channels_last(discriminator(shape, num_classes))
+        self.discriminator: Any = _channels_last(discriminator(shape, num_classes))
         self.generator_ema: Any = deepcopy(self.generator).eval().requires_grad_(False)
         self.augment = augment if augment is not None else nn.Identity()
         self.register_buffer("path_length_mean", torch.zeros([]))

@@ -61,6 +61,11 @@ class LogMel(SpectrogramTransform):
         num_iterations: int = 32,
     ) -> None:
         super().__init__()
+        if min(n_mels, num_frames, num_channels) < 1 or num_iterations < 0 or power not in (1, 2):
+            raise ValueError(
+                "need n_mels, num_frames and num_channels >= 1, num_iterations >= 0 and power 1 or 2, got "
+                f"{n_mels}, {num_frames}, {num_channels}, {num_iterations} and {power}"
+            )
         if not 0 < hop_length <= n_fft // 2:
             raise ValueError(f"hop_length must be in 1 ... n_fft / 2 = {n_fft // 2}, got {hop_length}")
         if floor_db >= ceil_db:
@@ -134,7 +139,9 @@ class LogMel(SpectrogramTransform):
             return_complex=True,
         )
         magnitude = spectrum.abs()[..., :-1] / (self.window.sum() / 2)  # [B C, K, L]
-        mel = (self.filters @ magnitude**self.power) ** (1 / self.power)  # [B C, F, L]
+        mel = self.filters @ magnitude**self.power
+        tiny = torch.finfo(mel.dtype).tiny  # at 0 the root has no gradient
+        mel = mel.clamp_min(tiny) ** (1 / self.power)  # [B C, F, L]
         return mel.unflatten(0, wav.shape[:2])
 
 

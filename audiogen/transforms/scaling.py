@@ -26,7 +26,8 @@ def amplitude_to_unit(amplitude: Tensor, floor_db: float, ceil_db: float) -> Ten
     """
     floor, ceil = 10 ** (floor_db / 20), 10 ** (ceil_db / 20)
     decibel = 20 * torch.log10(amplitude.clamp(floor, ceil))
-    return 2 * (decibel - floor_db) / (ceil_db - floor_db) - 1
+    unit = (2 * (decibel - floor_db) / (ceil_db - floor_db) - 1).clamp(-1, 1)
+    return unit.masked_fill(amplitude <= floor, -1)  # exactly, whatever the rounding
 
 
 def unit_to_amplitude(unit: Tensor, floor_db: float, ceil_db: float) -> Tensor:

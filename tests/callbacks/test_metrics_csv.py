@@ -25,7 +25,7 @@ def numbers(folder: Path, column: str) -> list[float | None]:
 def test_rows_are_on_disk_as_soon_as_they_are_logged(tmp_path: Path) -> None:
     logger = MetricsCSV(tmp_path / "runs" / "new")
     for i in range(1, 4):
-        logger.log_metrics({"kimg": i / 10, "loss": 1 / i}, step=100 * i)
+        logger.log_metrics({"loss": 1 / i}, step=100 * i)
         assert numbers(tmp_path / "runs" / "new", "step") == [100 * j for j in range(1, i + 1)]
     assert numbers(tmp_path / "runs" / "new", "loss") == [1, 1 / 2, 1 / 3]  # exactly
 
@@ -41,9 +41,9 @@ def test_row_with_known_columns_is_appended_without_rewriting_the_file(tmp_path:
 
 def test_new_columns_leave_earlier_rows_blank(tmp_path: Path) -> None:
     logger = MetricsCSV(tmp_path)
-    logger.log_metrics({"kimg": 0.1, "loss": 1.0}, step=100)
-    logger.log_metrics({"kimg": 0.2, "fad": 7.0}, step=200)
-    logger.log_metrics({"kimg": 0.3, "loss": 3.0}, step=300)
+    logger.log_metrics({"loss": 1.0}, step=100)
+    logger.log_metrics({"fad": 7.0}, step=200)
+    logger.log_metrics({"loss": 3.0}, step=300)
     assert header(tmp_path) == ["kimg", "step", "fad", "loss"]
     assert numbers(tmp_path, "loss") == [1, None, 3]
     assert numbers(tmp_path, "fad") == [None, 7, None]
@@ -51,7 +51,7 @@ def test_new_columns_leave_earlier_rows_blank(tmp_path: Path) -> None:
 
 def test_tensors_become_numbers_and_the_epoch_is_left_out(tmp_path: Path) -> None:
     MetricsCSV(tmp_path).log_metrics({"loss": torch.tensor(0.5), "epoch": 3}, step=10)
-    assert read(tmp_path) == [{"step": "10", "loss": "0.5"}]
+    assert read(tmp_path) == [{"kimg": "0.01", "step": "10", "loss": "0.5"}]
 
 
 def test_continued_run_keeps_earlier_rows(tmp_path: Path) -> None:
@@ -77,7 +77,7 @@ def test_continued_run_replaces_the_rows_it_repeats(tmp_path: Path) -> None:
 def test_continued_run_may_add_columns_and_lack_others(tmp_path: Path) -> None:
     MetricsCSV(tmp_path).log_metrics({"loss": 1.0}, step=100)
     MetricsCSV(tmp_path).log_metrics({"fad": 2.0}, step=200)
-    assert header(tmp_path) == ["step", "fad", "loss"]
+    assert header(tmp_path) == ["kimg", "step", "fad", "loss"]
     assert numbers(tmp_path, "loss") == [1, None]
     assert numbers(tmp_path, "fad") == [None, 2]
 
@@ -85,14 +85,22 @@ def test_continued_run_may_add_columns_and_lack_others(tmp_path: Path) -> None:
 def test_file_left_empty_by_a_killed_run_is_no_obstacle(tmp_path: Path) -> None:
     (tmp_path / FILE_NAME).touch()
     MetricsCSV(tmp_path).log_metrics({"loss": 1.0}, step=100)
-    assert read(tmp_path) == [{"step": "100", "loss": "1.0"}]
+    assert read(tmp_path) == [{"kimg": "0.1", "step": "100", "loss": "1.0"}]
 
 
-def test_two_rows_of_one_step_are_both_kept(tmp_path: Path) -> None:
+def test_metrics_of_one_step_share_a_row(tmp_path: Path) -> None:
     logger = MetricsCSV(tmp_path)
-    logger.log_metrics({"loss": 1.0}, step=100)
+    logger.log_metrics({"loss": 1.0, "fad": 9.0}, step=100)
     logger.log_metrics({"fad": 2.0}, step=100)
-    assert numbers(tmp_path, "step") == [100, 100]
+    logger.log_metrics({"fad": 3.0}, step=200)
+    assert numbers(tmp_path, "step") == [100, 200]
+    assert numbers(tmp_path, "loss") == [1, None]
+    assert numbers(tmp_path, "fad") == [2, 3]
+
+
+def test_time_is_also_told_in_kimg(tmp_path: Path) -> None:
+    MetricsCSV(tmp_path).log_metrics({"loss": 1.0}, step=1500)
+    assert numbers(tmp_path, "kimg") == [1.5]
 
 
 def test_other_ranks_write_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

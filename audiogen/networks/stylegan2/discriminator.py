@@ -22,7 +22,7 @@ class Discriminator(nn.Module):
         channel_base: See `Generator`.
         channel_max: See `Generator`.
         num_mapping_layers: Dense layers of the class mapping.
-        group_size: Of the minibatch standard deviation; the batch must be divisible by it or smaller.
+        group_size: Of the minibatch standard deviation, at most.
         num_low_precision: How many of the highest levels may run in bf16 under autocast.
     """
 
@@ -113,18 +113,13 @@ def append_minibatch_stddev(x: Tensor, group_size: int) -> Tensor:
     """Append the mean standard deviation over groups of clips as a channel (Karras et al., 2018, section 3).
 
     Args:
-        x: float [B, C, H, W]; clip b belongs to group b mod (B / group_size).
-        group_size: At most B is used.
+        x: float [B, C, H, W]; clip b belongs to group b mod (B / size).
+        group_size: Largest size of a group; the largest one that divides B is used.
 
     Returns:
         float [B, C + 1, H, W].
-
-    Raises:
-        ValueError: Where B is not a multiple of the group size.
     """
-    size = min(group_size, len(x))
-    if len(x) % size:
-        raise ValueError(f"a batch of {len(x)} cannot be split into minibatch-stddev groups of {size}")
+    size = next(size for size in range(min(group_size, len(x)), 0, -1) if len(x) % size == 0)
     groups = x.unflatten(0, (size, -1))  # [G, B / G, C, H, W]
     deviation = (groups.var(dim=0, unbiased=False) + 1e-8).sqrt().mean(dim=(1, 2, 3))  # [B / G]
     channel = deviation.repeat(size).view(-1, 1, 1, 1).expand(-1, 1, *x.shape[2:])

@@ -1,0 +1,63 @@
+"""The README's commands, copied and run in order; training is shortened by flags."""
+
+import re
+import shlex
+import sys
+from pathlib import Path
+
+import pytest
+
+from audiogen.__main__ import main
+from tests.tiny_run import write_classes
+
+README = Path("README.md").read_text()
+SHORT = {
+    "quickstart": ["--data.dataset.init_args.num_clips", "100", "--model.total_kimg", "0.032"],
+    "stylegan2_folder": ["--data.batch_size", "4", "--model.total_kimg", "0.008"]
+    + [f"--model.{name}.channel_max=16" for name in ("generator", "discriminator")],
+}
+CONTINUED = ["--data.dataset.init_args.num_clips", "100", "--model.total_kimg", "0.048"]
+
+
+def commands() -> list[list[str]]:
+    """Return the arguments of every `python -m audiogen` in the README's shell blocks."""
+    blocks = "\n".join(re.findall(r"```bash\n(.*?)```", README, re.S)).replace("\\\n", " ")
+    return [shlex.split(line) for line in re.findall(r"python -m audiogen (.*)", blocks)]
+
+
+def test_readme_names_the_verbs_it_should() -> None:
+    verbs = [command[0] for command in commands()]
+    assert verbs[:2] == ["fit", "generate"]
+    assert verbs.count("fit") >= 4
+
+
+def test_commands_run_as_they_stand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "configs").symlink_to(Path("configs").resolve())
+    monkeypatch.setenv("AUDIOGEN_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    data = write_classes(tmp_path / "DIR", {"low": 300, "high": 2000})
+    for command in commands():
+        args = [str(data) if part == "DIR" else part for part in command]
+        if args[0] == "fit":
+            recipe = Path(args[args.index("--config") + 1]).stem
+            args += CONTINUED if "--ckpt_path" in args else SHORT[recipe]
+        monkeypatch.setattr(sys, "argv", ["audiogen", *args])
+        main()
+    for run in ("quickstart", "speakers", "stylegan2_folder"):
+        assert list((tmp_path / "runs" / run / "checkpoints").glob("*.ckpt"))
+        assert (tmp_path / "runs" / run / "metrics.csv").exists()
+    assert len(list((tmp_path / "samples").glob("seven-*.wav"))) == 16
+    assert (tmp_path / "runs" / "quickstart" / "checkpoints" / "kimg-00000.048.ckpt").exists()
+    (python,) = re.findall(r"```python\n(.*?)```", README, re.S)
+    scope: dict[str, object] = {}
+    exec(python, scope)
+    assert scope["made"].wav.shape[:2] == (8, 1)  # type: ignore[attr-defined]
+
+
+def test_files_and_options_that_are_named_exist() -> None:
+    for name in re.findall(r"\]\(([^)#:]+)\)", README):
+        assert Path(name).exists(), name
+    for name in re.findall(r"`(configs/[\w/]+\.yaml)`", README):
+        assert Path(name).exists(), name
+    for name in re.findall(r"python -m (benchmarks\.\w+)", README):
+        assert Path(name.replace(".", "/") + ".py").exists(), name
