@@ -46,6 +46,7 @@ def spectrogram_grid(
                 interpolation="nearest",
                 extent=(0, transform.seconds, 0, pictures.shape[2]),
             )
+            axes[row, column].tick_params(labelsize="x-small")
         if len(row_names) > 0:
             axes[row, 0].set_ylabel(row_names[row])
     _label_frequencies(axes[0, 0], transform)
@@ -65,5 +66,4 @@ def _label_frequencies(axes: object, transform: SpectrogramTransform) -> None:
     frequencies = transform.frequencies()
     ticks = [len(frequencies) * k // 4 for k in range(1, 4)]
     labels = [f"{frequencies[t] / 1000:.1f}k" for t in ticks]
-    axes.set_yticks([t + 0.5 for t in ticks], labels, fontsize="x-small")  # type: ignore[attr-defined]
-    axes.tick_params(axis="x", labelsize="x-small")  # type: ignore[attr-defined]
+    axes.set_yticks([t + 0.5 for t in ticks], labels)  # type: ignore[attr-defined]

@@ -40,10 +40,10 @@ class SampleLogger(lightning.Callback):
         """Draw real clips, to compare with."""
         if trainer.is_global_zero:
             clips = trainer.datamodule.split("train")  # type: ignore[attr-defined]
-            rows = [torch.nonzero(clips.label == i)[: self.num_per_class, 0] for i in range(_num_rows(pl_module))]
-            shortest = min(len(row) for row in rows)
-            spec = torch.stack([clips.spec[row[:shortest]] for row in rows])
-            self._draw(trainer, pl_module, spec, "real")
+            rows = [torch.nonzero(clips.label == i)[:, 0] for i in range(_num_rows(pl_module))]
+            num = min(self.num_per_class, *(len(row) for row in rows))
+            spread = [row[:: len(row) // num][:num] for row in rows]  # not the first ones: they may be of one speaker
+            self._draw(trainer, pl_module, torch.stack([clips.spec[row] for row in spread]), "real")
 
     def on_train_batch_end(
         self, trainer: lightning.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
