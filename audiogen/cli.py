@@ -20,11 +20,12 @@ from audiogen.models.kimg import KimgModule
 CONFIG_NAME = "config.yaml"
 IGNORED_WARNINGS = (
     r".*does not have many workers.*",  # clips are in memory: workers would only copy them
+    r".*Total length of `list` across ranks is zero.*",  # data without a validation split
     r".*dataloader is not resumable.*",  # ours is: the stream is entered by position
     r".*isinstance\(treespec, LeafSpec\).*",
     r".*module\(s\) in eval mode at the start of training.*",  # the averaged generator is meant to be
 )
-IGNORED_MESSAGES = ("💡", "`weights_only` was not set", "TPU available")
+IGNORED_MESSAGES = ("💡", "TPU available")
 
 
 class SaveConfig(SaveConfigCallback):

@@ -39,7 +39,7 @@ class KimgCheckpoint(Checkpoint):
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / CHECKPOINT_PATTERN.replace("*", f"{kimg:09.3f}")
         part = path.with_suffix(".part")
-        trainer.save_checkpoint(part)
+        trainer.save_checkpoint(part, weights_only=False)  # with optimisers
         if trainer.is_global_zero:
             os.replace(part, path)
             for old in sorted(folder.glob(CHECKPOINT_PATTERN))[: -self.keep] if self.keep else []:

@@ -91,7 +91,7 @@ def _log_picture(logger: Logger, name: str, figure: Figure, step: int) -> None:
     if isinstance(logger, TensorBoardLogger):
         logger.experiment.add_image(name, _pixels(figure), step, dataformats="HWC")
     elif isinstance(logger, WandbLogger):
-        logger.log_image(name, [_pixels(figure)], step=None)
+        logger.log_image(name, [_pixels(figure)], step=step)
 
 
 def _log_sound(logger: Logger, name: str, wav: Tensor, sample_rate: int, step: int) -> None:
@@ -99,7 +99,7 @@ def _log_sound(logger: Logger, name: str, wav: Tensor, sample_rate: int, step: i
     if isinstance(logger, TensorBoardLogger):
         logger.experiment.add_audio(name, wav.mean(dim=0), step, sample_rate)
     elif isinstance(logger, WandbLogger):
-        logger.log_audio(name, [wav.T.numpy()], sample_rate=[sample_rate])
+        logger.log_audio(name, [wav.T.numpy()], step=step, sample_rate=[sample_rate])
 
 
 def _pixels(figure: Figure) -> np.ndarray:
