@@ -3,6 +3,7 @@
 import importlib
 import os
 import sys
+from argparse import ArgumentError
 
 # What the libraries would say of their own insides on each start.
 os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")
@@ -40,9 +41,8 @@ def run(args: list[str]) -> None:
         from jsonargparse import auto_cli
 
         module, function, _ = COMMANDS[verb]
-        print(
-            auto_cli(getattr(importlib.import_module(module), function), args=rest, prog=f"python -m audiogen {verb}")
-        )
+        run_verb = getattr(importlib.import_module(module), function)
+        print(auto_cli(run_verb, args=rest, prog=f"python -m audiogen {verb}", exit_on_error=False))
     elif verb in TRAINING_VERBS:
         from audiogen.cli import main as train
 
@@ -52,10 +52,22 @@ def run(args: list[str]) -> None:
         raise SystemExit(2)
 
 
+def _argument_message(error: BaseException) -> str:
+    """Return where jsonargparse found something wrong and what, without the types and options it tried on the way."""
+    where = str(error).splitlines()[0].rstrip(":")
+    while error.__cause__ is not None:
+        error = error.__cause__
+    what = str(error)
+    return where if what in where else f"{where}: {what}"
+
+
 def main() -> None:
     """Run the command line; errors that the user can mend are told in one message, without a stack trace."""
     try:
         run(sys.argv[1:])
+    except ArgumentError as error:
+        print(f"audiogen: error: {_argument_message(error)}", file=sys.stderr)
+        raise SystemExit(2) from None
     except (ValueError, OSError, FloatingPointError) as error:
         if os.environ.get("AUDIOGEN_TRACEBACK"):
             raise

@@ -52,7 +52,8 @@ class AudiogenCLI(LightningCLI):
             save_config_kwargs={"save_to_log_dir": False},
             seed_everything_default=0,
             auto_configure_optimizers=False,
-            parser_kwargs={"description": "Train and check models."},
+            parser_kwargs={"prog": "python -m audiogen", "exit_on_error": False}
+            | {verb: {"exit_on_error": False} for verb in self.subcommands()},
             args=args,
             run=run,
         )
