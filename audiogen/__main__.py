@@ -46,18 +46,24 @@ def run(args: list[str]) -> None:
     elif verb in TRAINING_VERBS:
         from audiogen.cli import main as train
 
+        # LightningCLI warns where it is given what it would find by itself.
         train(None if args == sys.argv[1:] else args)
     else:
         print(f"audiogen: error: no verb {verb!r}\n\n{help_text()}", file=sys.stderr)
         raise SystemExit(2)
 
 
+def _innermost(error: BaseException) -> BaseException:
+    """Return the error that started a chain of them."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return error
+
+
 def _argument_message(error: BaseException) -> str:
     """Return where jsonargparse found something wrong and what, without the types and options it tried on the way."""
     where = str(error).splitlines()[0].rstrip(":")
-    while error.__cause__ is not None:
-        error = error.__cause__
-    what = str(error)
+    what = str(_innermost(error))
     return where if what in where else f"{where}: {what}"
 
 
@@ -71,7 +77,9 @@ def main() -> None:
     except (ValueError, OSError, FloatingPointError) as error:
         if os.environ.get("AUDIOGEN_TRACEBACK"):
             raise
-        print(f"audiogen: error: {error}\n(AUDIOGEN_TRACEBACK=1 shows where)", file=sys.stderr)
+        # jsonargparse wraps errors of constructors in all it tried; our own say enough themselves.
+        what = _innermost(error) if "Given value" in str(error) else error
+        print(f"audiogen: error: {what}\n(AUDIOGEN_TRACEBACK=1 shows where)", file=sys.stderr)
         raise SystemExit(1) from None
     except KeyboardInterrupt:
         raise SystemExit(130) from None

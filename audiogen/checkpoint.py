@@ -42,7 +42,7 @@ def load(path: str | Path, device: str | torch.device = "cpu") -> KimgModule:
         if newest is None:
             raise CheckpointError(f"no checkpoint in run directory {file} ({CHECKPOINT_FOLDER}/{CHECKPOINT_PATTERN})")
         file = newest
-    content = _read(file)
+    content = read(file)
     hparams = {name: value for name, value in content["hyper_parameters"].items() if name != "_instantiator"}
     try:
         with warnings.catch_warnings():
@@ -51,12 +51,16 @@ def load(path: str | Path, device: str | torch.device = "cpu") -> KimgModule:
         model.load_state_dict(content["state_dict"])
     except (Exception, SystemExit) as error:
         raise CheckpointError(f"{file} does not fit its model {hparams['_class_path']}: {error}") from error
-    model.on_load_checkpoint(content)
+    model.clips_seen = content["clips_seen"]
     return model.eval().to(device)
 
 
-def _read(file: Path) -> dict[str, Any]:
-    """Read a checkpoint's content and check that it is ours."""
+def read(file: Path) -> dict[str, Any]:
+    """Read a checkpoint's content.
+
+    Raises:
+        CheckpointError: Where there is no such file, or it is something else.
+    """
     if not file.exists():
         raise CheckpointError(f"no such checkpoint: {file}")
     try:
@@ -64,6 +68,10 @@ def _read(file: Path) -> dict[str, Any]:
     except Exception as error:  # the unpickler fails in many ways on bytes that are not its own
         reason = str(error).split("\n")[0]
         raise CheckpointError(f"{file} is not a readable checkpoint ({type(error).__name__}: {reason})") from error
-    if not isinstance(content, dict) or "clips_seen" not in content or "_class_path" not in content["hyper_parameters"]:
+    if (
+        not isinstance(content, dict)
+        or "clips_seen" not in content
+        or "_class_path" not in content.get("hyper_parameters", ())
+    ):
         raise CheckpointError(f"{file} is not a checkpoint of audiogen: it was saved by another program")
     return content

@@ -1,19 +1,22 @@
 """The training command line: links, defaults, the run directory and its saved config."""
 
 import logging
+import shlex
+import sys
 import warnings
 from pathlib import Path
 from typing import Any
 
 import lightning
 import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.utilities import rank_zero_info
 
 from audiogen.callbacks.checkpoint import CHECKPOINT_FOLDER
 from audiogen.callbacks.metrics_csv import MetricsCSV
 from audiogen.callbacks.samples import SAMPLE_FOLDER
-from audiogen.checkpoint import newest_checkpoint
+from audiogen.checkpoint import newest_checkpoint, read
 from audiogen.data.module import SpectrogramData
 from audiogen.models.kimg import KimgModule
 
@@ -32,12 +35,14 @@ class SaveConfig(SaveConfigCallback):
     """Write the resolved config into the run directory, whichever loggers there are."""
 
     def save_config(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
-        """Write config.yaml; a continued run writes its own."""
+        """Write config.yaml of a training; a continued run writes its own."""
+        if stage != "fit":
+            return
+        config = self.config.clone()
+        config.ckpt_path = None  # where a run started is no setting: the file is there to start others from
         folder = Path(trainer.default_root_dir)
         folder.mkdir(parents=True, exist_ok=True)
-        self.parser.save(
-            self.config, str(folder / CONFIG_NAME), skip_none=False, overwrite=True, multifile=self.multifile
-        )
+        self.parser.save(config, str(folder / CONFIG_NAME), skip_none=False, overwrite=True, multifile=self.multifile)
 
 
 class AudiogenCLI(LightningCLI):
@@ -98,15 +103,14 @@ class AudiogenCLI(LightningCLI):
         for logger in _as_list(config.trainer.logger):
             if getattr(logger, "init_args", None) and logger.init_args.get("save_dir") == ".":
                 logger.init_args.save_dir = str(root)
-        if config.get("ckpt_path") == "last":
-            newest = newest_checkpoint(root)
-            config.ckpt_path = None if newest is None else str(newest)
-            rank_zero_info(f"Starting from {newest or 'the beginning: there is no checkpoint yet'}")
-        elif self.subcommand == "fit" and config.get("ckpt_path") is None and newest_checkpoint(root):
-            raise ValueError(
-                f"{root} holds a run already: continue it with --ckpt_path last, or name another folder with "
-                "--trainer.default_root_dir DIR"
-            )
+        config.ckpt_path = _start(config.get("ckpt_path"), root, training=self.subcommand == "fit")
+
+    def instantiate_classes(self) -> None:
+        """Tell errors of Lightning's own as errors of the user's."""
+        try:
+            super().instantiate_classes()
+        except MisconfigurationException as error:
+            raise ValueError(str(error)) from error
 
     def instantiate_trainer(self, **kwargs: Any) -> lightning.Trainer:
         """Add the table of metrics to whichever loggers the config has."""
@@ -121,13 +125,16 @@ class AudiogenCLI(LightningCLI):
         newest = newest_checkpoint(root)
         if newest is None or not self.trainer.is_global_zero:
             return
+        python = Path(sys.executable)
+        here = python.relative_to(Path.cwd()) if python.is_relative_to(Path.cwd()) else python
+        command = [str(here), "-m", "audiogen", "generate", str(newest), "--num", "8", "--out", str(root / "more")]
         rank_zero_info(
             f"Done: {self.model.kimg:g} kimg. The run is in {root}:\n"
             f"  pictures and sounds  {root / SAMPLE_FOLDER}\n"
             f"  figures              {root / 'metrics.csv'}\n"
             f"  settings             {root / CONFIG_NAME}\n"
             f"  checkpoints          {root / CHECKPOINT_FOLDER}\n"
-            f"Make more sounds:\n  python -m audiogen generate {newest} --num 8 --seed 1 --out {root / 'more'}"
+            f"Make more sounds:\n  {shlex.join(command)}"
         )
 
 
@@ -143,7 +150,44 @@ def main(args: list[str] | None = None) -> None:
         logging.getLogger(name).addFilter(lambda record: not record.getMessage().startswith(IGNORED_MESSAGES))
     # A saturated discriminator has gradients of 1e-40, on which convolutions were seen to run twenty times slower.
     torch.set_flush_denormal(True)
+    torch.backends.cudnn.allow_tf32 = False  # the penalties are computed in float32 because they need its precision
     AudiogenCLI(args)
+
+
+def _start(ckpt_path: str | None, root: Path, training: bool) -> str | None:
+    """Return the checkpoint to start from, or None for the beginning.
+
+    Args:
+        ckpt_path: What the user named: a checkpoint, a run directory, "last" or nothing.
+        root: The run directory.
+        training: Only a training may start from the beginning; figures are of the newest checkpoint by default.
+
+    Raises:
+        ValueError: Where there is nothing to start from, or the run directory holds what would get mixed up.
+    """
+    newest = newest_checkpoint(root)
+    if ckpt_path in ("last", None) and newest is None and not training:
+        raise ValueError(f"no checkpoint in {root}: name one with --ckpt_path")
+    if ckpt_path is None and newest is not None and training:
+        raise ValueError(
+            f"{root} holds a run already: continue it with --ckpt_path last, or name another folder with "
+            "--trainer.default_root_dir DIR"
+        )
+    start = newest if ckpt_path in ("last", None) else Path(ckpt_path)
+    if start is None:
+        if ckpt_path:
+            rank_zero_info("Starting from the beginning: there is no checkpoint yet")
+        return None
+    if start.is_dir():
+        start = newest_checkpoint(start) or start
+    read(start)
+    if training and newest is not None and start.resolve() != newest.resolve():
+        raise ValueError(
+            f"{root} went on to {newest.name}: continue from another checkpoint in another folder, named with "
+            "--trainer.default_root_dir DIR"
+        )
+    rank_zero_info(f"Starting from {start}")
+    return str(start)
 
 
 def _as_list(value: Any) -> list[Any]:

@@ -22,8 +22,8 @@ def data_for(recipe: Path, folder: Path) -> list[str]:
         return [*flags, "--data.dataset.init_args.num_clips", "100"]
     write_classes(folder, {"zero": 300, "one": 500}, num=6)
     if dataset == "FSDD":
-        for path in sorted(folder.rglob("*.wav")):
-            path.rename(folder / f"{DIGITS.index(path.parent.name)}_anna_{path.stem}.wav")
+        for path in sorted(folder.rglob("*.wav")):  # takes 3, 4 are test clips, 5 to 8 training clips
+            path.rename(folder / f"{DIGITS.index(path.parent.name)}_anna_{int(path.stem) + 3}.wav")
     return flags
 
 

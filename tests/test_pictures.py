@@ -57,12 +57,14 @@ def test_rows_run_down_and_clips_to_the_right(transform: LogMel, tmp_path: Path)
     level = torch.tensor([[-1.0, -0.6, -0.2], [0.2, 0.6, 1.0]])
     spec = level[:, :, None, None, None].expand(2, 3, 1, 24, 20)
     figure = spectrogram_grid(spec, ["upper", "lower"], transform)
-    means = [picture.mean() for picture in render(figure, tmp_path)]
-    places = [axes.get_position() for axes in figure.axes]
-    by_level = sorted(range(6), key=lambda i: means[i])
-    reading_order = sorted(range(6), key=lambda i: (-round(places[i].y0, 2), places[i].x0))
-    assert by_level == reading_order
-    assert [figure.axes[i].get_ylabel() for i in reading_order] == ["upper", "", "", "lower", "", ""]
+    pictures = render(figure, tmp_path)
+    assert [axes.get_ylabel() for axes in figure.axes] == ["upper", "lower"]
+    tops = [axes.get_position().y0 for axes in figure.axes]
+    assert tops[0] > tops[1]
+    thirds = [picture[:, int(picture.shape[1] * k / 6)].mean() for picture in pictures for k in (1, 3, 5)]
+    assert thirds == sorted(thirds)
+    assert thirds[0] < 0.05
+    assert thirds[-1] > 0.8
 
 
 def test_brightness_is_the_level_whatever_else_is_in_the_picture(transform: LogMel, tmp_path: Path) -> None:
@@ -84,9 +86,11 @@ def test_several_channels_are_averaged(transform: LogMel, tmp_path: Path) -> Non
 def test_axes_are_in_seconds_and_in_the_frequencies_of_their_bands(transform: LogMel) -> None:
     figure = spectrogram_grid(silence(), [], transform, title="kimg 5")
     axes = figure.axes[0]
-    assert axes.get_xlim() == (0, 20 * 64 / 8000)
-    assert axes.get_ylim() == (0, 24)
-    bands = np.floor(axes.get_yticks()).astype(int)
+    assert [(tick, text.get_text()) for tick, text in zip(axes.get_xticks(), axes.get_xticklabels(), strict=True)] == [
+        (-0.5, "0"),
+        (19.5, "0.16 s"),
+    ]
+    bands = np.asarray(axes.get_yticks()).astype(int)
     labels = [float(text.get_text().removesuffix("k")) for text in axes.get_yticklabels()]
     assert labels == [round(hertz / 1000, 1) for hertz in transform.frequencies()[bands].tolist()]
     assert figure.get_suptitle() == "kimg 5"

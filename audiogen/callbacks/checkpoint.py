@@ -30,18 +30,26 @@ class KimgCheckpoint(Checkpoint):
     def on_train_batch_end(
         self, trainer: lightning.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Save where the step passed a multiple of the interval or was the last one."""
-        if pl_module.crossed(self.every_kimg) or trainer.should_stop:
+        """Save where the step passed a multiple of the interval."""
+        if pl_module.crossed(self.every_kimg):
+            self._save(trainer, pl_module.kimg)
+
+    def on_train_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+        """Save the last state, whatever ended the training."""
+        if not self._path(trainer, pl_module.kimg).exists():
             self._save(trainer, pl_module.kimg)
 
     def _save(self, trainer: lightning.Trainer, kimg: float) -> None:
-        folder = Path(trainer.default_root_dir) / CHECKPOINT_FOLDER
-        folder.mkdir(parents=True, exist_ok=True)
-        path = folder / CHECKPOINT_PATTERN.replace("*", f"{kimg:09.3f}")
+        path = self._path(trainer, kimg)
+        path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_suffix(".part")
         trainer.save_checkpoint(part, weights_only=False)  # with optimisers
         if trainer.is_global_zero:
             os.replace(part, path)
-            for old in sorted(folder.glob(CHECKPOINT_PATTERN))[: -self.keep] if self.keep else []:
+            for old in sorted(path.parent.glob(CHECKPOINT_PATTERN))[: -self.keep] if self.keep else []:
                 old.unlink()
         trainer.strategy.barrier("checkpoint saved")
+
+    @staticmethod
+    def _path(trainer: lightning.Trainer, kimg: float) -> Path:
+        return Path(trainer.default_root_dir) / CHECKPOINT_FOLDER / CHECKPOINT_PATTERN.replace("*", f"{kimg:09.3f}")

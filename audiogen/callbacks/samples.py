@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from audiogen.audio.io import write_audio
-from audiogen.pictures import save_figure, spectrogram_grid
+from audiogen.pictures import MAX_ROWS, save_figure, spectrogram_grid
 
 SAMPLE_FOLDER = "samples"
 
@@ -48,16 +48,24 @@ class SampleLogger(lightning.Callback):
     def on_train_batch_end(
         self, trainer: lightning.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Make clips where the step passed a multiple of the interval or was the last one."""
-        if trainer.is_global_zero and (pl_module.crossed(self.every_kimg) or trainer.should_stop):
-            spec = self._sample(pl_module)
-            self._draw(trainer, pl_module, spec, f"kimg-{pl_module.kimg:09.3f}")
-            self._sound(trainer, pl_module, spec[:, 0], write=trainer.should_stop)
+        """Make clips where the step passed a multiple of the interval."""
+        if trainer.is_global_zero and pl_module.crossed(self.every_kimg):
+            self._show(trainer, pl_module, write=False)
+
+    def on_train_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+        """Make clips of the last state, whatever ended the training, and write one sound for each class."""
+        if trainer.is_global_zero:
+            self._show(trainer, pl_module, write=True)
+
+    def _show(self, trainer: lightning.Trainer, pl_module: Any, write: bool) -> None:
+        spec = self._sample(pl_module)
+        self._draw(trainer, pl_module, spec[:MAX_ROWS], f"kimg-{pl_module.kimg:09.3f}")
+        self._sound(trainer, pl_module, spec[:, 0], write)
 
     def _sample(self, pl_module: Any) -> Tensor:
         """Return spec, float32 [R, N, C, F, L], the seeds in columns."""
         num_rows = _num_rows(pl_module)
-        seeds = [hash((self.seed, column)) for column in range(self.num_per_class)]
+        seeds = pl_module.clip_seeds(self.seed, self.num_per_class)
         label = torch.arange(num_rows).repeat_interleave(self.num_per_class)
         return pl_module.sample(label, seeds * num_rows).unflatten(0, (num_rows, -1))
 

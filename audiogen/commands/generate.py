@@ -1,5 +1,6 @@
 """Make new sounds with a trained generator."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,9 +59,9 @@ def generate(
             without classes.
         num: Sounds of each class.
         seed: Of the latents.
-        truncation: 1 is the full variety, towards 0 sounds come closer to the mean sound of their class.
+        truncation: 1 is the full variety, towards 0 sounds come closer to the mean over all styles.
         out: Folder for `seven-000.wav`, ... and `grid.png`; None writes nothing.
-        device: Such as cuda; None takes a GPU where there is one.
+        device: Such as cuda, for a checkpoint that is loaded; None takes a GPU where there is one.
 
     Returns:
         The sounds.
@@ -71,12 +72,15 @@ def generate(
     """
     if num < 1:
         raise ValueError(f"num must be at least 1, got {num}")
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    model: Any = load(checkpoint, device) if isinstance(checkpoint, str | Path) else checkpoint
+    if not math.isfinite(truncation):
+        raise ValueError(f"truncation must be a number, got {truncation}")
+    if out is not None and Path(out).is_file():
+        raise ValueError(f"{out} is a file: name a folder for the sounds")
+    model: Any = load(checkpoint, _device(device)) if isinstance(checkpoint, str | Path) else checkpoint
     if not hasattr(model, "sample"):
         raise ValueError(f"{type(model).__name__} does not generate from classes: it has no sample method")
     chosen = _choose(label, model.label_names)
-    seeds = [hash((seed, index)) for index in range(num)]
+    seeds = model.clip_seeds(seed, num)
     spec = model.sample(torch.tensor(chosen).repeat_interleave(num), seeds * len(chosen), truncation).clamp(-1, 1)
     with torch.no_grad():
         wav = torch.cat([model.transform.inverse(part) for part in spec.split(64)]).cpu()
@@ -102,11 +106,21 @@ def generate_files(
         label: Class names or numbers, with commas between several, or all.
         num: Sounds of each class.
         seed: The same seed makes the same sounds.
-        truncation: 1 is the full variety; towards 0 sounds come closer to the mean sound of their class.
+        truncation: 1 is the full variety; towards 0 sounds come closer to the mean over all styles.
         out: Folder for the files.
         device: Such as cuda; by default a GPU where there is one.
     """
     return generate(checkpoint, label, num, seed, truncation, out, device)
+
+
+def _device(name: str | None) -> torch.device:
+    """Return a device that is there."""
+    if name is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return torch.zeros(1, device=name).device
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"no device {name!r} here: {str(error).splitlines()[0]}") from error
 
 
 def _choose(label: str | int | Sequence[str | int], names: list[str]) -> list[int]:
@@ -117,8 +131,12 @@ def _choose(label: str | int | Sequence[str | int], names: list[str]) -> list[in
         return [0]
     if label == "all":
         return list(range(len(names)))
-    wanted = label.split(",") if isinstance(label, str) else [label] if isinstance(label, int) else label
-    return [_index(item.strip() if isinstance(item, str) else item, names) for item in wanted]
+    if isinstance(label, str) and label not in names:
+        label = [item.strip() for item in label.split(",")]
+    chosen = [_index(item, names) for item in ([label] if isinstance(label, str | int) else label)]
+    if not chosen:
+        raise ValueError("no class named")
+    return list(dict.fromkeys(chosen))
 
 
 def _index(item: str | int, names: list[str]) -> int:

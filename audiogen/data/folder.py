@@ -3,7 +3,7 @@
 import hashlib
 import os
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from audiogen.audio.io import AUDIO_SUFFIXES
@@ -29,10 +29,7 @@ class ClassFolders(AudioDataset):
         """List wav, flac, ogg, mp3, aiff and opus files at any depth."""
         folder = existing_folder(root)
         classes: dict[str | None, list[Path]] = defaultdict(list)
-        # Not rglob, which does not enter folders that are links.
-        for path in sorted(
-            Path(place) / name for place, _, names in os.walk(folder, followlinks=True) for name in names
-        ):
+        for path in sorted(_files(folder)):
             parts = path.relative_to(folder).parts
             if path.suffix.lower() in AUDIO_SUFFIXES and path.is_file() and not any(p.startswith(".") for p in parts):
                 classes[parts[0] if len(parts) > 1 else None].append(path)
@@ -51,6 +48,15 @@ class ClassFolders(AudioDataset):
 
     def _splits(self, paths: list[Path], folder: Path) -> list[Split]:
         """Assign each file of a class to a split; adding files later moves few of the others."""
-        digests = [hashlib.sha256(path.relative_to(folder).as_posix().encode()).hexdigest() for path in paths]
+        digests = [hashlib.sha256(os.fsencode(path.relative_to(folder).as_posix())).hexdigest() for path in paths]
         chosen = set(sorted(digests)[: int(len(paths) * self.val_share)])
         return ["val" if digest in chosen else "train" for digest in digests]
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """Yield the files below a folder, through folders that are links (rglob skips them) but not round in circles."""
+    visited = set()
+    for place, folders, names in os.walk(folder, followlinks=True):
+        visited.add(os.path.realpath(place))
+        folders[:] = [name for name in folders if os.path.realpath(os.path.join(place, name)) not in visited]
+        yield from (Path(place) / name for name in names)

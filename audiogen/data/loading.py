@@ -53,6 +53,10 @@ class LoadedData:
     splits: dict[Split, Spectrograms]
     rejected: list[tuple[str, Clip]]
 
+    def left_out(self) -> str:
+        """Return a line for each file that was not used: its path and the reason."""
+        return "".join(f"{clip.path}: {reason}\n" for reason, clip in self.rejected)
+
     def summary(self) -> str:
         """Tell in words how many files were used, and name those that were not, by reason."""
         counts = ", ".join(f"{len(split)} {name}" for name, split in self.splits.items())
@@ -88,8 +92,9 @@ def load(
     Raises:
         DatasetError: Where nothing to train on is left: no usable file, or no class with two.
     """
-    wavs: list[Tensor] = []
     used: list[Clip] = []
+    wavs: list[Tensor] = []
+    specs: list[Tensor] = []
     rejected: list[tuple[str, Clip]] = []
     for clip in tqdm(clips, desc="Reading sounds", unit="file", disable=None if progress else True, leave=False):
         try:
@@ -97,13 +102,18 @@ def load(
         except AudioFileError as error:
             rejected.append((str(error), clip))
             continue
-        wavs.append(fit_length(wav, transform.num_samples))
         used.append(clip)
+        wavs.append(fit_length(wav, transform.num_samples))
+        if len(wavs) == TRANSFORM_BATCH:
+            specs.append(_spectrograms(wavs, transform))
+            wavs = []
+    if wavs:
+        specs.append(_spectrograms(wavs, transform))
     keep, label_names = _classes(used, rejected, label_order)
     if not keep:
         reason = LoadedData([], {}, rejected).summary()
-        raise DatasetError(f"nothing to train on: no class has two usable files\n{reason}")
-    spec = _spectrograms([wavs[i] for i in keep], transform)
+        raise DatasetError(f"nothing to train on: no class has two usable files to train on\n{reason}")
+    spec = torch.cat(specs)[keep]
     index = {name: i for i, name in enumerate(label_names)}
     label = torch.tensor([index[used[i].label or ""] if label_names else 0 for i in keep])
     splits: dict[Split, Spectrograms] = {}
@@ -116,10 +126,10 @@ def load(
 def _classes(
     used: list[Clip], rejected: list[tuple[str, Clip]], label_order: Sequence[str]
 ) -> tuple[list[int], list[str]]:
-    """Return the clips to keep and the class names, rejecting clips that are alone in their class."""
-    counts = Counter(clip.label for clip in used)
+    """Return the clips to keep and the class names, rejecting clips of classes that cannot be learned."""
+    counts = Counter(clip.label for clip in used if clip.split == "train")
     keep = [i for i, clip in enumerate(used) if counts[clip.label] >= 2]
-    rejected += [("the only usable file of its class", clip) for clip in used if counts[clip.label] < 2]
+    rejected += [("its class has less than two files to train on", clip) for clip in used if counts[clip.label] < 2]
     names = {label for i in keep if (label := used[i].label) is not None}
     known = [name for name in label_order if name in names]
     return keep, known + sorted(names.difference(known), key=_natural)
@@ -133,5 +143,4 @@ def _natural(name: str) -> tuple[bool, int, str]:
 @torch.no_grad()
 def _spectrograms(wavs: list[Tensor], transform: SpectrogramTransform) -> Tensor:
     """Return float32 [N, C, F, L] of N waveforms [C, T]."""
-    parts = [torch.stack(wavs[i : i + TRANSFORM_BATCH]) for i in range(0, len(wavs), TRANSFORM_BATCH)]
-    return torch.cat([transform(part) for part in parts])
+    return transform(torch.stack(wavs))

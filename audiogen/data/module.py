@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning
+import torch
 from lightning.pytorch.utilities import rank_zero_info
 from torch.utils.data import DataLoader
 
@@ -48,6 +49,14 @@ class SpectrogramData(lightning.LightningDataModule):
         data = load(clips, self.transform, self.min_seconds, self.dataset.label_order, progress=main_process)
         rank_zero_info(data.summary())
         return data
+
+    def setup(self, stage: str) -> None:
+        """Name every file that was left out in the run directory: the log names a few."""
+        assert self.trainer is not None
+        if stage == "fit" and self.trainer.is_global_zero and self.loaded.rejected:
+            folder = Path(self.trainer.default_root_dir)
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / "left_out.txt").write_text(self.loaded.left_out(), errors="surrogateescape")
 
     @property
     def label_names(self) -> list[str]:
@@ -92,7 +101,10 @@ class SpectrogramData(lightning.LightningDataModule):
         return self._one_pass("test")
 
     def _one_pass(self, name: Split) -> DataLoader[Batch]:
-        return DataLoader(self.split(name), batch_size=self.batch_size, collate_fn=_as_is)
+        clips = self.split(name)
+        # Shuffled once and for all: batches of one class would look uniform to a discriminator that sees whole batches.
+        order = torch.randperm(len(clips), generator=torch.Generator().manual_seed(0)).tolist()
+        return DataLoader(clips, batch_size=self.batch_size, sampler=order, collate_fn=_as_is)
 
 
 def _as_is(batch: Any) -> Any:

@@ -37,6 +37,11 @@ class KimgModule(lightning.LightningModule):
         log_every_kimg: float,
     ) -> None:
         super().__init__()
+        if batch_size < 1 or total_kimg <= 0 or log_every_kimg <= 0:
+            raise ValueError(
+                "need batch_size >= 1, total_kimg > 0 and log_every_kimg > 0, got "
+                f"{batch_size}, {total_kimg} and {log_every_kimg}"
+            )
         self.transform = transform
         self.label_names = label_names
         self.batch_size = batch_size
@@ -100,8 +105,28 @@ class KimgModule(lightning.LightningModule):
         checkpoint["clips_seen"] = self.clips_seen
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Restore the clips shown."""
+        """Restore the clips shown.
+
+        Raises:
+            ValueError: Where the checkpoint is of other classes, another spectrogram or other networks.
+        """
+        trained = checkpoint["hyper_parameters"]
+        for name in ("label_names", "transform"):
+            if trained.get(name) != self.hparams.get(name):
+                raise ValueError(
+                    f"the checkpoint has another {name}: {trained.get(name)}, not {self.hparams.get(name)}"
+                )
+        own, theirs = self.state_dict(), checkpoint["state_dict"]
+        for name in sorted(own.keys() | theirs.keys()):
+            shapes = [tuple(state[name].shape) if name in state else "none" for state in (theirs, own)]
+            if shapes[0] != shapes[1]:
+                raise ValueError(f"the checkpoint has other networks: {name} is {shapes[0]}, not {shapes[1]}")
         self.clips_seen = checkpoint["clips_seen"]
+
+    @staticmethod
+    def clip_seeds(seed: int, num: int) -> list[int]:
+        """Return the seeds of `num` clips, different for each seed: clip i has the same one whatever `num` is."""
+        return [hash((seed, index)) for index in range(num)]
 
     def _log_recorded(self) -> None:
         means = {name: torch.stack(values).mean() for name, values in self._recorded.items()}

@@ -1,8 +1,10 @@
 """Conditional StyleGAN2 (Karras et al., 2020) on spectrograms; without classes it is the unconditional one.
 
-One deviation from the reference: a step generates one batch and judges it once, and both networks learn from that
-judgement. The reference generates and judges a second batch for the discriminator. It saves a quarter of the
+Deviations from the reference. A step generates one batch and judges it once, and both networks learn from that
+judgement; the reference generates and judges a second batch for the discriminator. It saves a quarter of the
 generator's and an eighth of the discriminator's arithmetic; both networks then move from the same state at once.
+Generated clips have the classes of the real ones in the batch. Low precision is bf16, whose range needs no clamping of
+activations.
 """
 
 from collections.abc import Callable, Sequence
@@ -113,6 +115,12 @@ class StyleGAN2(KimgModule):
             self._adam(self.discriminator, self.r1_interval),
         ]
 
+    def on_train_start(self) -> None:
+        """Let the config's learning rate and betas speak: a continued run's optimisers come with those of before."""
+        for optimizer, fresh in zip(self.optimizers(), self.configure_optimizers(), strict=True):  # type: ignore[call-overload]
+            for group, wanted in zip(optimizer.param_groups, fresh.param_groups, strict=True):
+                group.update(lr=wanted["lr"], betas=wanted["betas"])
+
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         """Train both networks on one batch of real clips and one of generated ones."""
         real, label = batch.spec, self.one_hot(batch.label)
@@ -122,7 +130,7 @@ class StyleGAN2(KimgModule):
         self._update(generator_optimizer, self.generator, "generator")
         self._update(discriminator_optimizer, self.discriminator, "discriminator")
         if self.path_length_interval and step % self.path_length_interval == 0:
-            self.path_length_backward(len(real) // 2, label)
+            self.path_length_backward(max(len(real) // 2, 1), label)
             self._update(generator_optimizer, self.generator, "generator_path_length")
         if self.r1_interval and step % self.r1_interval == 0:
             self.r1_backward(real, label)
@@ -208,14 +216,16 @@ class StyleGAN2(KimgModule):
             spec, float32 [N, C, F, L] on the model's device.
         """
         latents = [torch.randn(self.generator_ema.z_dim, generator=torch.Generator().manual_seed(s)) for s in seeds]
-        z = torch.stack(latents).to(self.device)
-        one_hot = self.one_hot(label.to(self.device))
+        # Batches of one size: with another, convolutions round differently, and Griffin-Lim makes that audible in bits.
+        missing = -len(latents) % SAMPLE_BATCH
+        z = torch.stack(latents + latents[:1] * missing).to(self.device)
+        one_hot = self.one_hot(F.pad(label, (0, missing)).to(self.device))
         specs = []
         for first in range(0, len(z), SAMPLE_BATCH):
             part = slice(first, first + SAMPLE_BATCH)
             ws = self.generator_ema.mapping(z[part], None if one_hot is None else one_hot[part], truncation)
             specs.append(self.generator_ema.synthesis(ws, noise_mode="const"))
-        return torch.cat(specs)
+        return torch.cat(specs)[: len(seeds)]
 
     def one_hot(self, label: Tensor) -> Tensor | None:
         """Turn class indices, int64 [B], into float32 [B, num_classes], or None without classes."""
@@ -239,8 +249,8 @@ class StyleGAN2(KimgModule):
         return ws
 
     def _mean_logit(self, batch: Batch) -> Tensor:
-        """Return the mean logit of real clips."""
-        return self.discriminator(batch.spec, self.one_hot(batch.label)).mean()
+        """Return the mean logit of real clips, augmented as those in training are."""
+        return self.discriminator(self.augment(batch.spec), self.one_hot(batch.label)).mean()
 
     def _autocast(self) -> AbstractContextManager:
         return autocast(self.precision, self.device)

@@ -32,7 +32,8 @@ class LogMel(SpectrogramTransform):
         f_min: Lowest band edge in Hz.
         f_max: Highest band edge in Hz; half the sample rate by default.
         mel_scale: "slaney" (librosa's default) or "htk".
-        norm: "slaney" gives all bands the same area, None the same peak of 1.
+        norm: "slaney" gives all bands the same area, None the same peak of 1. Slaney's levels are 25 to 40 dB lower:
+            floor_db and ceil_db then have to move too.
         power: 1 filters magnitudes, 2 powers.
         floor_db: Level that becomes -1, in dB relative to full scale.
         ceil_db: Level that becomes 1.
@@ -66,6 +67,8 @@ class LogMel(SpectrogramTransform):
                 "need n_mels, num_frames and num_channels >= 1, num_iterations >= 0 and power 1 or 2, got "
                 f"{n_mels}, {num_frames}, {num_channels}, {num_iterations} and {power}"
             )
+        if n_fft < 2 or n_fft % 2:
+            raise ValueError(f"n_fft must be even, got {n_fft}")
         if not 0 < hop_length <= n_fft // 2:
             raise ValueError(f"hop_length must be in 1 ... n_fft / 2 = {n_fft // 2}, got {hop_length}")
         if floor_db >= ceil_db:

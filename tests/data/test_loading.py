@@ -86,16 +86,17 @@ def test_labels_index_the_class_names_in_each_split(clip: Callable[..., Clip], t
         clip("2.wav", "dog", "train"),
         clip("3.wav", "cat", "val"),
         clip("4.wav", "cat", "train"),
+        clip("5.wav", "dog", "train"),
     ]
     loaded = load(clips, transform)
     assert loaded.label_names == ["cat", "dog"]
     assert list(loaded.splits) == ["train", "val", "test"]
     assert {name: split.label.tolist() for name, split in loaded.splits.items()} == {
-        "train": [0, 1, 0],
+        "train": [0, 1, 0, 1],
         "val": [0],
         "test": [1],
     }
-    assert loaded.summary() == "Data: 5 of 5 files used (3 train, 1 val, 1 test), 2 classes"
+    assert loaded.summary() == "Data: 6 of 6 files used (4 train, 1 val, 1 test), 2 classes"
 
 
 def test_batch_is_taken_at_once(clip: Callable[..., Clip], transform: LogMel) -> None:
@@ -179,8 +180,8 @@ def test_class_with_one_usable_file_is_left_out(clip: Callable[..., Clip], trans
     loaded = load([lonely, clip("0.wav", "c"), gone, clip("1.wav", "c")], transform)
     assert loaded.label_names == ["c"]
     assert loaded.splits["train"].label.tolist() == [0, 0]
-    assert ("the only usable file of its class", lonely) in loaded.rejected
-    assert f"{lonely.path}: the only usable file of its class" in loaded.summary()
+    assert ("its class has less than two files to train on", lonely) in loaded.rejected
+    assert f"{lonely.path}: its class has less than two files to train on" in loaded.summary()
 
 
 def test_data_without_a_usable_file_are_refused_naming_the_reasons(transform: LogMel, tmp_path: Path) -> None:
@@ -193,7 +194,16 @@ def test_data_without_a_usable_file_are_refused_naming_the_reasons(transform: Lo
 
 
 def test_classes_of_one_file_each_are_refused(clip: Callable[..., Clip], transform: LogMel) -> None:
-    with pytest.raises(
-        DatasetError, match=r"no class has two usable files\n(.*\n)+.*the only usable file of its class"
-    ):
-        load([clip("0.wav", "a"), clip("1.wav", "b")], transform)
+    clips = [clip("0.wav", "a"), clip("1.wav", "b"), clip("2.wav", "b", "test")]
+    with pytest.raises(DatasetError, match=r"no class has two usable files to train on\nData: 0 of 3 files used"):
+        load(clips, transform)
+
+
+def test_classes_that_cannot_be_trained_are_left_out_of_all_splits(
+    clip: Callable[..., Clip], transform: LogMel
+) -> None:
+    unseen = clip("0.wav", "unseen", "test")
+    loaded = load([unseen, clip("1.wav", "a"), clip("2.wav", "a"), clip("3.wav", "a", "test")], transform)
+    assert loaded.label_names == ["a"]
+    assert [other for _, other in loaded.rejected] == [unseen]
+    assert loaded.left_out() == f"{unseen.path}: its class has less than two files to train on\n"

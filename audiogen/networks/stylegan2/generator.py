@@ -28,7 +28,7 @@ class Generator(nn.Module):
         num_mapping_layers: Dense layers of the mapping network (8 in the paper, 2 for small data).
         channel_base: A level with longer side r has channel_base / r channels ...
         channel_max: ... but at most this many.
-        num_low_precision: How many of the highest levels may run in bf16 under autocast.
+        num_low_precision: How many of the highest levels may run in bf16 under autocast; the lowest never does.
 
     Raises:
         ValueError: Where F or L cannot be halved to a small start.
@@ -68,7 +68,7 @@ class Synthesis(nn.Module):
         below: Level | None = None
         self.num_ws = 1  # the last output layer
         for index, level in enumerate(self.levels):
-            low_precision = len(self.levels) - index <= num_low_precision
+            low_precision = below is not None and len(self.levels) - index <= num_low_precision
             block = SynthesisBlock(below, level, w_dim, shape[0], low_precision)
             setattr(self, level.name, block)
             self.num_ws += block.num_convs
