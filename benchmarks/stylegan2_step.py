@@ -109,60 +109,58 @@ def penalty_errors() -> dict[str, float]:
     return errors
 
 
+def measure(dtype: torch.dtype) -> tuple[dict[str, float], float, float]:
+    """Return each candidate's fastest time in seconds, the FLOP of one image's step, and FLOP/s of convolutions."""
+    batch = Batch(torch.randn(BATCH, 1, 64, 64), torch.arange(BATCH) % 10)
+    model, exact, twin = make_model("auto"), make_model("fp32"), make_model("fp32")
+    label = model.one_hot(batch.label)
+    assert label is not None
+    optimizers = (torch.optim.Adam(twin.generator.parameters()), torch.optim.Adam(twin.discriminator.parameters()))
+    convolutions, conv_flop = conv_rate(dtype)
+
+    def with_update(run: Callable[[], None], network: int) -> Callable[[], None]:
+        def penalty() -> None:
+            run()
+            model.optimizers()[network].step()  # type: ignore[index]
+            model.zero_grad()
+
+        return penalty
+
+    candidates: dict[str, Callable[[], object]] = {
+        "plain float32": lambda: plain_stylegan2.training_step(
+            twin.generator, twin.discriminator, optimizers, batch.spec, label
+        ),
+        "audiogen float32": lambda: exact.training_step(batch, 0),
+        "audiogen auto": lambda: model.training_step(batch, 0),
+        "r1": with_update(lambda: model.r1_backward(batch.spec, label), 1),
+        "path length": with_update(lambda: model.path_length_backward(BATCH // 2, label), 0),
+        "convolutions": convolutions,
+    }
+    seconds = fastest(candidates)
+    flop = count_flop(candidates["audiogen auto"]) / BATCH
+    return seconds, flop, conv_flop / seconds["convolutions"]
+
+
 def main() -> None:
     """Measure and print."""
     torch.set_flush_denormal(True)
-    batch = Batch(torch.randn(BATCH, 1, 64, 64), torch.arange(BATCH) % 10)
-    model, exact = make_model("auto"), make_model("fp32")
-    label = model.one_hot(batch.label)
-    assert label is not None
-    twin = make_model("fp32")
-    optimizers = (torch.optim.Adam(twin.generator.parameters()), torch.optim.Adam(twin.discriminator.parameters()))
     dtype = torch.bfloat16 if has_fast_bf16(torch.device("cpu")) else torch.float32
-    convolutions, conv_flop = conv_rate(dtype)
-
-    def penalty(run: Callable[[], None]) -> Callable[[], None]:
-        def clean() -> None:
-            run()
-            model.zero_grad()
-
-        return clean
-
-    def plain_step() -> None:
-        plain_stylegan2.training_step(twin.generator, twin.discriminator, optimizers, batch.spec, label)
-
-    seconds = fastest(
-        {
-            "plain float32": plain_step,
-            "audiogen float32": lambda: exact.training_step(batch, 0),
-            "audiogen auto": lambda: model.training_step(batch, 0),
-            "r1": penalty(lambda: model.r1_backward(batch.spec, label)),
-            "path length": penalty(lambda: model.path_length_backward(BATCH // 2, label)),
-            "convolutions": convolutions,
-        }
-    )
-    lazy = seconds["r1"] / R1_INTERVAL + seconds["path length"] / PATH_LENGTH_INTERVAL
-    rate = conv_flop / seconds["convolutions"]
-    flop = count_flop(lambda: model.training_step(batch, 0)) / BATCH
+    seconds, flop, rate = measure(dtype)
     print(f"StyleGAN2 step, 64 x 64, batch {BATCH}, {torch.get_num_threads()} threads, auto = {dtype}")
     print(f"convolutions alone: {rate / 1e9:.0f} GFLOP/s\n")
     print(f"{'step':<42}{'images/s':>9}{'GFLOP/image':>13}{'share of conv rate':>20}")
-    table = [
-        ("plain float32", seconds["plain float32"], PLAIN_FLOP),
-        ("audiogen float32", seconds["audiogen float32"], flop),
-        ("audiogen auto", seconds["audiogen auto"], flop),
-    ]
-    for name, time, work in table:
-        print(f"{name:<42}{BATCH / time:>9.1f}{work / 1e9:>13.2f}{work * BATCH / time / rate:>20.2f}")
+    for name, work in (("plain float32", PLAIN_FLOP), ("audiogen float32", flop), ("audiogen auto", flop)):
+        images_per_s = BATCH / seconds[name]
+        print(f"{name:<42}{images_per_s:>9.1f}{work / 1e9:>13.2f}{work * images_per_s / rate:>20.2f}")
+    lazy = seconds["r1"] / R1_INTERVAL + seconds["path length"] / PATH_LENGTH_INTERVAL
     regularised = BATCH / (seconds["audiogen auto"] + lazy)
     print(f"{'audiogen auto, R1 and path length (fp32)':<42}{regularised:>9.1f}\n")
     for name, error in penalty_errors().items():
         print(f"gradient of {name:<26} relative error against float64 {error:.1e}")
-    images_per_s = BATCH / seconds["audiogen auto"]
     figures = {
-        "images_per_s": images_per_s,
+        "images_per_s": BATCH / seconds["audiogen auto"],
         "images_per_s_regularised": regularised,
-        "share_of_conv_rate": flop * images_per_s / rate,
+        "share_of_conv_rate": flop * BATCH / seconds["audiogen auto"] / rate,
         "images_per_s_plain_float32": BATCH / seconds["plain float32"],
         "images_per_s_float32": BATCH / seconds["audiogen float32"],
         "gflop_per_image": flop / 1e9,

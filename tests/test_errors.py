@@ -96,6 +96,13 @@ def test_bad_files_are_named_and_training_goes_on(
     ):
         assert any(f"{name}.wav: {reason}" in line for line in caplog.text.splitlines())
     assert list((tmp_path / "run" / "checkpoints").iterdir())
+    left_out = (tmp_path / "run" / "left_out.txt").read_text()
+    assert sorted(Path(line.split(": ")[0]).stem for line in left_out.splitlines()) == [
+        "garbage",
+        "nan",
+        "nothing",
+        "short",
+    ]
 
 
 def test_spectrogram_that_the_network_cannot_make(
@@ -104,6 +111,7 @@ def test_spectrogram_that_the_network_cannot_make(
     args = arguments(data, tmp_path / "run", 1, "--data.transform.num_frames", "33")
     status, message = fail(monkeypatch, capsys, *args)
     assert status == 1
+    assert message.startswith("audiogen: error: StyleGAN2 needs bands and frames of")
     assert "got 32 bands x 33 frames" in message
 
 
@@ -120,6 +128,22 @@ def test_checkpoint_from_something_else(
         ("run", "no checkpoint in run directory"),
     ):
         status, message = fail(monkeypatch, capsys, "generate", tmp_path / name)
+        assert status == 1
+        assert expected in message
+
+
+def test_continuing_from_something_else(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "empty.ckpt").write_bytes(b"")
+    torch.save({"state_dict": {}}, tmp_path / "other.ckpt")
+    for name, expected in (
+        ("empty.ckpt", "is not a readable checkpoint"),
+        ("other.ckpt", "is not a checkpoint of audiogen"),
+        ("gone.ckpt", "no such checkpoint"),
+    ):
+        args = arguments(data, tmp_path / "run", 1, "--ckpt_path", str(tmp_path / name))
+        status, message = fail(monkeypatch, capsys, *args)
         assert status == 1
         assert expected in message
 

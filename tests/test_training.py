@@ -103,6 +103,48 @@ def test_flags_outrank_the_checkpoint_on_continuing(data: Path, tmp_path: Path) 
     assert torch.load(folder / KIMG.format(16), weights_only=True)["clips_seen"] == 16
 
 
+def test_learning_rate_of_the_flags_outranks_that_of_the_checkpoint(data: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "rate"
+    main(arguments(data, folder, 0.008))
+    main(arguments(data, folder, 0.016, "--ckpt_path", "last", "--model.learning_rate", "1e-4"))
+    states = torch.load(folder / KIMG.format(16), weights_only=True)["optimizer_states"]
+    assert [state["param_groups"][0]["lr"] for state in states] == pytest.approx([1e-4 * 3 / 4, 1e-4 * 2 / 3])
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--data.transform.f_min", "20"], "another transform"),
+        (["--model.generator.channel_max", "8"], "other networks: generator"),
+        (["--data.root", "OTHER"], "another label_names"),
+    ],
+)
+def test_a_checkpoint_of_something_else_is_not_continued(
+    flags: list[str], message: str, run: Path, data: Path, tmp_path: Path
+) -> None:
+    other = write_classes(tmp_path / "other", {"low": 300, "middle": 900})
+    flags = [str(other) if flag == "OTHER" else flag for flag in flags]
+    checkpoint = str(run / KIMG.format(24))
+    with pytest.raises(ValueError, match=message):
+        main(arguments(data, tmp_path / "new", 0.032, "--ckpt_path", checkpoint, *flags))
+
+
+def test_an_older_checkpoint_is_continued_in_another_folder_only(run: Path, data: Path, tmp_path: Path) -> None:
+    older = str(run / KIMG.format(8))
+    with pytest.raises(ValueError, match=r"went on to kimg-00000\.024\.ckpt"):
+        main(arguments(data, run, 0.032, "--ckpt_path", older))
+    main(arguments(data, tmp_path / "branch", 0.016, "--ckpt_path", older))
+    whole, branch = (
+        torch.load(r / KIMG.format(16), weights_only=True)["state_dict"] for r in (run, tmp_path / "branch")
+    )
+    assert differing(whole, branch) == []
+
+
+def test_figures_of_no_checkpoint_are_refused(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no checkpoint in"):
+        main(["validate", *arguments(data, tmp_path / "nothing")[1:]])
+
+
 def test_a_new_run_does_not_overwrite_another(run: Path, data: Path) -> None:
     with pytest.raises(ValueError, match="holds a run already: continue it with --ckpt_path last"):
         main(arguments(data, run))
@@ -164,6 +206,9 @@ def test_validate_reports_logits_of_clips_not_trained_on(
     more = ["--data.dataset.init_args.val_share", "0.4", "--ckpt_path", str(run / KIMG.format(24))]
     main(["validate", *flags, *more])
     assert "val/logits_real" in capsys.readouterr().out
+    config = yaml.safe_load((run / "config.yaml").read_text())  # still that of the training
+    assert config["data"]["dataset"]["init_args"]["val_share"] == 0.1
+    assert config["ckpt_path"] is None
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(data: Path, tmp_path: Path) -> None:
