@@ -3,7 +3,8 @@
 A small classifier is trained on the run's real training clips. Printed for every checkpoint of the run: the share of
 generated clips that it takes for the class they were made for (coherence, paper E), and the Frechet distance of its
 128 features between generated and test clips; beside them the same of real clips, which is what can be reached. Also
-the coherence of the sounds: generated clips made audible and analysed again.
+the coherence of the sounds (generated clips made audible and analysed again), and the diversity: the mean distance of
+features within a class, relative to that of test clips.
 """
 
 import json
@@ -83,6 +84,11 @@ def frechet(a: Tensor, b: Tensor) -> float:
     return float((a.mean(0) - b.mean(0)).square().sum() + cov_a.trace() + cov_b.trace() - 2 * cross)
 
 
+def spread(features: Tensor, label: Tensor) -> float:
+    """Return the mean distance of rows, float64 [N, D], of the same class."""
+    return float(torch.stack([torch.pdist(features[label == index]).mean() for index in label.unique()]).mean())
+
+
 def main(run: Path) -> None:
     """Measure and print."""
     parser = ArgumentParser()
@@ -96,8 +102,8 @@ def main(run: Path) -> None:
     train = data.split("train")
     rows = torch.randperm(len(train), generator=torch.Generator().manual_seed(0))[:NUM_GENERATED]
     floor = frechet(embed_and_score(model, train.spec[rows], train.label[rows])[0], real)
-    print(f"{'clips':<24}{'coherence':>10}{'of sounds':>10}{'Frechet':>9}")
-    print(f"{'real test clips':<24}{accuracy:>10.3f}{'':>10}{floor:>9.1f}  (train against test)")
+    print(f"{'clips':<24}{'coherence':>10}{'of sounds':>10}{'diversity':>10}{'Frechet':>9}")
+    print(f"{'real test clips':<24}{accuracy:>10.3f}{'':>10}{1:>10.2f}{floor:>9.1f}  (train against test)")
     label = torch.arange(NUM_GENERATED) % len(names)
     figures = {"accuracy_real": accuracy, "frechet_floor": floor}
     for path in sorted((run / CHECKPOINT_FOLDER).glob(CHECKPOINT_PATTERN)):
@@ -108,8 +114,10 @@ def main(run: Path) -> None:
             heard = generator.transform(generator.transform.inverse(spec))
         audible = embed_and_score(model, heard, label)[1]
         distance = frechet(features, real)
-        print(f"{path.stem:<24}{coherence:>10.3f}{audible:>10.3f}{distance:>9.1f}", flush=True)
-        figures |= {"kimg": generator.kimg, "coherence": coherence, "coherence_sounds": audible, "frechet": distance}
+        diversity = spread(features, label) / spread(real, test.label)
+        print(f"{path.stem:<24}{coherence:>10.3f}{audible:>10.3f}{diversity:>10.2f}{distance:>9.1f}", flush=True)
+        figures |= {"kimg": generator.kimg, "coherence": coherence, "coherence_sounds": audible}
+        figures |= {"diversity": diversity, "frechet": distance}
     print(json.dumps({name: round(value, 4) for name, value in figures.items()}))
 
 
