@@ -52,8 +52,7 @@ def spectrogram_grid(
         axis.set_yticks(*_frequency_ticks(transform), fontsize="x-small")
         axis.set_xticks([])
         axis.spines[:].set_visible(False)
-    ends = [column * (num_frames + gap) + edge for column in range(num_columns) for edge in (0, num_frames)]
-    axes[-1].set_xticks([end - 0.5 for end in ends], ["0", f"{transform.seconds:.2f} s"] * num_columns)
+    axes[-1].set_xticks([-0.5, num_frames - 0.5], ["0", f"{transform.seconds:.2f} s"])  # the clips share one scale
     axes[-1].tick_params(axis="x", labelsize="x-small")
     figure.suptitle(title, y=1 - 0.05 / height, fontsize="medium", parse_math=False)
     return figure
