@@ -67,7 +67,7 @@ def save_figure(figure: Figure, path: Path) -> None:
 
 
 def _frequency_ticks(transform: SpectrogramTransform) -> tuple[list[int], list[str]]:
-    """Return a few bands and their frequencies."""
+    """Return a few bands and their frequencies, or their numbers where they are something else."""
+    bands = [transform.shape[1] * k // 4 for k in range(1, 4)]
     frequencies = transform.frequencies()
-    bands = [len(frequencies) * k // 4 for k in range(1, 4)]
-    return bands, [f"{frequencies[band] / 1000:.1f}k" for band in bands]
+    return bands, [str(band) if frequencies is None else f"{frequencies[band] / 1000:.1f}k" for band in bands]

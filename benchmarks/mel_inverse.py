@@ -21,7 +21,7 @@ from audiogen.audio.length import fit_length
 from audiogen.data.fsdd import FSDD
 from audiogen.data.spoken_digits import SpokenDigits
 from audiogen.transforms.mel import LogMel
-from audiogen.transforms.scaling import unit_to_amplitude
+from audiogen.transforms.phase.griffin_lim import GriffinLim
 from benchmarks.timing import fastest
 
 NUM_CLIPS = 64
@@ -57,14 +57,14 @@ def invert_with_librosa(mel: np.ndarray, transform: LogMel, n_fft: int) -> Tenso
 def main() -> None:
     """Measure and print."""
     n_fft = 1024
-    transform = LogMel(16000, n_fft, 256, 128, num_frames=63, num_iterations=ITERATIONS)
+    transform = LogMel(16000, n_fft, 256, 128, num_frames=63, phase=GriffinLim(ITERATIONS))
     wav = load_clips(transform)
     spec = transform(wav)
     scale = float(transform.window.sum() / 2)
-    mel = (unit_to_amplitude(spec, transform.floor_db, transform.ceil_db)[:, 0] * scale).numpy()
+    mel = (transform.scaling.to_amplitude(spec)[:, 0] * scale).numpy()
 
     def distance(invert: Callable[[], Tensor]) -> float:
-        decibels = (transform.ceil_db - transform.floor_db) / 2
+        decibels = (transform.scaling.ceil_db - transform.scaling.floor_db) / 2
         return float((transform(invert()) - spec).abs().mean()) * decibels
 
     ours, theirs = partial(transform.inverse, spec), partial(invert_with_librosa, mel, transform, n_fft)

@@ -2,38 +2,132 @@
 
 from abc import ABC, abstractmethod
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+
+from audiogen.transforms.frames import Frames
+from audiogen.transforms.phase.griffin_lim import GriffinLim
+from audiogen.transforms.phase.method import PhaseMethod
 
 
 class SpectrogramTransform(nn.Module, ABC):
-    """A waveform <-> spectrogram pair with a fixed output shape and range.
+    """A waveform <-> spectrogram pair with a fixed range.
 
-    A subclass sets the attributes below and both directions. Its arguments are plain values, since they travel in the
-    checkpoint, and it holds no parameters.
+    A subclass states a linear analysis (`frames`), what of its magnitudes the spectrogram keeps (`forward`), and how
+    they are found again (`amplitude`); a phase method makes sound of these. Its arguments are plain values and the
+    phase method, since they travel in the checkpoint, and it holds no parameters.
+
+    Args:
+        sample_rate: Of the waveform, in Hz.
+        hop_length: Samples from one frame to the next.
+        shape: (C, F, L) of one clip.
+        phase: The phase method of the inverse; 32 iterations of fast Griffin-Lim by default.
 
     Attributes:
-        sample_rate: Of the waveform, in Hz.
         num_samples: T, the length of the waveform that makes `shape`.
-        shape: (C, F, L) of one spectrogram.
+        linear_frequency: Whether the analysis is an STFT, whose bins are evenly spaced.
+
+    Raises:
+        ValueError: For values out of range, and for a phase method that cannot work on this analysis.
     """
 
-    sample_rate: int
-    num_samples: int
-    shape: tuple[int, int, int]
+    linear_frequency: bool = True
+
+    def __init__(
+        self, sample_rate: int, hop_length: int, shape: tuple[int, int, int], phase: PhaseMethod | None = None
+    ) -> None:
+        super().__init__()
+        if min(sample_rate, hop_length, *shape) < 1:
+            raise ValueError(
+                "need sample_rate, hop_length, num_channels, bands and num_frames of at least 1, got "
+                f"{sample_rate}, {hop_length}, {', '.join(map(str, shape))}"
+            )
+        self.sample_rate, self.hop_length, self.shape = sample_rate, hop_length, shape
+        self.num_samples = shape[2] * hop_length
+        self.phase = phase or GriffinLim()
+        if self.phase.needs_linear_frequency and not self.linear_frequency:
+            raise ValueError(f"{type(self.phase).__name__} needs the evenly spaced bins of an STFT: use GriffinLim")
 
     @abstractmethod
     def forward(self, wav: Tensor) -> Tensor:
-        """Turn wav [B, C, T] in [-1, 1] into spec [B, C, F, L] in [-1, 1], where -1 is silence."""
+        """Turn wav [B, C, T] into spec [B, C, F, L] in [-1, 1] with L = T / hop_length, rounded up."""
 
     @abstractmethod
-    def inverse(self, spec: Tensor) -> Tensor:
-        """Turn spec [B, C, F, L] into wav [B, C, T]; the result for a clip does not depend on its batch."""
+    def frames(self, num_frames: int) -> Frames:
+        """Return the linear analysis of waveforms of `num_frames` hops."""
 
     @abstractmethod
-    def frequencies(self) -> Tensor:
-        """Return the centre frequency of each band in Hz, float [F], ascending (for axes of pictures)."""
+    def amplitude(self, spec: Tensor) -> Tensor:
+        """Estimate the magnitudes of the analysis behind spec [N, F, L], float [N, L, K]."""
+
+    @abstractmethod
+    def frequencies(self) -> Tensor | None:
+        """Return the centre frequency of each band in Hz, float [F], ascending; None where bands are something else."""
 
     @property
     def seconds(self) -> float:
-        """Duration of one spectrogram."""
+        """Duration of one clip."""
         return self.num_samples / self.sample_rate
+
+    def inverse(self, spec: Tensor) -> Tensor:
+        """Make a waveform that has this spectrogram; the result for a clip does not depend on its batch.
+
+        Args:
+            spec: float [B, C, F, L] as `forward` returns it, of any length; values outside [-1, 1] are clamped.
+
+        Returns:
+            wav, float [B, C, T] at the level of the original sound, not clipped.
+
+        Raises:
+            ValueError: For another shape.
+        """
+        return self.phase(self, self._checked(spec))
+
+    def inverse_with_phase(self, spec: Tensor, content: Tensor) -> Tensor:
+        """Make a waveform of this spectrogram with the phases of a sound: the plain inverse.
+
+        Args:
+            spec: float [B, C, F, L].
+            content: wav, float [B, C, T] with T = L * hop_length.
+
+        Returns:
+            wav, float [B, C, T].
+
+        Raises:
+            ValueError: For other shapes.
+        """
+        wanted = (*spec.shape[:2], spec.shape[-1] * self.hop_length)
+        if tuple(content.shape) != wanted:
+            raise ValueError(f"expected content {list(wanted)}, got {list(content.shape)}")
+        amplitude, frames = self.target(self._checked(spec))
+        spectrum = frames.analyse(frames.pad(content.flatten(0, 1)))
+        tiny = torch.finfo(amplitude.dtype).tiny ** 0.5
+        wav = frames.to_wav(spectrum * (amplitude / spectrum.abs().clamp_min(tiny)))
+        return wav.unflatten(0, spec.shape[:2])
+
+    def target(self, spec: Tensor) -> tuple[Tensor, Frames]:
+        """Return the magnitudes that a waveform with spec [B, C, F, L] has, float [B C, L + 1, K], and their analysis.
+
+        `forward` leaves out the last frame, half of which is past the end: it is taken to be like the one before.
+        """
+        amplitude = self.amplitude(spec.flatten(0, 1))
+        return F.pad(amplitude, (0, 0, 0, 1), mode="replicate"), self.frames(spec.shape[-1])
+
+    def analyse(self, wav: Tensor) -> Tensor:
+        """Return the complex analysis of wav [B, C, T], [B C, L, K], without the frame centred at the end.
+
+        Raises:
+            ValueError: For another shape.
+        """
+        if wav.ndim != 3 or wav.shape[1] != self.shape[0] or not wav.shape[2]:
+            raise ValueError(f"expected wav [B, {self.shape[0]}, T], got {list(wav.shape)}")
+        num_frames = -(-wav.shape[2] // self.hop_length)
+        frames = self.frames(num_frames)
+        whole = F.pad(wav.flatten(0, 1), (0, frames.num_samples - wav.shape[2]))
+        return frames.analyse(frames.pad(whole))[:, :num_frames]
+
+    def _checked(self, spec: Tensor) -> Tensor:
+        if spec.ndim != 4 or tuple(spec.shape[1:3]) != self.shape[:2] or not spec.shape[3]:
+            raise ValueError(f"expected spec [B, {self.shape[0]}, {self.shape[1]}, L], got {list(spec.shape)}")
+        return spec.float()

@@ -1,13 +1,12 @@
 """Phase reconstruction converges, as fast as librosa's, and always to the same sound."""
 
-from typing import Any
-
 import librosa
 import pytest
 import torch
 from torch import Tensor
 
-from audiogen.transforms.phase.griffin_lim import griffin_lim
+from audiogen.transforms.frames import STFTFrames
+from audiogen.transforms.phase.griffin_lim import griffin_lim, random_phase
 
 HOP_LENGTH, NUM_SAMPLES = 64, 4096
 WINDOW = torch.hann_window(256)
@@ -29,8 +28,11 @@ def error(wav: Tensor, magnitude: Tensor) -> float:
     return float((stft(wav).abs() - magnitude).norm() / magnitude.norm())
 
 
-def rebuild(magnitude: Tensor, num_iterations: int, **options: Any) -> Tensor:
-    return griffin_lim(magnitude, WINDOW, HOP_LENGTH, NUM_SAMPLES, num_iterations, **options)
+def rebuild(magnitude: Tensor, num_iterations: int, momentum: float = 0.99) -> Tensor:
+    """Return wav, float [N, T], of magnitudes [N, K, L] of an unnormalised STFT."""
+    amplitude = magnitude.transpose(1, 2) / (WINDOW.sum() / 2)
+    frames = STFTFrames(WINDOW, HOP_LENGTH, NUM_SAMPLES // HOP_LENGTH)
+    return griffin_lim(amplitude, random_phase(amplitude), frames, num_iterations, momentum)
 
 
 def test_more_iterations_come_closer_to_a_consistent_magnitude() -> None:

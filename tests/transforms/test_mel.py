@@ -151,7 +151,7 @@ def test_inverse_is_no_worse_than_librosa(fundamental: float) -> None:
     magnitude = np.pad(magnitude, ((0, 0), (0, 1)), mode="edge") * 128  # the last frame; half the sum of the window
     wav = librosa.griffinlim(
         magnitude,
-        n_iter=transform.num_iterations,
+        n_iter=32,
         hop_length=128,
         length=transform.num_samples,
         pad_mode="constant",
@@ -222,10 +222,13 @@ def test_bank_that_no_sensible_n_fft_can_fill_is_refused() -> None:
         ({"mel_scale": "bark"}, "htk.*slaney"),
         ({"norm": "area"}, "slaney"),
         ({"power": 3}, "power"),
-        ({"n_mels": 0}, "n_mels"),
+        ({"n_mels": 0}, "bands"),
         ({"num_frames": 0}, "num_frames"),
         ({"num_channels": 0}, "num_channels"),
-        ({"num_iterations": -1}, "num_iterations"),
+        ({"win_length": 1}, r"win_length must be in 2 \.\.\. n_fft = 512, got 1"),
+        ({"win_length": 513}, "win_length"),
+        ({"win_length": 200}, r"hop_length must be in 1 \.\.\. win_length / 2 = 100, got 128"),
+        ({"scale": "sqrt"}, "scale must be db, log1p, linear, got 'sqrt'"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
@@ -234,15 +237,15 @@ def test_values_out_of_range_are_refused(options: dict[str, Any], message: str) 
         LogMel(**{**SMALL, **options})
 
 
-@pytest.mark.parametrize("shape", [(4096,), (1, 4096), (1, 2, 4096), (1, 1, 4095)])
+@pytest.mark.parametrize("shape", [(4096,), (1, 4096), (1, 2, 4096), (1, 1, 0)])
 def test_another_waveform_shape_is_refused(shape: tuple[int, ...]) -> None:
-    with pytest.raises(ValueError, match=re.escape(f"expected wav [B, 1, 4096], got {list(shape)}")):
+    with pytest.raises(ValueError, match=re.escape(f"expected wav [B, 1, T], got {list(shape)}")):
         LogMel(**SMALL)(torch.zeros(shape))
 
 
-@pytest.mark.parametrize("shape", [(64, 32), (1, 64, 32), (1, 2, 64, 32), (1, 1, 32, 64)])
+@pytest.mark.parametrize("shape", [(64, 32), (1, 64, 32), (1, 2, 64, 32), (1, 1, 32, 64), (1, 1, 64, 0)])
 def test_another_spectrogram_shape_is_refused(shape: tuple[int, ...]) -> None:
-    with pytest.raises(ValueError, match=re.escape(f"expected spec [B, 1, 64, 32], got {list(shape)}")):
+    with pytest.raises(ValueError, match=re.escape(f"expected spec [B, 1, 64, L], got {list(shape)}")):
         LogMel(**SMALL).inverse(torch.zeros(shape))
 
 

@@ -1,0 +1,97 @@
+"""Time-frequency analyses of waveforms and their synthesis: the linear part of every spectrogram.
+
+Spectra are kept frame by frame, complex [N, L, K], as FFTs return them: `torch.stft` and `torch.istft` spend half of
+the time of a Griffin-Lim iteration rearranging.
+"""
+
+from abc import ABC, abstractmethod
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+class Frames(ABC):
+    """A linear analysis of waveforms of one length, in frames centred at multiples of the hop, and its inverse.
+
+    Waveforms go through it padded with silence at both ends. The last frame is centred at the end of the waveform.
+
+    Attributes:
+        num_samples: T.
+        margin: Samples of padding at each end.
+    """
+
+    num_samples: int
+    margin: int
+
+    @abstractmethod
+    def analyse(self, padded: Tensor) -> Tensor:
+        """Turn padded waveforms, float [N, P], into spectra, complex [N, L, K]; a full-scale sine has magnitude 1."""
+
+    @abstractmethod
+    def synthesise(self, spectrum: Tensor) -> Tensor:
+        """Turn spectra, complex [N, L, K], into the padded waveforms, float [N, P], whose spectra come closest."""
+
+    def to_wav(self, spectrum: Tensor) -> Tensor:
+        """Turn spectra, complex [N, L, K], into waveforms, float [N, T]."""
+        return self.crop(self.synthesise(spectrum))
+
+    def pad(self, wav: Tensor) -> Tensor:
+        """Pad waveforms, float [N, T], to [N, P]."""
+        return F.pad(wav, (self.margin, self.margin))
+
+    def crop(self, padded: Tensor) -> Tensor:
+        """Return the view of padded waveforms, float [N, P], that is the clip, [N, T]."""
+        return padded[:, self.margin : self.margin + self.num_samples]
+
+
+class STFTFrames(Frames):
+    """Short-time Fourier transform and its least-squares inverse (Griffin & Lim, 1984).
+
+    Args:
+        window: float [n_fft].
+        hop_length: In samples.
+        num_frames: L - 1, the hops of a waveform.
+    """
+
+    def __init__(self, window: Tensor, hop_length: int, num_frames: int) -> None:
+        self.window = window / (window.sum() / 2)
+        self.hop_length, self.n_fft = hop_length, len(window)
+        self.num_samples, self.margin = num_frames * hop_length, self.n_fft // 2
+        envelope = overlap_add(self.window.square().expand(1, num_frames + 1, -1), hop_length)
+        inside = torch.zeros_like(envelope)
+        self.crop(inside).fill_(1)
+        # Outside the clip there is silence, as in the forward transform; so it is where no frame reaches.
+        smallest = 1e-6 * envelope.max()
+        self.gain = inside * (envelope > smallest) / envelope.clamp_min(smallest)
+
+    def analyse(self, padded: Tensor) -> Tensor:
+        """Turn padded waveforms, float [N, P], into spectra, complex [N, L, n_fft // 2 + 1]."""
+        return torch.fft.rfft(padded.unfold(1, self.n_fft, self.hop_length) * self.window)
+
+    def synthesise(self, spectrum: Tensor) -> Tensor:
+        """Turn spectra, complex [N, L, n_fft // 2 + 1], into padded waveforms, float [N, P]."""
+        return overlap_add(torch.fft.irfft(spectrum, self.n_fft) * self.window, self.hop_length) * self.gain
+
+
+def overlap_add(frames: Tensor, hop_length: int) -> Tensor:
+    """Sum frames, each one hop after the one before.
+
+    Args:
+        frames: float [N, L, n].
+        hop_length: In samples.
+
+    Returns:
+        float [N, (L - 1) * hop_length + n].
+
+    Example:
+        >>> overlap_add(torch.ones(1, 3, 2), hop_length=1)
+        tensor([[1., 2., 2., 1.]])
+    """
+    num_frames, n = frames.shape[1:]
+    blocks = -(-n // hop_length)  # hops that a frame reaches over
+    frames = F.pad(frames, (0, blocks * hop_length - n)).unflatten(2, (blocks, hop_length))
+    total = frames.new_zeros(len(frames), num_frames + blocks - 1, hop_length)
+    for block in range(blocks):
+        total[:, block : block + num_frames] += frames[:, :, block]
+    return total.flatten(1)[:, : (num_frames - 1) * hop_length + n]

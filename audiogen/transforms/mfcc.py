@@ -1,0 +1,117 @@
+"""Mel-frequency cepstral coefficients and back: the cosine transform of a log-mel spectrum.
+
+librosa's definition (DCT of type 2, orthonormal), on the mel spectrogram of `audiogen.transforms.mel`. No log1p is
+taken of the coefficients: it would lose their signs.
+"""
+
+from torch import Tensor
+from torchaudio.functional import create_dct
+
+from audiogen.transforms.frames import Frames
+from audiogen.transforms.mel import LogMel, MelScale
+from audiogen.transforms.phase.method import PhaseMethod
+from audiogen.transforms.stft import check_window
+from audiogen.transforms.transform import SpectrogramTransform
+
+# Of clips of speech, 99.9 % of the coefficients above the first lie within this part of what a spectrum could have.
+USED_RANGE = 0.5
+
+
+class MFCC(SpectrogramTransform):
+    """The first coefficients of each frame's log-mel spectrum.
+
+    Coefficient 0 is the mean level, scaled so that silence is -1; the others describe the envelope, ever finer, and
+    are 0 in silence.
+
+    Args:
+        sample_rate: In Hz.
+        n_fft: FFT length in samples.
+        hop_length: In samples, at most n_fft / 2.
+        n_mfcc: F, the number of coefficients, at most n_mels.
+        n_mels: Bands of the mel spectrogram.
+        num_frames: L; one clip has num_frames * hop_length samples.
+        num_channels: C, of the sound and of the spectrogram.
+        f_min: Lowest band edge in Hz.
+        f_max: Highest band edge in Hz; half the sample rate by default.
+        mel_scale: "slaney" (librosa's default) or "htk".
+        floor_db: Level of silence, in dB relative to full scale.
+        ceil_db: Highest level.
+        phase: The phase method of the inverse; 32 iterations of fast Griffin-Lim by default.
+
+    Raises:
+        ValueError: As `LogMel`, and for more coefficients than bands.
+    """
+
+    def __init__(
+        self,
+        sample_rate: int = 22050,
+        n_fft: int = 2048,
+        hop_length: int = 512,
+        n_mfcc: int = 40,
+        n_mels: int = 128,
+        num_frames: int = 64,
+        num_channels: int = 1,
+        f_min: float = 0.0,
+        f_max: float | None = None,
+        mel_scale: MelScale = "slaney",
+        floor_db: float = -80.0,
+        ceil_db: float = 10.0,
+        phase: PhaseMethod | None = None,
+    ) -> None:
+        check_window(n_fft, None, hop_length)
+        super().__init__(sample_rate, hop_length, (num_channels, n_mfcc, num_frames), phase)
+        if n_mfcc > n_mels:
+            raise ValueError(f"n_mfcc must be at most n_mels = {n_mels}, got {n_mfcc}")
+        self.mel = LogMel(
+            sample_rate,
+            n_fft,
+            hop_length,
+            n_mels,
+            num_frames,
+            num_channels,
+            f_min=f_min,
+            f_max=f_max,
+            mel_scale=mel_scale,
+            floor_db=floor_db,
+            ceil_db=ceil_db,
+        )
+        basis = create_dct(n_mfcc, n_mels, norm="ortho").T.contiguous()  # [F, n_mels]
+        # The largest coefficient that a spectrum in [-1, 1] could have.
+        bound = basis.abs().sum(dim=1)
+        bound[1:] *= USED_RANGE
+        self.register_buffer("basis", basis, persistent=False)
+        self.register_buffer("bound", bound[:, None], persistent=False)
+        self.basis: Tensor
+        self.bound: Tensor
+
+    def forward(self, wav: Tensor) -> Tensor:
+        """Turn a waveform into its scaled cepstral coefficients.
+
+        Inverse: `inverse`. Lost: what a mel spectrogram loses, and detail of the spectrum finer than the last
+        coefficient, such as the harmonics of a voice: it comes back as a whisper with its formants.
+
+        Args:
+            wav: float [B, C, T], full scale is [-1, 1].
+
+        Returns:
+            spec, float [B, C, F, L] in [-1, 1]; silence is -1 in coefficient 0, and 0 in the others.
+
+        Raises:
+            ValueError: For another shape.
+        """
+        return (self.basis @ self.mel(wav) / self.bound).clamp(-1, 1)
+
+    def frames(self, num_frames: int) -> Frames:
+        """Return the STFT of waveforms of `num_frames` hops."""
+        return self.mel.frames(num_frames)
+
+    def amplitude(self, spec: Tensor) -> Tensor:
+        """Estimate the magnitudes of the STFT behind spec [N, F, L], float [N, L, K]."""
+        return self.mel.amplitude(self.log_mel(spec))
+
+    def log_mel(self, spec: Tensor) -> Tensor:
+        """Return the smooth log-mel spectrogram in [-1, 1] that spec [..., F, L] describes, float [..., n_mels, L]."""
+        return (self.basis.T @ (spec.clamp(-1, 1) * self.bound)).clamp(-1, 1)
+
+    def frequencies(self) -> None:
+        """Return None: coefficients are no frequencies."""

@@ -1,0 +1,59 @@
+"""Gradient inversion: the waveform itself is optimised until its spectrogram is the wanted one.
+
+The inversion of the MelGAN-VC code (2,000 steps of Adam on an L1 distance), from a sound that another method made
+instead of noise: where all is below the floor of a scale, nothing has a gradient. It needs no inverse of the analysis,
+so it works on any representation, and comes closest to what the representation says, though not always to the sound
+behind it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from audiogen.transforms.phase.griffin_lim import GriffinLim
+from audiogen.transforms.phase.method import PhaseMethod
+
+if TYPE_CHECKING:
+    from audiogen.transforms.transform import SpectrogramTransform
+
+
+class GradientInversion(PhaseMethod):
+    """Optimise the waveform against the representation by Adam.
+
+    Args:
+        num_steps: Of one forward and one backward pass each.
+        learning_rate: Of the first step, relative to each clip's level; it falls to 0 along a half cosine.
+        start: The method that makes the first sound; 32 iterations of fast Griffin-Lim by default.
+
+    Raises:
+        ValueError: For values out of range.
+    """
+
+    def __init__(self, num_steps: int = 200, learning_rate: float = 0.02, start: PhaseMethod | None = None) -> None:
+        if num_steps < 0 or learning_rate <= 0:
+            raise ValueError(f"need num_steps >= 0 and learning_rate > 0, got {num_steps} and {learning_rate}")
+        self.num_steps, self.learning_rate = num_steps, learning_rate
+        self.start = start or GriffinLim()
+        self.needs_linear_frequency = self.start.needs_linear_frequency
+
+    def __call__(self, transform: SpectrogramTransform, spec: Tensor) -> Tensor:
+        """Turn spec, float [B, C, F, L], into wav, float [B, C, T]."""
+        with torch.no_grad():
+            first = self.start(transform, spec)
+            target = spec.clamp(-1, 1)
+            # Adam's steps are of one size whatever the gradient: in units of the level they suit quiet sounds too.
+            level = first.square().mean(dim=(1, 2), keepdim=True).sqrt().clamp_min(torch.finfo(first.dtype).tiny)
+        with torch.enable_grad():
+            unit = (first / level).requires_grad_()
+            optimizer = torch.optim.Adam([unit], lr=self.learning_rate)
+            schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(self.num_steps, 1))
+            for _ in range(self.num_steps):
+                optimizer.zero_grad()
+                # The mean over each clip, then the sum over clips: a clip's gradient does not depend on its batch.
+                (transform(unit * level) - target).abs().flatten(1).mean(dim=1).sum().backward()
+                optimizer.step()
+                schedule.step()
+        return unit.detach() * level
