@@ -7,16 +7,23 @@ import torch
 import yaml
 
 from audiogen.cli import AudiogenCLI
+from audiogen.data.exvo import EMOTIONS
 from audiogen.data.fsdd import DIGITS
 from tests.tiny_run import write_classes
 
 RECIPES = sorted(Path("configs").glob("*.yaml"))
 PARTS = sorted(Path("configs/trainer").glob("*.yaml"))
+FIRST_CLASSES = {"ClassFolders": ["one", "zero"], "ExVo": ["awe", "excitement"]}
+
+
+def dataset_of(recipe: Path) -> str:
+    """Return the name of a recipe's data set class."""
+    return yaml.safe_load(recipe.read_text())["data"]["dataset"]["class_path"].rsplit(".", 1)[1]
 
 
 def data_for(recipe: Path, folder: Path) -> list[str]:
     """Make a small data set in the layout of a recipe and return the flags that name it."""
-    dataset = yaml.safe_load(recipe.read_text())["data"]["dataset"]["class_path"].rsplit(".", 1)[1]
+    dataset = dataset_of(recipe)
     flags = ["--data.root", str(folder)]
     if dataset == "SpokenDigits":
         return [*flags, "--data.dataset.init_args.num_clips", "100"]
@@ -24,7 +31,21 @@ def data_for(recipe: Path, folder: Path) -> list[str]:
     if dataset == "FSDD":
         for path in sorted(folder.rglob("*.wav")):  # takes 3, 4 are test clips, 5 to 8 training clips
             path.rename(folder / f"{DIGITS.index(path.parent.name)}_anna_{int(path.stem) + 3}.wav")
+    if dataset == "SpeechCommands":
+        (folder / "validation_list.txt").write_text("zero/0.wav\none/0.wav\n")
+        (folder / "testing_list.txt").write_text("zero/1.wav\none/1.wav\n")
+    if dataset == "ExVo":
+        write_exvo_table(folder)
     return flags
+
+
+def write_exvo_table(folder: Path) -> None:
+    """List the clips of the classes zero and one as awe and excitement, each sound beside the table."""
+    lines = ["File_ID,Split," + ",".join(EMOTIONS)]
+    for path in sorted(folder.rglob("*.wav")):
+        scores = ["1", "0"] if path.parent.name == "zero" else ["0", "1"]
+        lines.append(",".join([f"[{path.parent.name}/{path.stem}]", "Train", *scores, *["0"] * (len(EMOTIONS) - 2)]))
+    (folder / "data_info.csv").write_text("\n".join(lines))
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
@@ -34,7 +55,7 @@ def test_recipe_builds_networks_for_its_spectrogram_and_classes(recipe: Path, tm
     assert model.transform.shape == data.transform.shape
     assert model.batch_size == data.batch_size
     assert model.label_names == data.label_names
-    assert model.label_names[:2] == (["one", "zero"] if "folder" in recipe.stem else ["zero", "one"])
+    assert model.label_names[:2] == FIRST_CLASSES.get(dataset_of(recipe), ["zero", "one"])
     label = model.one_hot(torch.tensor([0, 1]))
     spec = model.generator(torch.randn(2, model.generator.z_dim), label)
     assert spec.shape == (2, *model.transform.shape)

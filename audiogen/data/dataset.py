@@ -21,11 +21,13 @@ class Clip:
         path: The sound file.
         label: Its class name, or None in a data set without classes.
         split: The part of the data set it belongs to.
+        pair: Number of the pair that the clip belongs to; None without pairs.
     """
 
     path: Path
     label: str | None
     split: Split
+    pair: int | None = None
 
 
 class AudioDataset(ABC):

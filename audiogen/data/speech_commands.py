@@ -1,0 +1,82 @@
+"""Speech Commands v0.02 (Warden, 2018, CC BY 4.0): 105,829 clips of 35 words, up to a second long, at 16 kHz.
+
+One folder holds each word. `validation_list.txt` and `testing_list.txt` name the official splits, all other clips are
+for training.
+"""
+
+import tarfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, get_args
+
+from torchaudio.datasets import SPEECHCOMMANDS
+
+from audiogen.data.dataset import AudioDataset, Clip, DatasetError, Split, existing_folder
+from audiogen.data.fsdd import DIGITS
+
+Words = Literal["digits", "all"]
+
+VERSION = "speech_commands_v0.02"
+TORCHAUDIO_FOLDER = f"SpeechCommands/{VERSION}"
+LISTS: dict[str, Split] = {"validation_list.txt": "val", "testing_list.txt": "test"}
+
+
+class SpeechCommands(AudioDataset):
+    """List Speech Commands with its official splits; the class is the word.
+
+    Args:
+        words: "digits" for zero ... nine, or "all" for all 35.
+        download: Download the data set (2.3 GB) into the folder named with `--data.root` if it is not there. Begin with
+            one process: several would all download it.
+
+    Raises:
+        DatasetError: For another choice of words.
+    """
+
+    label_order = DIGITS
+
+    def __init__(self, words: Words = "digits", download: bool = False) -> None:
+        if words not in get_args(Words):
+            raise DatasetError(f"expected words {' or '.join(get_args(Words))}, got {words!r}")
+        self.words, self.download = words, download
+
+    def scan(self, root: Path | None) -> Sequence[Clip]:
+        """List the clips in `root`, or in its folder `SpeechCommands/speech_commands_v0.02` (torchaudio's layout)."""
+        folder = self._folder(root)
+        split_of = _official_splits(folder)
+        clips = []
+        for path in sorted(folder.glob("[!._]*/[!.]*.wav")):  # the leading _ is that of _background_noise_
+            word = path.parent.name
+            if self.words == "all" or word in DIGITS:
+                clips.append(Clip(path, word, split_of.get(f"{word}/{path.name}", "train")))
+        if not clips:
+            raise DatasetError(f"no folders of words with *.wav files in {folder}: is this Speech Commands?")
+        return clips
+
+    def _folder(self, root: Path | None) -> Path:
+        """Return the folder of the words, after downloading it if that is wanted."""
+        if self.download and root is not None and not _is_there(root):
+            _download(root)
+        root = existing_folder(root)
+        below = root / TORCHAUDIO_FOLDER
+        return below if below.is_dir() else root
+
+
+def _is_there(root: Path) -> bool:
+    return any((root / name).exists() for name in (TORCHAUDIO_FOLDER, *LISTS, *DIGITS))
+
+
+def _official_splits(folder: Path) -> dict[str, Split]:
+    """Return the split of each clip in the official lists, by its path below the folder."""
+    if missing := [name for name in LISTS if not (folder / name).is_file()]:
+        raise DatasetError(f"expected {' and '.join(missing)} in {folder}: is this Speech Commands v0.02?")
+    return {path: split for name, split in LISTS.items() for path in (folder / name).read_text().split()}
+
+
+def _download(root: Path) -> None:
+    """Download and unpack the data set into torchaudio's layout."""
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        SPEECHCOMMANDS(root, url=VERSION, download=True)
+    except (OSError, RuntimeError, EOFError, tarfile.TarError) as error:
+        raise DatasetError(f"Speech Commands could not be downloaded into {root}: {error}") from error

@@ -1,0 +1,92 @@
+"""Tables that list clips: CSV files with a header row."""
+
+import csv
+from collections.abc import Sequence
+from io import StringIO
+from pathlib import Path
+
+from audiogen.data.dataset import DatasetError, Split, existing_folder
+
+# "eval" is the test set of corpora that are split into train, dev and eval.
+SPLIT_NAMES: dict[str, Split] = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "dev": "val",
+    "test": "test",
+    "testing": "test",
+    "eval": "test",
+}
+
+# Where a row is, in words, and its cells by column name in lower case.
+Row = tuple[str, dict[str, str]]
+
+
+def find_table(root: Path | None, file: str) -> Path:
+    """Return the table `file` of the folder `root`, or `root` where that is a table itself.
+
+    Raises:
+        DatasetError: Where there is none.
+    """
+    path = root if root is not None and root.is_file() else existing_folder(root) / file
+    if not path.is_file():
+        raise DatasetError(f"expected {file} in {root} (--data.root)")
+    return path
+
+
+def read_text(path: Path) -> str:
+    """Return the text of a file in UTF-8, with or without a byte order mark.
+
+    Raises:
+        DatasetError: Where it is in another encoding.
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DatasetError(f"{path} is not in UTF-8: {error}") from error
+
+
+def read_csv(path: Path, columns: Sequence[str]) -> list[Row]:
+    """Read a CSV file.
+
+    Args:
+        path: A file in UTF-8 whose first row names the columns, in upper or lower case.
+        columns: Names that it must have, in lower case.
+
+    Returns:
+        The rows; cells have no spaces around them, and missing ones at the end of a row are empty.
+
+    Raises:
+        DatasetError: Where the file is no such table; the message names the line or the columns.
+    """
+    reader = csv.DictReader(StringIO(read_text(path)), restval="", strict=True)
+    try:
+        reader.fieldnames = _column_names(path, reader.fieldnames or (), columns)
+        rows = [(f"{path}, line {reader.line_num}", row) for row in reader]
+    except csv.Error as error:
+        raise DatasetError(f"{path}, after line {reader.line_num}: {error}") from error
+    for place, row in rows:
+        if None in row:  # where DictReader puts cells that no column is left for
+            raise DatasetError(f"{place}: more cells than columns (a name with a comma needs quotes)")
+    return [(place, {name: cell.strip() for name, cell in row.items()}) for place, row in rows]
+
+
+def parse_split(name: str, place: str) -> Split:
+    """Return the split that a cell names: train, val, test, or another usual name of one, in upper or lower case.
+
+    Raises:
+        DatasetError: Where it names none.
+    """
+    if name.lower() not in SPLIT_NAMES:
+        raise DatasetError(f"{place}: expected a split ({', '.join(SPLIT_NAMES)}), got {name!r}")
+    return SPLIT_NAMES[name.lower()]
+
+
+def _column_names(path: Path, header: Sequence[str], columns: Sequence[str]) -> list[str]:
+    """Return the names in a header, in lower case, if all `columns` are among them."""
+    names = [name.strip().lower() for name in header]
+    if missing := [name for name in columns if name not in names]:
+        raise DatasetError(f"{path} lacks the columns {', '.join(missing)}: it has {', '.join(header) or 'none'}")
+    return names
