@@ -1,6 +1,10 @@
 """Read and write sound files: the only place that touches soundfile."""
 
+import math
+import os
 import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,27 +21,44 @@ AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".mp3", ".aiff", ".aif", ".
 # Sizes from here on are placeholders of programs that wrote to a pipe: 0xFFFFFFFF (ffmpeg), 0x7FFFF000 (sox).
 _PLACEHOLDER_BYTES = 0x7FFFF000
 _FORMATS = {".aif": "AIFF"}
+_SKIPPED_BLOCK = 1 << 20  # samples at a time
 
 
 class AudioFileError(ValueError):
     """A sound file that cannot be used; the message is the reason, without the path."""
 
 
-def read_audio(path: str | Path, sample_rate: int, num_channels: int = 1, min_seconds: float = 0.0) -> Tensor:
-    """Read a sound file as a waveform of a given sample rate and channel count.
+@dataclass(frozen=True)
+class AudioInfo:
+    """What the header of a sound file says.
+
+    Attributes:
+        num_samples: T of the whole file.
+        sample_rate: In Hz.
+        num_channels: Of the file.
+        format: libsndfile's name of the container.
+    """
+
+    num_samples: int
+    sample_rate: int
+    num_channels: int
+    format: str
+
+    @property
+    def seconds(self) -> float:
+        """Duration of the file."""
+        return self.num_samples / self.sample_rate
+
+
+def audio_info(path: str | Path, min_seconds: float = 0.0) -> AudioInfo:
+    """Read the header of a sound file.
 
     Args:
-        path: A file that libsndfile reads (wav, flac, ogg, mp3, aiff, opus).
-        sample_rate: Wanted rate in Hz; other rates are resampled.
-        num_channels: Wanted channels. 1 takes the mean over the file's channels; a mono file is copied to all wanted
-            channels; anything else must match.
+        path: A file that libsndfile reads.
         min_seconds: Shorter files are refused.
 
-    Returns:
-        wav, float32 [C, T], in [-1, 1] for files within full scale.
-
     Raises:
-        AudioFileError: Where the file is missing, unreadable, empty, cut short, too short, silent or not finite.
+        AudioFileError: Where the file is missing, unreadable, empty, too short or shorter than its header says.
     """
     try:
         info = soundfile.info(path)
@@ -47,19 +68,63 @@ def read_audio(path: str | Path, sample_rate: int, num_channels: int = 1, min_se
         raise AudioFileError("empty (0 samples)")
     if info.frames / info.samplerate < min_seconds:
         raise AudioFileError(f"too short ({info.frames / info.samplerate:.3f} s, need {min_seconds:g} s)")
-    try:
-        samples, file_rate = soundfile.read(path, dtype="float32", always_2d=True)
-    except (RuntimeError, OSError) as error:
-        raise AudioFileError(f"unreadable ({_reason(error, path)})") from error
     promised = _promised_samples(path, info)
-    if len(samples) < promised:
-        raise AudioFileError(f"cut short ({len(samples)} of {promised} samples)")
-    if not np.isfinite(samples).all():
-        raise AudioFileError("not finite (NaN or Inf samples)")
-    if not samples.any():
-        raise AudioFileError("silent (every sample is 0)")
-    wav = _fit_channels(torch.from_numpy(samples.T.copy()), num_channels)  # [C, T]
-    return resample(wav, file_rate, sample_rate)
+    if promised > info.frames:
+        raise AudioFileError(f"cut short ({info.frames} of {promised} samples)")
+    return AudioInfo(info.frames, info.samplerate, info.channels, info.format)
+
+
+def read_audio(path: str | Path, sample_rate: int, num_channels: int = 1) -> Tensor:
+    """Read a sound file as a waveform of a given sample rate and channel count.
+
+    Args:
+        path: A file that libsndfile reads (wav, flac, ogg, mp3, aiff, opus).
+        sample_rate: Wanted rate in Hz; other rates are resampled.
+        num_channels: Wanted channels. 1 takes the mean over the file's channels; a mono file is copied to all wanted
+            channels; anything else must match.
+
+    Returns:
+        wav, float32 [C, T], in [-1, 1] for files within full scale.
+
+    Raises:
+        AudioFileError: Where the file is missing, unreadable, empty, cut short, without sound or not finite.
+    """
+    return next(read_parts(path, sample_rate, num_channels, [(0.0, math.inf)]))
+
+
+def read_parts(
+    path: str | Path, sample_rate: int, num_channels: int, parts: Sequence[tuple[float, float]]
+) -> Iterator[Tensor]:
+    """Read parts of a sound file one by one, without holding the others in memory.
+
+    Args:
+        path: As for `read_audio`.
+        sample_rate: Wanted rate in Hz.
+        num_channels: Wanted channels.
+        parts: Start and duration of each in seconds, in ascending order without overlaps; what lies beyond the end is
+        left out.
+
+    Yields:
+        wav, float32 [C, T], of each part.
+
+    Raises:
+        AudioFileError: As `read_audio`; of a part without sound, before the parts that follow.
+    """
+    info = audio_info(path)
+    guessed = _guesses_length(path)
+    with (_Forward if info.format in ("MP3", "OGG") else soundfile.SoundFile)(path) as file:
+        for start_seconds, seconds in parts:
+            start = min(round(start_seconds * info.sample_rate), info.num_samples)
+            num = min(info.num_samples - start, math.ceil(min(seconds, info.seconds) * info.sample_rate))
+            samples = _read_part(file, path, start, num)
+            if len(samples) < num and not guessed:
+                raise AudioFileError(f"cut short ({start + len(samples)} of {info.num_samples} samples)")
+            if not np.isfinite(samples).all():
+                raise AudioFileError("not finite (NaN or Inf samples)")
+            if not (samples != samples[:1]).any():
+                raise AudioFileError("silent (every sample is the same)")
+            wav = _fit_channels(torch.from_numpy(samples.T.copy()), num_channels)  # [C, T]
+            yield resample(wav, info.sample_rate, sample_rate)
 
 
 def write_audio(path: str | Path, wav: Tensor, sample_rate: int) -> None:
@@ -90,17 +155,53 @@ def _promised_samples(path: str | Path, info: Any) -> int:
     """Return how many samples the header announces; 0 where it announces none.
 
     libsndfile reads a file that was cut short without an error. It lowers the count of a WAV or AIFF file, whose log
-    alone tells the size in the header, and guesses that of an MP3 file without a Xing or Info frame.
+    alone tells the size in the header.
     """
     sizes = re.search(r"^ ?(?:data|SSND) : (\d+) \(should be (\d+)\)", info.extra_info, re.MULTILINE)
     if sizes and int(sizes[1]) < _PLACEHOLDER_BYTES:
         return round(info.frames * int(sizes[1]) / max(int(sizes[2]), 1))
-    if info.format == "MP3":
-        with open(path, "rb") as file:
-            start = file.read(65536)
-        if b"Xing" not in start and b"Info" not in start:
-            return 0
-    return int(info.frames)
+    return 0
+
+
+class _Forward(soundfile.SoundFile):
+    """A file that is only read forward: after a seek, libsndfile gives samples of MP3 and Ogg files from beside it.
+
+    soundfile seeks after each reading of a seekable file, to where it is.
+    """
+
+    position = 0
+
+    def seekable(self) -> bool:
+        """Return False."""
+        return False
+
+    def seek(self, frames: int, whence: int = 0) -> int:
+        """Read up to a place further on."""
+        while self.position < frames and len(self.read(min(frames - self.position, _SKIPPED_BLOCK))):
+            pass
+        return self.position
+
+    def read(self, frames: int = -1, *args: Any, **options: Any) -> np.ndarray:
+        """Read the next samples, [T, C]."""
+        samples = super().read(frames, *args, **options)
+        self.position += len(samples)
+        return samples
+
+
+def _read_part(file: soundfile.SoundFile, path: str | Path, start: int, num: int) -> np.ndarray:
+    """Return samples start ... start + num, float32 [T, C]."""
+    try:
+        file.seek(start)
+        return file.read(num, dtype="float32", always_2d=True)
+    except (RuntimeError, OSError) as error:
+        raise AudioFileError(f"unreadable ({_reason(error, path)})") from error
+
+
+def _guesses_length(path: str | Path) -> bool:
+    """Tell whether libsndfile guesses a file's length: that of an MP3 file without a Xing or Info frame."""
+    with open(path, "rb") as file:
+        start = file.read(65536)
+    return not start.startswith((b"RIFF", b"fLaC", b"OggS", b"FORM")) and b"Xing" not in start and b"Info" not in start
 
 
 def _fit_channels(wav: Tensor, num_channels: int) -> Tensor:
@@ -117,5 +218,7 @@ def _fit_channels(wav: Tensor, num_channels: int) -> Tensor:
 def _reason(error: Exception, path: str | Path) -> str:
     """Take the path out of libsndfile's message: the caller names the file."""
     if not Path(path).exists():
-        return "no such file"
+        return "a link to nothing" if Path(path).is_symlink() else "no such file"
+    if not os.access(path, os.R_OK, effective_ids=os.access in os.supports_effective_ids):
+        return "no read permission"
     return str(error).replace(f"Error opening {str(path)!r}: ", "").rstrip(".")

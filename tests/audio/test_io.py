@@ -1,6 +1,8 @@
 """Sound files: what is read is what was written, and every bad file is refused with its reason."""
 
+import os
 import struct
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from audiogen.audio.io import AUDIO_SUFFIXES, AudioFileError, read_audio, write_audio
+from audiogen.audio.io import AUDIO_SUFFIXES, AudioFileError, AudioInfo, audio_info, read_audio, read_parts, write_audio
 
 WriteTone = Callable[..., Path]
 FREQUENCY = 440.0
@@ -71,9 +73,9 @@ def test_resampling_removes_what_the_new_rate_cannot_hold(write_tone: WriteTone)
 
 
 def test_several_channels_become_their_mean(tmp_path: Path) -> None:
-    samples = np.stack([np.full(100, 0.5), np.full(100, -0.25)], axis=1)
+    samples = np.stack([np.linspace(0, 0.5, 101), np.linspace(0, -0.25, 101)], axis=1)
     soundfile.write(tmp_path / "a.wav", samples, 8000, subtype="FLOAT")
-    torch.testing.assert_close(read_audio(tmp_path / "a.wav", 8000), torch.full((1, 100), 0.125))
+    torch.testing.assert_close(read_audio(tmp_path / "a.wav", 8000), torch.linspace(0, 0.125, 101)[None])
 
 
 def test_mono_is_copied_to_all_channels(write_tone: WriteTone) -> None:
@@ -83,7 +85,7 @@ def test_mono_is_copied_to_all_channels(write_tone: WriteTone) -> None:
 
 
 def test_stereo_keeps_left_and_right(tmp_path: Path) -> None:
-    samples = np.stack([np.full(100, 0.5), np.full(100, -0.25)], axis=1)
+    samples = np.stack([np.linspace(0, 0.5, 100), np.linspace(0, -0.25, 100)], axis=1)
     soundfile.write(tmp_path / "a.wav", samples, 8000, subtype="FLOAT")
     wav = read_audio(tmp_path / "a.wav", 8000, num_channels=2)
     torch.testing.assert_close(wav, torch.from_numpy(samples.T).float(), rtol=0, atol=0)
@@ -95,7 +97,7 @@ def test_other_channel_counts_are_refused(write_tone: WriteTone) -> None:
 
 
 def test_file_of_exactly_the_shortest_duration_is_read(write_tone: WriteTone) -> None:
-    assert read_audio(write_tone("a.wav", seconds=0.25), 8000, min_seconds=0.25).shape == (1, 2000)
+    assert audio_info(write_tone("a.wav", seconds=0.25), min_seconds=0.25) == AudioInfo(2000, 8000, 1, "WAV")
 
 
 def bad_samples(value: float) -> NDArray:
@@ -108,18 +110,72 @@ def bad_samples(value: float) -> NDArray:
     ("samples", "reason"),
     [
         (np.zeros(0), r"^empty \(0 samples\)$"),
-        (np.full(79, 0.1), r"^too short \(0\.010 s, need 0\.1 s\)$"),
         (np.tile(bad_samples(np.nan), 10), r"^not finite"),
         (np.tile(bad_samples(np.inf), 10), r"^not finite"),
         (np.tile(bad_samples(-np.inf), 10), r"^not finite"),
-        (np.zeros(1000), r"^silent"),
+        (np.zeros(1000), r"^silent \(every sample is the same\)$"),
+        (np.full(1000, 0.1), r"^silent \(every sample is the same\)$"),
     ],
-    ids=["empty", "too short", "nan", "inf", "-inf", "silent"],
+    ids=["empty", "nan", "inf", "-inf", "silent", "DC"],
 )
 def test_unusable_samples_are_refused_with_the_reason(tmp_path: Path, samples: NDArray, reason: str) -> None:
     soundfile.write(tmp_path / "a.wav", samples, 8000, subtype="FLOAT")
     with pytest.raises(AudioFileError, match=reason):
-        read_audio(tmp_path / "a.wav", 8000, min_seconds=0.1)
+        read_audio(tmp_path / "a.wav", 8000)
+
+
+def test_file_shorter_than_asked_is_refused(write_tone: WriteTone) -> None:
+    with pytest.raises(AudioFileError, match=r"^too short \(0\.010 s, need 0\.1 s\)$"):
+        audio_info(write_tone("a.wav", seconds=0.01), min_seconds=0.1)
+
+
+@pytest.mark.parametrize("suffix", [".wav", ".flac", ".ogg", ".mp3", ".opus"])
+def test_part_of_a_file_is_that_part_of_the_whole(write_tone: WriteTone, suffix: str) -> None:
+    path = write_tone(f"a{suffix}", 16000, seconds=3, frequency=300)
+    whole = read_audio(path, 8000)
+    places = [(0.5, 0.5), (1.25, 0.5), (1.75, 0.25)]
+    for (start, seconds), part in zip(places, read_parts(path, 8000, 1, places), strict=True):
+        assert part.shape == (1, seconds * 8000)
+        expected = whole[:, int(start * 8000) :][:, : part.shape[1]]
+        torch.testing.assert_close(part[:, 99:-99], expected[:, 99:-99], rtol=0, atol=1e-3)  # resampling needs margins
+
+
+def test_part_beyond_the_end_is_what_there_is(write_tone: WriteTone) -> None:
+    (part,) = read_parts(write_tone("a.wav", seconds=1), 8000, 1, [(0.75, 5)])
+    assert part.shape == (1, 2000)
+
+
+def test_part_of_a_long_file_leaves_the_rest_untouched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with soundfile.SoundFile(tmp_path / "hours.wav", "w", 8000, 1, "PCM_16") as file:
+        for _ in range(20):
+            file.write(np.random.default_rng(0).standard_normal(8000 * 60).astype(np.float32) / 10)
+    read = []
+    whole = soundfile.SoundFile.read
+    monkeypatch.setattr(soundfile.SoundFile, "read", lambda *a, **k: read.append(whole(*a, **k)) or read[-1])
+    (part,) = read_parts(tmp_path / "hours.wav", 8000, 1, [(600, 1)])
+    assert part.shape == (1, 8000)
+    assert [len(samples) for samples in read] == [8000]
+
+
+def test_link_to_nothing_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.wav").symlink_to(tmp_path / "gone.wav")
+    with pytest.raises(AudioFileError, match=r"^unreadable \(a link to nothing\)$"):
+        read_audio(tmp_path / "a.wav", 8000)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become a user without permissions")
+def test_file_without_read_permission_is_refused() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)
+        path = Path(folder, "a.wav")
+        soundfile.write(path, np.linspace(0, 0.5, 1000), 8000)
+        path.chmod(0o600)
+        os.seteuid(65534)
+        try:
+            with pytest.raises(AudioFileError, match=r"^unreadable \(no read permission\)$"):
+                read_audio(path, 8000)
+        finally:
+            os.seteuid(0)
 
 
 def test_missing_file_is_refused(tmp_path: Path) -> None:

@@ -1,0 +1,141 @@
+"""Spectrograms on disk: one memory-mapped file of frames, and an index of the files they come from.
+
+Frames are stored one after another, int16 [N, C, F] with 32767 for 1: 0.001 dB on a scale of 90 dB, half the size of
+float32. So any stretch of a clip is one contiguous piece, and a set may be larger than memory.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+STEPS = 32767  # of int16 for 1
+_FRAMES, _INDEX = "frames.i16", "index.json"
+
+
+@dataclass(frozen=True)
+class FileRecord:
+    """What became of one sound file.
+
+    Attributes:
+        reason: Why it was left out; empty for a file that is used.
+        seconds: Duration of the file as it is, 0 where unknown.
+        sample_rate: Of the file in Hz, 0 where unknown.
+        num_channels: Of the file, 0 where unknown.
+        used_seconds: Duration of what is kept after preprocessing.
+        padded: Whether silence was added to fill a clip.
+        truncated: Whether some of the sound was left out.
+        rms_db: Level of what is kept, in dB relative to full scale.
+        low: Smallest value of its spectrogram.
+        high: Largest value of its spectrogram.
+        changes: What each preprocessing step did, as plain values.
+    """
+
+    reason: str = ""
+    seconds: float = 0.0
+    sample_rate: int = 0
+    num_channels: int = 0
+    used_seconds: float = 0.0
+    padded: bool = False
+    truncated: bool = False
+    rms_db: float = 0.0
+    low: float = 0.0
+    high: float = 0.0
+    changes: list[Any] = field(default_factory=list)
+
+
+class StoreWriter:
+    """Append spectrograms to a new store.
+
+    Args:
+        folder: Made, and empty at first; nothing in it is valid before `close`.
+        shape: (C, F) of a frame.
+    """
+
+    def __init__(self, folder: Path, shape: tuple[int, int]) -> None:
+        folder.mkdir(parents=True)
+        self.folder, self.shape = folder, shape
+        self.records: list[FileRecord] = []
+        self.segments: list[tuple[int, int]] = []
+        self._frames = (folder / _FRAMES).open("wb")
+
+    def add(self, record: FileRecord, pieces: Sequence[np.ndarray]) -> None:
+        """Append the next file with its spectrograms, int16 [L, C, F] each."""
+        for piece in pieces:
+            self.segments.append((len(self.records), len(piece)))
+            self._frames.write(np.ascontiguousarray(piece).data)
+        self.records.append(record)
+
+    def close(self) -> None:
+        """Write the index."""
+        self._frames.close()
+        index = {
+            "shape": self.shape,
+            "num_frames": sum(length for _, length in self.segments),
+            "segments": self.segments,
+            "fields": list(FileRecord.__dataclass_fields__),
+            "files": [list(asdict(record).values()) for record in self.records],
+        }
+        (self.folder / _INDEX).write_text(json.dumps(index))
+
+
+class SpectrogramStore:
+    """Spectrograms of a set of files. A long file may have several segments, an unusable one none.
+
+    Attributes:
+        folder: Where it lies.
+        records: What became of each file.
+        file: Index of the file of each segment, int64 [S].
+        num_frames: Of each segment, int64 [S].
+
+    Raises:
+        ValueError: For a folder that holds no whole store.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        try:
+            index = json.loads((folder / _INDEX).read_text())
+            num_channels, num_bands = index["shape"]
+            size = (index["num_frames"], num_channels, num_bands)
+            if (folder / _FRAMES).stat().st_size != 2 * int(np.prod(size)):
+                raise ValueError(f"{folder / _FRAMES} has the wrong size")
+        except (OSError, KeyError, ValueError) as error:
+            raise ValueError(f"{folder} holds no whole set of spectrograms: {error}") from error
+        self.folder = folder
+        self.records = [FileRecord(**dict(zip(index["fields"], row, strict=True))) for row in index["files"]]
+        segments = torch.tensor(index["segments"], dtype=torch.int64).reshape(-1, 2)
+        self.file, self.num_frames = segments[:, 0].clone(), segments[:, 1].clone()
+        self._first = torch.cumsum(self.num_frames, 0) - self.num_frames
+        self._frames = np.memmap(folder / _FRAMES, np.int16, "r", shape=size) if size[0] else np.zeros(size, np.int16)
+
+    def read(self, segments: Sequence[int], crops: Sequence[float], num_frames: int) -> Tensor:
+        """Read a stretch of each of several segments.
+
+        Args:
+            segments: B indices.
+            crops: Where each stretch lies in what there is to choose from: 0 at the start, 0.5 in the middle, below 1.
+            num_frames: L, at most the shortest segment's.
+
+        Returns:
+            spec, float32 [B, C, F, L] in [-1, 1].
+        """
+        pieces = np.empty((len(segments), num_frames, *self._frames.shape[1:]), np.int16)
+        for row, (segment, crop) in enumerate(zip(segments, crops, strict=True)):
+            start = int(self._first[segment]) + int(crop * (int(self.num_frames[segment]) - num_frames + 1))
+            pieces[row] = self._frames[start : start + num_frames]
+        return (
+            torch.from_numpy(pieces)
+            .permute(0, 2, 3, 1)
+            .to(torch.float32, memory_format=torch.contiguous_format)
+            .div_(STEPS)
+        )
+
+
+def quantise(spec: Tensor) -> np.ndarray:
+    """Turn spec, float [C, F, L] in [-1, 1], into what is stored, int16 [L, C, F]."""
+    return (spec.clamp(-1, 1) * STEPS).round().to(torch.int16).permute(2, 0, 1).contiguous().numpy()
