@@ -53,14 +53,14 @@ class Classifier(nn.Module):
 def train_classifier(clips: Spectrograms, num_classes: int) -> Classifier:
     """Train on real clips, shifted and masked as the generator's are."""
     torch.manual_seed(0)
-    model = Classifier(clips.spec.shape[1], num_classes).train()
+    model = Classifier(clips.take([0]).shape[1], num_classes).train()
     augment = SpectrogramAugment(max_shift=4)
     optimizer = torch.optim.AdamW(model.parameters(), 2e-3, weight_decay=1e-2)
     steps = EPOCHS * (len(clips) // 64)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-3, steps)
     for _ in range(steps):
         batch = torch.randint(len(clips), (64,))
-        loss = F.cross_entropy(model(augment(clips.spec[batch])), clips.label[batch])
+        loss = F.cross_entropy(model(augment(clips.take(batch))), clips.label[batch])
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -98,10 +98,10 @@ def main(run: Path) -> None:
     names = data.label_names
     model = train_classifier(data.split("train"), len(names))
     test = data.split("test")
-    real, accuracy = embed_and_score(model, test.spec, test.label)
+    real, accuracy = embed_and_score(model, test.take(range(len(test))), test.label)
     train = data.split("train")
     rows = torch.randperm(len(train), generator=torch.Generator().manual_seed(0))[:NUM_GENERATED]
-    floor = frechet(embed_and_score(model, train.spec[rows], train.label[rows])[0], real)
+    floor = frechet(embed_and_score(model, train.take(rows), train.label[rows])[0], real)
     print(f"{'clips':<24}{'coherence':>10}{'of sounds':>10}{'diversity':>10}{'Frechet':>9}")
     print(f"{'real test clips':<24}{accuracy:>10.3f}{'':>10}{1:>10.2f}{floor:>9.1f}  (train against test)")
     label = torch.arange(NUM_GENERATED) % len(names)

@@ -1,5 +1,6 @@
 """Sounds that several tests need, and one thread for all tests."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,6 +22,14 @@ def tone(sample_rate: int = 8000, seconds: float = 0.25, frequency: float = 440.
     time = np.arange(round(seconds * sample_rate)) / sample_rate
     wave = 0.5 * np.sin(2 * np.pi * frequency * time)
     return np.repeat(wave[:, None], num_channels, axis=1).astype(np.float32)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Keep what tests build away from the user's cache."""
+    folder = tmp_path_factory.mktemp("cache")
+    os.environ["AUDIOGEN_CACHE"] = str(folder)
+    return folder
 
 
 @pytest.fixture

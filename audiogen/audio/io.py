@@ -89,7 +89,7 @@ def read_audio(path: str | Path, sample_rate: int, num_channels: int = 1) -> Ten
     Raises:
         AudioFileError: Where the file is missing, unreadable, empty, cut short, without sound or not finite.
     """
-    return next(read_parts(path, sample_rate, num_channels, [(0.0, math.inf)]))
+    return require_sound(next(read_parts(path, sample_rate, num_channels, [(0.0, math.inf)])))
 
 
 def read_parts(
@@ -108,7 +108,7 @@ def read_parts(
         wav, float32 [C, T], of each part.
 
     Raises:
-        AudioFileError: As `read_audio`; of a part without sound, before the parts that follow.
+        AudioFileError: As `read_audio`, but for parts without sound.
     """
     info = audio_info(path)
     guessed = _guesses_length(path)
@@ -121,10 +121,19 @@ def read_parts(
                 raise AudioFileError(f"cut short ({start + len(samples)} of {info.num_samples} samples)")
             if not np.isfinite(samples).all():
                 raise AudioFileError("not finite (NaN or Inf samples)")
-            if not (samples != samples[:1]).any():
-                raise AudioFileError("silent (every sample is the same)")
             wav = _fit_channels(torch.from_numpy(samples.T.copy()), num_channels)  # [C, T]
             yield resample(wav, info.sample_rate, sample_rate)
+
+
+def require_sound(wav: Tensor) -> Tensor:
+    """Return wav, float [C, T], unless there is nothing to hear in it.
+
+    Raises:
+        AudioFileError: Where every sample is the same.
+    """
+    if not (wav != wav[:, :1]).any():
+        raise AudioFileError("silent (every sample is the same)")
+    return wav
 
 
 def write_audio(path: str | Path, wav: Tensor, sample_rate: int) -> None:

@@ -43,7 +43,7 @@ class SampleLogger(lightning.Callback):
             rows = [torch.nonzero(clips.label == i)[:, 0] for i in range(_num_rows(pl_module))]
             num = min(self.num_per_class, *(len(row) for row in rows))
             spread = [row[:: len(row) // num][:num] for row in rows]  # not the first ones: they may be of one speaker
-            self._draw(trainer, pl_module, torch.stack([clips.spec[row] for row in spread]), "real")
+            self._draw(trainer, pl_module, torch.stack([clips.take(row) for row in spread]), "real")
 
     def on_train_batch_end(
         self, trainer: lightning.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int

@@ -1,42 +1,51 @@
-"""From the files of a data set to spectrograms in memory."""
+"""From the files of a data set to the clips of its splits."""
 
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
-from tqdm import tqdm
 
-from audiogen.audio.io import AudioFileError, read_audio
-from audiogen.audio.length import fit_length
 from audiogen.data.batch import Batch
+from audiogen.data.build import Recipe
+from audiogen.data.cache import cached_store
 from audiogen.data.dataset import Clip, DatasetError, Split
-from audiogen.transforms.transform import SpectrogramTransform
+from audiogen.data.store import SpectrogramStore
+from audiogen.data.stream import Draw
 
-TRANSFORM_BATCH = 64
 SHOWN_PER_REASON = 5
 
 
 class Spectrograms(Dataset[Batch]):
-    """Clips of one split, in memory.
+    """Clips of one split, on disk.
 
     Args:
-        spec: float32 [N, C, F, L].
+        store: Holds the spectrograms.
+        segment: Index in the store of each clip, int64 [N].
         label: int64 [N].
+        num_frames: L of a clip.
     """
 
-    def __init__(self, spec: Tensor, label: Tensor) -> None:
-        self.spec, self.label = spec, label
+    def __init__(self, store: SpectrogramStore, segment: Tensor, label: Tensor, num_frames: int) -> None:
+        self.store, self.segment, self.label, self.num_frames = store, segment, label, num_frames
 
     def __len__(self) -> int:
         """Return the number of clips."""
         return len(self.label)
 
-    def __getitems__(self, indices: list[int]) -> Batch:
+    def __getitems__(self, draws: Sequence[Draw]) -> Batch:
         """Return a batch at once."""
-        return Batch(self.spec[indices], self.label[indices])
+        indices = torch.tensor([index for index, _ in draws])
+        crops = [crop for _, crop in draws]
+        spec = self.store.read(self.segment[indices].tolist(), crops, self.num_frames)
+        return Batch(spec, self.label[indices])
+
+    def take(self, indices: Sequence[int] | Tensor) -> Tensor:
+        """Return the middle of some clips: spec, float32 [N, C, F, L]."""
+        return self.__getitems__([(int(index), 0.5) for index in indices]).spec
 
 
 @dataclass(frozen=True)
@@ -46,12 +55,16 @@ class LoadedData:
     Attributes:
         label_names: Class names in index order, empty without classes.
         splits: The clips of each split.
-        rejected: Reason and clip of each file that was left out.
+        clips: Those that are used.
+        rejected: Reason and clip of each that was left out.
+        store: The spectrograms, and what became of each file.
     """
 
     label_names: list[str]
     splits: dict[Split, Spectrograms]
+    clips: list[Clip]
     rejected: list[tuple[str, Clip]]
+    store: SpectrogramStore
 
     def left_out(self) -> str:
         """Return a line for each file that was not used: its path and the reason."""
@@ -59,78 +72,89 @@ class LoadedData:
 
     def summary(self) -> str:
         """Tell in words how many files were used, and name those that were not, by reason."""
-        counts = ", ".join(f"{len(split)} {name}" for name, split in self.splits.items())
-        used = sum(len(split) for split in self.splits.values())
-        classes = f"{len(self.label_names)} classes" if self.label_names else "no classes"
-        lines = [f"Data: {used} of {used + len(self.rejected)} files used ({counts}), {classes}"]
-        reasons = Counter(reason.split(" (")[0] for reason, _ in self.rejected)
-        for reason, count in reasons.most_common():
-            lines.append(f"  {count} left out: {reason}")
-            files = [f"{clip.path}: {text}" for text, clip in self.rejected if text.split(" (")[0] == reason]
-            lines += [f"    {file}" for file in files[:SHOWN_PER_REASON]]
-            if count > SHOWN_PER_REASON:
-                lines.append(f"    ... and {count - SHOWN_PER_REASON} more")
-        return "\n".join(lines)
+        return _summary(self.splits, len(self.clips), self.label_names, self.rejected)
 
 
 def load(
     clips: Sequence[Clip],
-    transform: SpectrogramTransform,
-    min_seconds: float = 0.0,
+    recipe: Recipe,
+    cache: Path,
     label_order: Sequence[str] = (),
+    num_workers: int = 1,
     progress: bool = False,
 ) -> LoadedData:
-    """Read all clips and compute their spectrograms, leaving out files that cannot be used.
+    """Find the spectrograms of all clips, leaving out files that cannot be used.
 
     Args:
         clips: Of all splits; either all have a label or none has.
-        transform: Longer clips are cropped to its length, shorter ones padded with silence.
-        min_seconds: Shorter files are left out.
+        recipe: How files become spectrograms.
+        cache: Folder of stored spectrograms.
         label_order: Class names that come first, in this order; the others are sorted.
+        num_workers: Processes that read files where the spectrograms are not stored yet.
         progress: Show a progress bar on a terminal.
 
     Raises:
         DatasetError: Where nothing to train on is left: no usable file, or no class with two.
     """
-    used: list[Clip] = []
-    wavs: list[Tensor] = []
-    specs: list[Tensor] = []
-    rejected: list[tuple[str, Clip]] = []
-    for clip in tqdm(clips, desc="Reading sounds", unit="file", disable=None if progress else True, leave=False):
-        try:
-            wav = read_audio(clip.path, transform.sample_rate, transform.shape[0], min_seconds)
-        except AudioFileError as error:
-            rejected.append((str(error), clip))
-            continue
-        used.append(clip)
-        wavs.append(fit_length(wav, transform.num_samples))
-        if len(wavs) == TRANSFORM_BATCH:
-            specs.append(_spectrograms(wavs, transform))
-            wavs = []
-    if wavs:
-        specs.append(_spectrograms(wavs, transform))
-    keep, label_names = _classes(used, rejected, label_order)
-    if not keep:
-        reason = LoadedData([], {}, rejected).summary()
+    paths = list(dict.fromkeys(clip.path for clip in clips))
+    store = cached_store(paths, recipe, cache, num_workers, progress)
+    used, rejected = _usable(clips, paths, store)
+    used, label_names = _classes(used, rejected, label_order)
+    if not used:
+        reason = _summary({}, 0, [], rejected)
         raise DatasetError(f"nothing to train on: no class has two usable files to train on\n{reason}")
-    spec = torch.cat(specs)[keep]
+    number = {path: index for index, path in enumerate(paths)}
+    of_file: list[list[int]] = [[] for _ in paths]
+    for segment, file in enumerate(store.file.tolist()):
+        of_file[file].append(segment)
     index = {name: i for i, name in enumerate(label_names)}
-    label = torch.tensor([index[used[i].label or ""] if label_names else 0 for i in keep])
     splits: dict[Split, Spectrograms] = {}
-    for name in sorted({used[i].split for i in keep}, key=["train", "val", "test"].index):
-        rows = torch.tensor([used[i].split == name for i in keep])
-        splits[name] = Spectrograms(spec[rows], label[rows])
-    return LoadedData(label_names, splits, rejected)
+    for name in sorted({clip.split for clip in used}, key=["train", "val", "test"].index):
+        rows = [
+            (segment, index.get(clip.label or "", 0))
+            for clip in used
+            if clip.split == name
+            for segment in of_file[number[clip.path]]
+        ]
+        segment, label = torch.tensor(rows).T.contiguous()
+        splits[name] = Spectrograms(store, segment, label, recipe.transform.shape[2])
+    return LoadedData(label_names, splits, used, rejected, store)
+
+
+def _usable(
+    clips: Sequence[Clip], paths: Sequence[Path], store: SpectrogramStore
+) -> tuple[list[Clip], list[tuple[str, Clip]]]:
+    """Part the clips into those with sound and those without, each with the reason."""
+    records = dict(zip(paths, store.records, strict=True))
+    broken = {clip.pair for clip in clips if clip.pair is not None and records[clip.path].reason}
+    used: list[Clip] = []
+    rejected: list[tuple[str, Clip]] = []
+    first: dict[tuple[str, str | None], Clip] = {}
+    digests = dict(zip(paths, store.digests, strict=True))
+    for clip in clips:
+        reason = records[clip.path].reason
+        if not reason and clip.pair in broken:
+            reason = "the other sound of its pair cannot be used"
+        if not reason and clip.pair is None:
+            other = first.setdefault((digests[clip.path], clip.label), clip)
+            reason = "" if other is clip else f"duplicate (the same sound as {other.path})"
+        if reason:
+            rejected.append((reason, clip))
+        else:
+            used.append(clip)
+    return used, rejected
 
 
 def _classes(
     used: list[Clip], rejected: list[tuple[str, Clip]], label_order: Sequence[str]
-) -> tuple[list[int], list[str]]:
+) -> tuple[list[Clip], list[str]]:
     """Return the clips to keep and the class names, rejecting clips of classes that cannot be learned."""
     counts = Counter(clip.label for clip in used if clip.split == "train")
-    keep = [i for i, clip in enumerate(used) if counts[clip.label] >= 2]
-    rejected += [("its class has less than two files to train on", clip) for clip in used if counts[clip.label] < 2]
-    names = {label for i in keep if (label := used[i].label) is not None}
+    learnable = [clip.pair is not None or counts[clip.label] >= 2 for clip in used]
+    keep = [clip for clip, good in zip(used, learnable, strict=True) if good]
+    reason = "its class has less than two files to train on"
+    rejected += [(reason, clip) for clip, good in zip(used, learnable, strict=True) if not good]
+    names = {clip.label for clip in keep if clip.label is not None}
     known = [name for name in label_order if name in names]
     return keep, known + sorted(names.difference(known), key=_natural)
 
@@ -140,7 +164,17 @@ def _natural(name: str) -> tuple[bool, int, str]:
     return (not name.isdecimal(), int(name) if name.isdecimal() else 0, name)
 
 
-@torch.no_grad()
-def _spectrograms(wavs: list[Tensor], transform: SpectrogramTransform) -> Tensor:
-    """Return float32 [N, C, F, L] of N waveforms [C, T]."""
-    return transform(torch.stack(wavs))
+def _summary(
+    splits: dict[Split, Spectrograms], used: int, label_names: Sequence[str], rejected: Sequence[tuple[str, Clip]]
+) -> str:
+    counts = ", ".join(f"{len(split)} {name}" for name, split in splits.items())
+    classes = f"{len(label_names)} classes" if label_names else "no classes"
+    lines = [f"Data: {used} of {used + len(rejected)} files used ({counts}), {classes}"]
+    reasons = Counter(reason.split(" (")[0] for reason, _ in rejected)
+    for reason, count in reasons.most_common():
+        lines.append(f"  {count} left out: {reason}")
+        files = [f"{clip.path}: {text}" for text, clip in rejected if text.split(" (")[0] == reason]
+        lines += [f"    {file}" for file in files[:SHOWN_PER_REASON]]
+        if count > SHOWN_PER_REASON:
+            lines.append(f"    ... and {count - SHOWN_PER_REASON} more")
+    return "\n".join(lines)

@@ -10,7 +10,10 @@ import torch
 from lightning.pytorch.utilities import rank_zero_info
 from torch.utils.data import DataLoader
 
+from audiogen.audio.preprocess import PreprocessStep
 from audiogen.data.batch import Batch
+from audiogen.data.build import Crop, Recipe
+from audiogen.data.cache import cache_folder
 from audiogen.data.dataset import AudioDataset, DatasetError, Split
 from audiogen.data.loading import LoadedData, Spectrograms, load
 from audiogen.data.stream import BatchStream
@@ -25,7 +28,14 @@ class SpectrogramData(lightning.LightningDataModule):
         transform: The spectrogram definition.
         batch_size: Clips per training step over all processes.
         root: Folder of the data set.
+        preprocess: What is done to the sounds before, in this order.
+        crop: What is taken of sounds longer than a clip: their "start", their "center", or a "random" part each time;
+            shorter ones are padded with silence at their end.
         min_seconds: Shorter files are left out.
+        segment_seconds: Longer files are not read at once: "start" and "center" see one segment of them, for "random"
+            each is a clip of its own.
+        cache: Folder of stored spectrograms; $AUDIOGEN_CACHE or else ~/.cache/audiogen by default.
+        num_workers: Processes that compute spectrograms; all cores by default.
     """
 
     def __init__(
@@ -34,19 +44,27 @@ class SpectrogramData(lightning.LightningDataModule):
         transform: SpectrogramTransform,
         batch_size: int = 32,
         root: str | None = None,
+        preprocess: list[PreprocessStep] | None = None,
+        crop: Crop = "start",
         min_seconds: float = 0.05,
+        segment_seconds: float = 60.0,
+        cache: str | None = None,
+        num_workers: int | None = None,
     ) -> None:
         super().__init__()
         self.dataset, self.transform, self.batch_size = dataset, transform, batch_size
         self.root = None if root is None else Path(root).expanduser()
-        self.min_seconds = min_seconds
+        self.recipe = Recipe(transform, tuple(preprocess or ()), crop, min_seconds, segment_seconds)
+        self.cache = (cache_folder() if cache is None else Path(cache).expanduser()) / "spectrograms"
+        self.num_workers = num_workers or len(os.sched_getaffinity(0))
 
     @cached_property
     def loaded(self) -> LoadedData:
         """The data, read when first asked for."""
         clips = self.dataset.scan(self.root)
         main_process = os.environ.get("LOCAL_RANK", "0") == "0"
-        data = load(clips, self.transform, self.min_seconds, self.dataset.label_order, progress=main_process)
+        order = self.dataset.label_order
+        data = load(clips, self.recipe, self.cache, order, self.num_workers, progress=main_process)
         rank_zero_info(data.summary())
         return data
 
@@ -104,7 +122,8 @@ class SpectrogramData(lightning.LightningDataModule):
         clips = self.split(name)
         # Shuffled once and for all: batches of one class would look uniform to a discriminator that sees whole batches.
         order = torch.randperm(len(clips), generator=torch.Generator().manual_seed(0)).tolist()
-        return DataLoader(clips, batch_size=self.batch_size, sampler=order, collate_fn=_as_is)
+        draws: Any = [(index, 0.5) for index in order]
+        return DataLoader(clips, batch_size=self.batch_size, sampler=draws, collate_fn=_as_is)
 
 
 def _as_is(batch: Any) -> Any:

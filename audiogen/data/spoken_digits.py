@@ -5,16 +5,13 @@ package `espeakng-loader`, our extra `demo`, and is called through ctypes (Linux
 """
 
 import ctypes
-import os
 import random
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -24,8 +21,10 @@ from tqdm import tqdm
 
 from audiogen.audio.io import write_audio
 from audiogen.audio.resample import resample
+from audiogen.data.cache import cache_folder
 from audiogen.data.dataset import AudioDataset, Clip, DatasetError, Split
 from audiogen.data.fsdd import DIGITS
+from audiogen.data.parallel import parallel_map
 
 Label = Literal["digit", "speaker"]
 VERSION = 1  # part of the folder's name: raise it with every change that alters a sample
@@ -159,7 +158,7 @@ def build_spoken_digits(folder: Path, num_clips: int, seed: int, sample_rate: in
         built = Path(temporary) / folder.name
         speak = partial(_speak_clips, folder=built, sample_rate=sample_rate)
         with tqdm(total=num_clips, desc=f"speaking {folder.name}", unit="clip", disable=None) as bar:
-            for num_spoken in _map(speak, tasks, num_workers):
+            for num_spoken in parallel_map(speak, tasks, num_workers):
                 bar.update(num_spoken)
         try:
             built.rename(folder)
@@ -199,9 +198,9 @@ class SpokenDigits(AudioDataset):
         Raises:
             DatasetError: Where the extra `demo` is missing or the folder lacks clips.
         """
-        base = root or Path(os.environ.get("AUDIOGEN_CACHE") or "~/.cache/audiogen")
+        base = root or cache_folder()
         name = f"spoken_digits-v{VERSION}-{self.num_clips}-seed{self.seed}-{self.sample_rate}hz"
-        folder = base.expanduser() / name
+        folder = base / name
         if not folder.is_dir():
             build_spoken_digits(folder, self.num_clips, self.seed, self.sample_rate)
         clips = []
@@ -220,15 +219,6 @@ class SpokenDigits(AudioDataset):
 def _split_of_take(take: int) -> Split:
     """Return where a take belongs when speakers are the classes: every class must be in every split."""
     return "val" if take % 10 == 8 else "test" if take % 10 == 9 else "train"
-
-
-def _map(speak: partial[int], tasks: list[list[Utterance]], num_workers: int) -> Iterator[int]:
-    """Yield `speak(task)` for every task, in order."""
-    if num_workers == 1:
-        yield from map(speak, tasks)
-        return
-    with ProcessPoolExecutor(num_workers, mp_context=get_context("spawn")) as pool:
-        yield from pool.map(speak, tasks)
 
 
 def _speak_clips(utterances: list[Utterance], folder: Path, sample_rate: int) -> int:

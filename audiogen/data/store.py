@@ -55,11 +55,12 @@ class StoreWriter:
     Args:
         folder: Made, and empty at first; nothing in it is valid before `close`.
         shape: (C, F) of a frame.
+        digests: Of the content of each file to come.
     """
 
-    def __init__(self, folder: Path, shape: tuple[int, int]) -> None:
+    def __init__(self, folder: Path, shape: tuple[int, int], digests: Sequence[str]) -> None:
         folder.mkdir(parents=True)
-        self.folder, self.shape = folder, shape
+        self.folder, self.shape, self.digests = folder, shape, digests
         self.records: list[FileRecord] = []
         self.segments: list[tuple[int, int]] = []
         self._frames = (folder / _FRAMES).open("wb")
@@ -78,6 +79,7 @@ class StoreWriter:
             "shape": self.shape,
             "num_frames": sum(length for _, length in self.segments),
             "segments": self.segments,
+            "digests": list(self.digests),
             "fields": list(FileRecord.__dataclass_fields__),
             "files": [list(asdict(record).values()) for record in self.records],
         }
@@ -90,6 +92,7 @@ class SpectrogramStore:
     Attributes:
         folder: Where it lies.
         records: What became of each file.
+        digests: Of the content of each file.
         file: Index of the file of each segment, int64 [S].
         num_frames: Of each segment, int64 [S].
 
@@ -108,6 +111,7 @@ class SpectrogramStore:
             raise ValueError(f"{folder} holds no whole set of spectrograms: {error}") from error
         self.folder = folder
         self.records = [FileRecord(**dict(zip(index["fields"], row, strict=True))) for row in index["files"]]
+        self.digests: list[str] = index["digests"]
         segments = torch.tensor(index["segments"], dtype=torch.int64).reshape(-1, 2)
         self.file, self.num_frames = segments[:, 0].clone(), segments[:, 1].clone()
         self._first = torch.cumsum(self.num_frames, 0) - self.num_frames

@@ -5,9 +5,11 @@ from collections.abc import Iterator
 import torch
 from torch.utils.data import Sampler
 
+Draw = tuple[int, float]  # index of a clip, and where in it to crop: 0 at its start, below 1
 
-class BatchStream(Sampler[list[int]]):
-    """Yield batches of clip indices for ever, each pass over the data in a new order.
+
+class BatchStream(Sampler[list[Draw]]):
+    """Yield batches of clips and crops for ever, each pass over the data in a new order.
 
     A position counts clips over all processes from the start of the training, so a continued run takes the clips that
     an uninterrupted one would have, and the processes of a step together take the clips that one process would.
@@ -32,11 +34,11 @@ class BatchStream(Sampler[list[int]]):
         self.num_clips, self.batch_size, self.seed = num_clips, batch_size, seed
         self.position, self.rank, self.world_size = position, rank, world_size
 
-    def __iter__(self) -> Iterator[list[int]]:
-        """Yield lists of batch_size / world_size indices."""
+    def __iter__(self) -> Iterator[list[Draw]]:
+        """Yield lists of batch_size / world_size draws."""
         share = self.batch_size // self.world_size
         position = self.position + self.rank * share
-        order_of, order = -1, []
+        order_of, order = -1, list[Draw]()
         while True:
             batch = []
             for place in range(position, position + share):
@@ -47,6 +49,8 @@ class BatchStream(Sampler[list[int]]):
             yield batch
             position += self.batch_size
 
-    def _order(self, pass_index: int) -> list[int]:
+    def _order(self, pass_index: int) -> list[Draw]:
         generator = torch.Generator().manual_seed(hash((self.seed, pass_index)))
-        return torch.randperm(self.num_clips, generator=generator).tolist()
+        order = torch.randperm(self.num_clips, generator=generator).tolist()
+        crops = torch.rand(self.num_clips, generator=generator, dtype=torch.float64).tolist()
+        return list(zip(order, crops, strict=True))

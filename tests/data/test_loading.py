@@ -1,7 +1,9 @@
 """From files to spectrograms: the same as by hand, and whatever is left out is named and counted."""
 
+import itertools
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,11 +13,21 @@ import torch
 from audiogen.audio.io import read_audio
 from audiogen.audio.length import fit_length
 from audiogen.data import loading
+from audiogen.data.build import Recipe
+from audiogen.data.cache import cache_folder
 from audiogen.data.dataset import Clip, DatasetError, Split
-from audiogen.data.loading import load
 from audiogen.transforms.mel import LogMel
 
 WriteTone = Callable[..., Path]
+STEP = 0.5 / 32767 + 1e-6  # of what is stored
+
+
+def load(clips: list[Clip], transform: LogMel, label_order: tuple[str, ...] = (), **recipe: Any) -> loading.LoadedData:
+    return loading.load(clips, Recipe(transform, **recipe), cache_folder(), label_order)
+
+
+def specs(split: loading.Spectrograms) -> torch.Tensor:
+    return split.take(range(len(split)))
 
 
 @pytest.fixture(scope="module")
@@ -25,10 +37,11 @@ def transform() -> LogMel:
 
 @pytest.fixture
 def clip(write_tone: WriteTone) -> Callable[..., Clip]:
-    """Return a function that writes a sine and lists it."""
+    """Return a function that writes a sine and lists it; no two are quite the same."""
+    count = itertools.count()
 
     def make(name: str, label: str | None = "a", split: Split = "train", **arguments: float) -> Clip:
-        return Clip(write_tone(name, **arguments), label, split)
+        return Clip(write_tone(name, **{"frequency": 440 + next(count) / 10, **arguments}), label, split)
 
     return make
 
@@ -40,12 +53,11 @@ def write_samples(path: Path, samples: np.ndarray) -> Path:
 
 def test_spectrograms_are_those_of_the_files_one_by_one(clip: Callable[..., Clip], transform: LogMel) -> None:
     clips = [clip(f"{i}.wav", frequency=300 + 200 * i, seconds=0.1 + 0.1 * i) for i in range(4)]  # shorter and longer
-    loaded = load(clips, transform).splits["train"]
-    for spec, listed in zip(loaded.spec, clips, strict=True):
+    loaded = specs(load(clips, transform).splits["train"])
+    for spec, listed in zip(loaded, clips, strict=True):
         wav = fit_length(read_audio(listed.path, 8000), transform.num_samples)
-        torch.testing.assert_close(spec, transform(wav[None])[0], rtol=0, atol=1e-6)
-    assert loaded.spec[0, :, :, -5:].max() == -1  # the padding is silence
-    assert not loaded.spec.requires_grad
+        torch.testing.assert_close(spec, transform(wav[None])[0], rtol=0, atol=STEP)
+    assert loaded[0, :, :, -5:].max() == -1  # the padding is silence
 
 
 def test_formats_rates_and_channels_load_to_one_shape_and_sound(clip: Callable[..., Clip], transform: LogMel) -> None:
@@ -56,7 +68,7 @@ def test_formats_rates_and_channels_load_to_one_shape_and_sound(clip: Callable[.
         clip("d.mp3", sample_rate=22050, num_channels=2),
         clip("e.aiff", sample_rate=48000),
     ]
-    spec = load(clips, transform).splits["train"].spec
+    spec = specs(load(clips, transform).splits["train"])
     assert spec.shape == (5, *transform.shape)
     loudest = spec[:, 0, :, 12]  # 440 Hz at half of full scale, in the middle of each clip
     assert set(loudest.argmax(dim=1).tolist()) == {int((transform.frequencies() - 440).abs().argmin())}
@@ -65,18 +77,11 @@ def test_formats_rates_and_channels_load_to_one_shape_and_sound(clip: Callable[.
 
 def test_stereo_transform_gets_both_channels(clip: Callable[..., Clip]) -> None:
     stereo = LogMel(sample_rate=8000, n_fft=256, hop_length=64, n_mels=24, num_frames=24, num_channels=2)
-    spec = load([clip("a.wav"), clip("b.wav", num_channels=2)], stereo).splits["train"].spec
+    spec = specs(
+        load([clip("a.wav", frequency=440), clip("b.wav", frequency=440, num_channels=2)], stereo).splits["train"]
+    )
     assert spec.shape == (2, 2, 24, 24)
     torch.testing.assert_close(spec[0], spec[1], rtol=0, atol=0)
-
-
-def test_number_of_clips_at_a_time_does_not_matter(
-    clip: Callable[..., Clip], transform: LogMel, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    clips = [clip(f"{i}.wav", frequency=300 + 100 * i) for i in range(5)]
-    whole = load(clips, transform).splits["train"].spec
-    monkeypatch.setattr(loading, "TRANSFORM_BATCH", 2)
-    torch.testing.assert_close(load(clips, transform).splits["train"].spec, whole, rtol=0, atol=1e-6)
 
 
 def test_labels_index_the_class_names_in_each_split(clip: Callable[..., Clip], transform: LogMel) -> None:
@@ -101,9 +106,9 @@ def test_labels_index_the_class_names_in_each_split(clip: Callable[..., Clip], t
 
 def test_batch_is_taken_at_once(clip: Callable[..., Clip], transform: LogMel) -> None:
     split = load([clip(f"{i}.wav", "ab"[i % 2], frequency=300 + 200 * i) for i in range(4)], transform).splits["train"]
-    batch = split.__getitems__([3, 0])
+    batch = split.__getitems__([(3, 0.5), (0, 0.5)])
     assert len(split) == 4
-    assert torch.equal(batch.spec, split.spec[[3, 0]])
+    assert torch.equal(batch.spec, specs(split)[[3, 0]])
     assert batch.label.tolist() == [1, 0]
     assert batch.label.dtype == torch.int64
 
@@ -146,7 +151,7 @@ def test_bad_files_are_left_out_named_and_counted_by_reason(
         Clip(tmp_path / "missing.wav", "a", "train"),
     ]
     loaded = load([*bad[:3], *good, *bad[3:]], transform, min_seconds=0.05)
-    assert torch.equal(loaded.splits["train"].spec, load(good, transform).splits["train"].spec)
+    assert torch.equal(specs(loaded.splits["train"]), specs(load(good, transform).splits["train"]))
     assert list(loaded.splits) == ["train"]
     assert [listed for _, listed in loaded.rejected] == bad
     lines = loaded.summary().splitlines()
@@ -207,3 +212,86 @@ def test_classes_that_cannot_be_trained_are_left_out_of_all_splits(
     assert loaded.label_names == ["a"]
     assert [other for _, other in loaded.rejected] == [unseen]
     assert loaded.left_out() == f"{unseen.path}: its class has less than two files to train on\n"
+
+
+def test_same_sound_twice_in_a_class_is_left_out_but_not_in_another_class(
+    clip: Callable[..., Clip], transform: LogMel
+) -> None:
+    first, same, other = (clip(f"{name}.wav", label, frequency=500) for name, label in ("0a", "1a", "2b"))
+    loaded = load([first, same, other, clip("3.wav"), clip("4.wav", "b")], transform)
+    assert loaded.rejected == [(f"duplicate (the same sound as {first.path})", same)]
+    assert {name: len(split) for name, split in loaded.splits.items()} == {"train": 4}
+
+
+def test_clip_of_two_classes_is_in_both(clip: Callable[..., Clip], transform: LogMel) -> None:
+    both = clip("0.wav", "awe")
+    clips = [both, Clip(both.path, "fear", "train"), clip("1.wav", "awe"), clip("2.wav", "fear")]
+    split = load(clips, transform).splits["train"]
+    assert split.label.tolist() == [0, 1, 0, 1]
+    assert torch.equal(split.take([0]), split.take([1]))
+
+
+def test_pairs_stay_whole_and_need_nothing_to_train_on(
+    clip: Callable[..., Clip], transform: LogMel, tmp_path: Path
+) -> None:
+    style = clip("style.wav").path
+    pairs = [
+        Clip(path, label, "test", pair)
+        for pair, content in enumerate([clip("0.wav").path, tmp_path / "missing.wav", clip("2.wav").path])
+        for path, label in ((content, "content"), (style, "style"))
+    ]
+    loaded = load(pairs, transform, label_order=("content", "style"))
+    assert loaded.clips == [*pairs[:2], *pairs[4:]]
+    assert [listed for _, listed in loaded.rejected] == pairs[2:4]
+    assert loaded.rejected[1][0] == "the other sound of its pair cannot be used"
+    assert loaded.splits["test"].label.tolist() == [0, 1, 0, 1]
+
+
+def test_random_crops_see_all_of_a_clip_and_a_fixed_one_is_repeatable(
+    clip: Callable[..., Clip], transform: LogMel
+) -> None:
+    split = load([clip("0.wav", seconds=1), clip("1.wav", seconds=1)], transform, crop="random").splits["train"]
+    whole = transform(read_audio(clip("0.wav", seconds=1, frequency=440).path, 8000)[None])
+    last = whole.shape[-1] - transform.shape[2]
+    for crop, start in ((0.0, 0), (0.5, (last + 1) // 2), (0.9999, last)):
+        spec = split.__getitems__([(0, crop)]).spec
+        torch.testing.assert_close(spec, whole[..., start : start + 24], rtol=0, atol=STEP)
+
+
+@pytest.mark.parametrize(("crop", "start"), [("start", 0), ("center", 1232)])
+def test_sound_longer_than_a_clip_is_cut_where_asked(
+    clip: Callable[..., Clip], transform: LogMel, crop: str, start: int
+) -> None:
+    clips = [clip(f"{i}.wav", seconds=0.5, sample_rate=8000) for i in range(2)]  # 4000 samples, a clip has 1536
+    spec = load(clips, transform, crop=crop).splits["train"].take([0])
+    wav = read_audio(clips[0].path, 8000)[:, start : start + transform.num_samples]
+    torch.testing.assert_close(spec, transform(wav[None]), rtol=0, atol=STEP)
+
+
+def test_long_file_is_divided_into_clips_where_crops_are_random(clip: Callable[..., Clip], transform: LogMel) -> None:
+    long, short = clip("0.wav", seconds=5.1), clip("1.wav", seconds=0.5)
+    split = load([long, short], transform, crop="random", segment_seconds=1).splits["train"]
+    assert split.store.file[split.segment].tolist() == [0, 0, 0, 0, 0, 1]  # the last 0.1 s is shorter than a clip
+    assert split.store.num_frames.tolist() == [125] * 5 + [63]
+
+
+def test_silent_stretch_of_a_long_file_is_passed_over(
+    clip: Callable[..., Clip], transform: LogMel, tmp_path: Path
+) -> None:
+    samples = np.sin(np.arange(8000 * 4)) / 2
+    samples[8000:16000] = 0
+    gap = Clip(write_samples(tmp_path / "gap.wav", samples), "a", "train")
+    split = load([gap, clip("1.wav")], transform, crop="random", segment_seconds=1).splits["train"]
+    assert split.store.file.tolist() == [0, 0, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"crop": "middle"}, "crop must be start, center, random, got 'middle'"),
+        ({"segment_seconds": 0.1}, r"segment_seconds must be at least a clip, 0.19 s, got 0.1"),
+    ],
+)
+def test_options_out_of_range_are_refused(transform: LogMel, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Recipe(transform, **options)

@@ -5,20 +5,25 @@ from typing import Any
 
 import pytest
 
-from audiogen.data.stream import BatchStream
+from audiogen.data.stream import BatchStream, Draw
 
 NUM_CLIPS = 10
 
 
-def batches(count: int, **options: Any) -> list[list[int]]:
+def batches(count: int, **options: Any) -> list[list[Draw]]:
     """Return the first batches of a stream of ten clips."""
     return list(islice(BatchStream(**{"num_clips": NUM_CLIPS, "batch_size": 4, "seed": 0, **options}), count))
 
 
-def clips(count: int, **options: Any) -> list[int]:
-    """Return the first clips of the stream."""
+def draws(count: int, **options: Any) -> list[Draw]:
+    """Return the first draws of the stream."""
     batch_size = options.get("batch_size", 4)
     return list(chain(*batches(-(-count // batch_size), **options)))[:count]
+
+
+def clips(count: int, **options: Any) -> list[int]:
+    """Return the first clips of the stream."""
+    return [index for index, _ in draws(count, **options)]
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 4, 10, 25])  # below, equal to and above the number of clips
@@ -46,7 +51,7 @@ def test_entering_at_a_position_continues_as_if_never_stopped(position: int) -> 
 
 
 def test_position_need_not_be_a_multiple_of_the_batch() -> None:
-    assert clips(20, position=7) == clips(27)[7:]
+    assert draws(20, position=7) == draws(27)[7:]
 
 
 def test_iterating_again_starts_again_at_the_position() -> None:
@@ -64,7 +69,7 @@ def test_ranks_together_take_the_clips_of_one_process(world_size: int, position:
 
 
 def test_batch_size_does_not_change_the_order_of_clips() -> None:
-    assert clips(60, batch_size=3) == clips(60, batch_size=20)
+    assert draws(60, batch_size=3) == draws(60, batch_size=20)
 
 
 def test_seeds_differ_and_one_seed_repeats() -> None:
@@ -76,6 +81,14 @@ def test_seeds_differ_and_one_seed_repeats() -> None:
 def test_order_is_the_same_on_every_machine() -> None:
     # Pinned: a continued run on another machine, or after an update, must take the clips it would have taken.
     assert clips(10) == [0, 5, 1, 4, 2, 9, 3, 6, 8, 7]
+
+
+def test_crops_are_spread_evenly_and_differ_from_pass_to_pass() -> None:
+    crops = [crop for _, crop in draws(4000)]
+    assert 0 <= min(crops) < 0.01
+    assert 0.99 < max(crops) < 1
+    assert sum(crops) / 4000 == pytest.approx(0.5, abs=4 * 0.29 / 4000**0.5)
+    assert len(set(crops)) == 4000
 
 
 def test_batch_that_cannot_be_shared_evenly_is_refused() -> None:

@@ -1,0 +1,268 @@
+"""The cache is built once, and any change of a file, a setting or the code is another key."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from torch import Tensor
+
+from audiogen.audio.preprocess import PreprocessStep
+from audiogen.data import build, cache
+from audiogen.data.build import Recipe
+from audiogen.data.cache import cached_store, definition, file_digests, store_key
+from audiogen.data.store import SpectrogramStore
+from audiogen.transforms.cqt import CQT
+from audiogen.transforms.mel import LogMel
+from audiogen.transforms.mfcc import MFCC
+from audiogen.transforms.phase.griffin_lim import GriffinLim
+from audiogen.transforms.stft import STFT
+from audiogen.transforms.transform import SpectrogramTransform
+
+WriteTone = Callable[..., Path]
+MEL: dict[str, Any] = {"sample_rate": 8000, "n_fft": 256, "hop_length": 64, "n_mels": 24, "num_frames": 24}
+
+
+@dataclass(frozen=True)
+class Louder(PreprocessStep):
+    gain: float = 2.0
+
+    def __call__(self, wav: Tensor, sample_rate: int) -> Tensor:
+        return wav * self.gain
+
+
+@pytest.fixture
+def files(write_tone: WriteTone) -> list[Path]:
+    return [write_tone(f"{name}.wav", frequency=300 + 100 * i) for i, name in enumerate(("a", "b c", "d'é\"", "e"))]
+
+
+@pytest.fixture
+def builds(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Return a list that the path of each file that is processed is added to."""
+    processed: list[Path] = []
+    process = build.process
+    monkeypatch.setattr(build, "process", lambda path, recipe: processed.append(path) or process(path, recipe))
+    return processed
+
+
+def open_store(files: list[Path], folder: Path, **options: Any) -> SpectrogramStore:
+    recipe = Recipe(LogMel(**{**MEL, **options.pop("mel", {})}), **options)
+    return cached_store(files, recipe, folder / "cache", num_workers=1)
+
+
+def test_second_opening_reads_no_sound(files: list[Path], tmp_path: Path, builds: list[Path]) -> None:
+    first = open_store(files, tmp_path)
+    assert builds == files
+    second = open_store(files, tmp_path)
+    assert builds == files
+    assert second.folder == first.folder
+    segments = range(len(files))
+    assert torch.equal(first.read(segments, [0.0] * 4, 24), second.read(segments, [0.0] * 4, 24))
+
+
+def test_changed_file_is_never_read_stale_even_with_its_size_and_time_kept(
+    files: list[Path], tmp_path: Path, builds: list[Path]
+) -> None:
+    before = open_store(files, tmp_path).read([1], [0.0], 24)
+    stat = files[1].stat()
+    samples, rate = soundfile.read(files[1])
+    soundfile.write(files[1], -samples[::-1] / 2, rate)
+    os.utime(files[1], ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert files[1].stat().st_size == stat.st_size
+    assert not torch.equal(open_store(files, tmp_path).read([1], [0.0], 24), before)
+    assert builds == files * 2
+
+
+def test_file_that_was_touched_or_moved_has_the_same_key(files: list[Path], tmp_path: Path, builds: list[Path]) -> None:
+    open_store(files, tmp_path)
+    os.utime(files[0])
+    files[2] = files[2].rename(tmp_path / "moved.wav")
+    open_store(files, tmp_path)
+    assert len(builds) == len(files)
+
+
+def test_missing_file_that_appears_is_seen(files: list[Path], tmp_path: Path) -> None:
+    content = files[0].read_bytes()
+    files[0].unlink()
+    assert open_store(files, tmp_path).records[0].reason == "unreadable (no such file)"
+    files[0].write_bytes(content)
+    assert open_store(files, tmp_path).records[0].reason == ""
+
+
+def transforms() -> dict[str, SpectrogramTransform]:
+    mels = [
+        {},
+        {"hop_length": 32},
+        {"n_mels": 20},
+        {"f_min": 50.0},
+        {"f_max": 3000.0},
+        {"mel_scale": "htk", "n_mels": 20},
+        {"norm": "slaney"},
+        {"power": 2},
+        {"scale": "log1p"},
+        {"floor_db": -70.0},
+        {"ceil_db": 0.0},
+        {"num_frames": 25},
+        {"num_channels": 2},
+        {"win_length": 200},
+        {"n_fft": 512},
+        {"sample_rate": 8001},
+    ]
+    others: dict[str, SpectrogramTransform] = {
+        "stft": STFT(8000, 256, 64, 24),
+        "stft bins": STFT(8000, 256, 64, 24, num_bins=128),
+        "mfcc": MFCC(8000, 256, 64, 12, 24, 24),
+        "cqt": CQT(8000, 64, 100.0, 24, 12, 24),
+        "cqt f_min": CQT(8000, 64, 101.0, 24, 12, 24),
+        "cqt filter_scale": CQT(8000, 64, 100.0, 24, 12, 24, filter_scale=0.9),
+    }
+    return {str(options): LogMel(**{**MEL, **options}) for options in mels} | others
+
+
+def test_every_setting_is_part_of_the_key() -> None:
+    recipe = Recipe(LogMel(**MEL))
+    keys = {name: store_key(["a"], Recipe(transform)) for name, transform in transforms().items()}
+    others = {
+        "crop": replace(recipe, crop="random"),
+        "min_seconds": replace(recipe, min_seconds=0.1),
+        "segment_seconds": replace(recipe, segment_seconds=10.0),
+        "step": replace(recipe, steps=(Louder(),)),
+        "gain": replace(recipe, steps=(Louder(3.0),)),
+        "twice": replace(recipe, steps=(Louder(), Louder())),
+    }
+    keys |= {name: store_key(["a"], other) for name, other in others.items()}
+    keys["files"] = store_key(["a", "b"], recipe)
+    keys["order"] = store_key(["b", "a"], recipe)
+    assert len(set(keys.values())) == len(keys)
+
+
+def test_key_is_the_same_for_the_same_settings_and_for_any_phase_method() -> None:
+    keys = {store_key(["a"], Recipe(LogMel(**MEL, phase=phase))) for phase in (None, GriffinLim(5), GriffinLim(50))}
+    assert len(keys) == 1
+
+
+def test_changed_code_is_another_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "plug_in.py").write_text("class Step:\n    pass\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    import plug_in  # type: ignore[import-not-found]
+
+    before = definition(plug_in.Step())
+    (tmp_path / "plug_in.py").write_text("class Step:\n    gain = 2\n")
+    assert definition(plug_in.Step()) != before
+    key = store_key(["a"], Recipe(LogMel(**MEL)))
+    monkeypatch.setattr(cache, "_OWN_CODE", [tmp_path / "plug_in.py"])
+    assert store_key(["a"], Recipe(LogMel(**MEL))) != key
+
+
+def test_interrupted_build_leaves_nothing_that_is_taken_for_whole(
+    files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process = build.process
+
+    def stop_at_the_third(path: Path, recipe: Recipe) -> Any:
+        if path == files[2]:
+            raise KeyboardInterrupt
+        return process(path, recipe)
+
+    monkeypatch.setattr(build, "process", stop_at_the_third)
+    with pytest.raises(KeyboardInterrupt):
+        open_store(files, tmp_path)
+    monkeypatch.undo()
+    assert [record.reason for record in open_store(files, tmp_path).records] == [""] * 4
+    assert not list((tmp_path / "cache").glob("*.unfinished"))
+
+
+@pytest.mark.parametrize("damage", ["frames.i16", "index.json"])
+def test_damaged_store_is_built_again(files: list[Path], tmp_path: Path, builds: list[Path], damage: str) -> None:
+    place = open_store(files, tmp_path).folder
+    (place / damage).write_bytes((place / damage).read_bytes()[:-10])
+    assert len(open_store(files, tmp_path).file) == 4
+    assert builds == files * 2
+
+
+def test_file_that_changes_during_the_build_is_noticed(
+    files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process = build.process
+
+    def rewrite_first(path: Path, recipe: Recipe) -> Any:
+        soundfile.write(files[0], np.random.default_rng(0).standard_normal(3000) / 9, 8000)
+        return process(path, recipe)
+
+    monkeypatch.setattr(build, "process", rewrite_first)
+    with pytest.raises(OSError, match="sound files changed while they were read"):
+        open_store(files, tmp_path)
+
+
+PROGRAM = """
+import sys
+from pathlib import Path
+from audiogen.data import build
+from audiogen.data.build import Recipe
+from audiogen.data.cache import cached_store
+from audiogen.transforms.mel import LogMel
+process = build.process
+build.process = lambda path, recipe: print(path.name) or process(path, recipe)
+folder = Path(sys.argv[1])
+store = cached_store(sorted(folder.glob("*.wav")), Recipe(LogMel(8000, 256, 64, 24, 24)), folder / "cache", 1)
+assert store.read(range(4), [0.0] * 4, 24).std() > 0.1
+"""
+
+
+def test_of_several_processes_that_start_at_once_one_builds(files: list[Path], tmp_path: Path) -> None:
+    command = [sys.executable, "-c", PROGRAM, str(tmp_path)]
+    processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    printed = [process.communicate(timeout=120)[0].splitlines() for process in processes]
+    assert [process.returncode for process in processes] == [0, 0, 0]
+    assert sorted(len(lines) for lines in printed) == [0, 0, 4]
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from audiogen.data import build
+from audiogen.data.build import Recipe
+from audiogen.data.cache import cached_store
+from audiogen.transforms.mel import LogMel
+build.PARALLEL_FROM = build.FILES_PER_TASK = 1
+folder = Path(sys.argv[1])
+paths = sorted(folder.glob("*.wav"))
+store = cached_store(paths, Recipe(LogMel(8000, 256, 64, 24, 24)), folder / sys.argv[2], int(sys.argv[3]))
+print([record.reason for record in store.records], store.folder)
+"""
+
+
+def test_several_workers_write_what_one_writes_also_from_a_script_without_a_main_guard(
+    files: list[Path], tmp_path: Path
+) -> None:
+    (tmp_path / "script.py").write_text(SCRIPT)
+    files[1].write_bytes(b"no sound")
+    places = []
+    for name, num_workers in (("one", "1"), ("two", "2")):
+        command = [sys.executable, str(tmp_path / "script.py"), str(tmp_path), name, num_workers]
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=120, check=True, env=os.environ | {"PYTHONPATH": "."}
+        )
+        reasons, place = done.stdout.rsplit("] ", 1)
+        assert reasons.count("unreadable") == 1
+        places.append(Path(place.strip()))
+    for name in ("frames.i16", "index.json"):
+        assert (places[0] / name).read_bytes() == (places[1] / name).read_bytes()
+
+
+def test_digests_of_unchanged_files_are_not_computed_again(
+    files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = file_digests(files, tmp_path)
+    assert len(set(first)) == 4
+    monkeypatch.setattr(cache, "_file_digest", lambda path: "computed")
+    assert file_digests(files, tmp_path) == first
+    files[3].write_bytes(b"other")
+    assert file_digests(files, tmp_path) == [*first[:3], "computed"]
