@@ -4,6 +4,7 @@ import importlib
 import os
 import sys
 from argparse import ArgumentError
+from collections.abc import Callable
 
 # What the libraries would say of their own insides on each start.
 os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")
@@ -13,15 +14,20 @@ TRAINING_VERBS = {
     "validate": "compute a model's figures on the validation clips",
     "test": "compute a model's figures on the test clips",
 }
-# Verbs that start without Lightning's command line: module, function, what it does.
+# Verbs that are functions: module, function, what it does.
 COMMANDS = {
     "generate": ("audiogen.commands.generate", "generate_files", "make sounds with a trained model"),
+}
+# Verbs that take the data part of a recipe, and their command line as it is.
+DATA_COMMANDS = {
+    "prepare": ("audiogen.commands.prepare", "prepare", "compute the spectrograms of a data set and report on it"),
+    "inspect": ("audiogen.commands.inspect", "inspect", "show a data set, and what its inverse sounds like"),
 }
 
 
 def help_text() -> str:
     """Return the list of verbs."""
-    verbs = {**TRAINING_VERBS, **{verb: text for verb, (_, _, text) in COMMANDS.items()}}
+    verbs = {**TRAINING_VERBS, **{verb: text for verb, (_, _, text) in (DATA_COMMANDS | COMMANDS).items()}}
     lines = [f"  {verb:<10} {text}" for verb, text in verbs.items()]
     usage = "usage: python -m audiogen VERB ...\n\nTrain generative audio models on spectrograms.\n\nverbs:"
     return "\n".join([usage, *lines, "\npython -m audiogen VERB --help tells more of one."])
@@ -40,9 +46,9 @@ def run(args: list[str]) -> None:
     if verb in COMMANDS:
         from jsonargparse import auto_cli
 
-        module, function, _ = COMMANDS[verb]
-        run_verb = getattr(importlib.import_module(module), function)
-        print(auto_cli(run_verb, args=rest, prog=f"python -m audiogen {verb}", exit_on_error=False))
+        print(auto_cli(_function(COMMANDS[verb]), args=rest, prog=f"python -m audiogen {verb}", exit_on_error=False))
+    elif verb in DATA_COMMANDS:
+        print(_function(DATA_COMMANDS[verb])(rest))
     elif verb in TRAINING_VERBS:
         from audiogen.cli import main as train
 
@@ -51,6 +57,10 @@ def run(args: list[str]) -> None:
     else:
         print(f"audiogen: error: no verb {verb!r}\n\n{help_text()}", file=sys.stderr)
         raise SystemExit(2)
+
+
+def _function(command: tuple[str, str, str]) -> Callable[..., object]:
+    return getattr(importlib.import_module(command[0]), command[1])
 
 
 def _innermost(error: BaseException) -> BaseException:

@@ -58,6 +58,21 @@ def spectrogram_grid(
     return figure
 
 
+def histogram(values: Sequence[float], label: str) -> Figure:
+    """Draw how often values occur.
+
+    Args:
+        values: One for each file.
+        label: What they are, with the unit.
+    """
+    figure = Figure(figsize=(6, 3), dpi=100, layout="constrained")
+    axis = figure.subplots()
+    axis.hist(values, bins=40, color="#51127c")
+    axis.set_xlabel(label)
+    axis.set_ylabel("files")
+    return figure
+
+
 def save_figure(figure: Figure, path: Path) -> None:
     """Write a figure as PNG, making missing folders."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -136,6 +136,18 @@ def process(path: Path, recipe: Recipe) -> Processed:
     return Processed(record, [quantise(piece) for piece in pieces])
 
 
+def clip_waveform(path: Path, recipe: Recipe) -> Tensor:
+    """Return what a clip of a file is made of: preprocessed and cut to length, float32 [C, T].
+
+    Of a file that "random" takes parts of, it is the start.
+
+    Raises:
+        AudioFileError: Where the file cannot be used.
+    """
+    kept, _ = _read(path, recipe, audio_info(path, recipe.min_seconds))
+    return recipe.fit(kept[0])[:, : recipe.transform.num_samples]
+
+
 def _read(path: Path, recipe: Recipe, info: AudioInfo) -> tuple[list[Tensor], list[Any]]:
     """Return the preprocessed parts of a file, float32 [C, T] each, and what was done to them; at least one.
 

@@ -1,0 +1,30 @@
+"""The data part of a recipe, for verbs that need no model."""
+
+from typing import Any
+
+from jsonargparse import ActionConfigFile, ArgumentParser  # type: ignore[attr-defined]
+
+from audiogen.data.module import SpectrogramData
+
+# What else a recipe holds; accepted so that the same file serves, and not looked at.
+OTHER_KEYS = ("seed_everything", "model", "trainer", "optimizer", "lr_scheduler", "ckpt_path", "weights_only")
+
+
+def data_parser(verb: str, description: str) -> ArgumentParser:
+    """Return a parser of `--config` and `--data.*`, to which a verb adds its own arguments."""
+    parser = ArgumentParser(prog=f"python -m audiogen {verb}", description=description, exit_on_error=False)
+    parser.add_argument("--config", action=ActionConfigFile, help="A recipe; several are laid over one another.")
+    parser.add_class_arguments(SpectrogramData, "data")
+    for key in OTHER_KEYS:
+        parser.add_argument(f"--{key}", type=Any, help="Of no meaning here.")
+    return parser
+
+
+def data_and_arguments(parser: ArgumentParser, args: list[str]) -> tuple[SpectrogramData, Any]:
+    """Parse a command line and build the data module.
+
+    Returns:
+        The module, whose data have not been read yet, and all arguments.
+    """
+    arguments = parser.parse_args(args)
+    return parser.instantiate(arguments).data, arguments

@@ -1,0 +1,152 @@
+"""Show a data set: real spectrograms, what comes back of them as sound, durations and levels, on one HTML page."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from urllib.parse import quote
+
+import torch
+from torch import Tensor
+
+from audiogen.audio.io import write_audio
+from audiogen.commands.data_arguments import data_and_arguments, data_parser
+from audiogen.data.build import Recipe, clip_waveform
+from audiogen.data.dataset import Clip
+from audiogen.data.loading import LoadedData
+from audiogen.data.report import report
+from audiogen.pictures import MAX_ROWS, histogram, save_figure, spectrogram_grid
+
+DESCRIPTION = "Draw a data set and make its round trip through the spectrogram audible, on one HTML page."
+PAGE = "index.html"
+
+
+@dataclass(frozen=True)
+class Inspected:
+    """Where the page is, and how the round trip went.
+
+    Attributes:
+        page: The HTML page.
+        distance: Mean distance of spectrograms before and after the round trip, of a range of 2.
+    """
+
+    page: Path
+    distance: float
+
+    def __str__(self) -> str:
+        """Say so."""
+        return (
+            f"Open {self.page}: spectrograms, sounds before and after the round trip, durations and levels\n"
+            f"Round trip: spectrograms differ by {self.distance:.4f} of their range of 2 on average"
+        )
+
+
+@dataclass(frozen=True)
+class Shown:
+    """The clips on the page: R rows, one for each class, of N clips.
+
+    Attributes:
+        names: R class names, or one empty one.
+        clips: R rows of clips.
+        wav: float32 [R, N, C, T].
+        spec: float32 [R, N, C, F, L].
+        back: The sounds made of these, float32 [R, N, C, T].
+        again: The spectrograms of those, float32 [R, N, C, F, L].
+    """
+
+    names: list[str]
+    clips: list[list[Clip]]
+    wav: Tensor
+    spec: Tensor
+    back: Tensor
+    again: Tensor
+
+
+def inspect(args: list[str]) -> Inspected:
+    """Carry out the verb.
+
+    Args:
+        args: The command line: `--config`, `--data.*`, `--out` and `--num`.
+    """
+    parser = data_parser("inspect", DESCRIPTION)
+    parser.add_argument("--out", type=str, default="inspect", help="Folder for the page, its pictures and sounds.")
+    parser.add_argument("--num", type=int, default=6, help="Clips of each class.")
+    data, arguments = data_and_arguments(parser, args)
+    if arguments.num < 1:
+        raise ValueError(f"num must be at least 1, got {arguments.num}")
+    return inspect_data(data.loaded, data.recipe, Path(arguments.out), arguments.num)
+
+
+def inspect_data(data: LoadedData, recipe: Recipe, out: Path, num: int) -> Inspected:
+    """Write the page.
+
+    Args:
+        data: All splits.
+        recipe: How its files became spectrograms.
+        out: Folder for `index.html`, `*.png` and `sounds/`.
+        num: Clips of each class; of classes beyond the first 50, none.
+    """
+    shown = _choose(data, recipe, num)
+    out.mkdir(parents=True, exist_ok=True)
+    names = [name for name in shown.names if name]
+    save_figure(spectrogram_grid(shown.spec, names, recipe.transform, "real"), out / "real.png")
+    save_figure(spectrogram_grid(shown.again, names, recipe.transform, "round trip"), out / "round_trip.png")
+    used = [record for record in data.store.records if not record.reason]
+    save_figure(histogram([r.seconds for r in used], "duration of the files (s)"), out / "durations.png")
+    save_figure(histogram([r.rms_db for r in used], "RMS level (dB of full scale)"), out / "levels.png")
+    rows = _write_sounds(shown, recipe.transform.sample_rate, out)
+    (out / PAGE).write_text(_page(str(report(data, recipe)), rows), encoding="utf-8", errors="surrogateescape")
+    return Inspected(out / PAGE, float((shown.again - shown.spec).abs().mean()))
+
+
+@torch.no_grad()
+def _choose(data: LoadedData, recipe: Recipe, num: int) -> Shown:
+    """Return clips from all over each class, and what comes back of them."""
+    names = data.label_names[:MAX_ROWS] or [""]
+    rows = [[clip for clip in data.clips if (clip.label or "") == name] for name in names]
+    num = min([num, *map(len, rows)])
+    clips = [row[:: len(row) // num][:num] for row in rows]
+    wav = torch.stack([torch.stack([clip_waveform(clip.path, recipe) for clip in row]) for row in clips])
+    flat = wav.flatten(0, 1)  # [R N, C, T]
+    spec = recipe.transform(flat)
+    back = recipe.transform.inverse(spec)
+    again = recipe.transform(back)
+    return Shown(names, clips, wav, *(x.unflatten(0, (len(names), num)) for x in (spec, back, again)))
+
+
+def _write_sounds(shown: Shown, sample_rate: int, out: Path) -> list[list[str]]:
+    """Write all sounds and return the cells of a table: class, file, players of both sounds, level difference."""
+    rows = []
+    for index, (name, clips) in enumerate(zip(shown.names, shown.clips, strict=True)):
+        for column, clip in enumerate(clips):
+            players = []
+            for kind, wav in (("original", shown.wav), ("round_trip", shown.back)):
+                path = Path("sounds") / f"{index:02d}-{column:02d}-{kind}.wav"
+                write_audio(out / path, wav[index, column], sample_rate)
+                players.append(f'<audio controls preload="none" src="{quote(str(path))}"></audio>')
+            level = 20 * torch.log10(shown.back[index, column].norm() / shown.wav[index, column].norm())
+            rows.append([escape(name), escape(clip.path.name), *players, f"{float(level):+.1f} dB"])
+    return rows
+
+
+def _page(text: str, rows: Sequence[Sequence[str]]) -> str:
+    """Return the HTML page."""
+    heads = ("class", "file", "original", "round trip", "level")
+    table = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>\n" for row in rows)
+    pictures = "".join(
+        f'<h2>{title}</h2>\n<img src="{file}" alt="{title}">\n'
+        for title, file in (
+            ("Real clips", "real.png"),
+            ("The same after the round trip to sound and back", "round_trip.png"),
+            ("Durations", "durations.png"),
+            ("Levels", "levels.png"),
+        )
+    )
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>Data set</title><style>'
+        "body{font:15px system-ui,sans-serif;margin:2rem;max-width:80rem}img{max-width:100%}"
+        "td,th{padding:.2rem .8rem;text-align:left}pre{background:#f4f4f4;padding:1rem;overflow:auto}"
+        f"</style></head><body>\n<h1>Data set</h1>\n<pre>{escape(text)}</pre>\n{pictures}"
+        "<h2>Sounds</h2>\n<p>What comes back is the best that a model can sound like.</p>\n"
+        f"<table><tr>{''.join(f'<th>{head}</th>' for head in heads)}</tr>\n{table}</table>\n</body></html>\n"
+    )

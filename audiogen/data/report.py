@@ -1,0 +1,112 @@
+"""What a data set is like: how much there is of what, and what became of each file."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from audiogen.audio.preprocess import Change, step_reports
+from audiogen.data.build import Recipe
+from audiogen.data.loading import LoadedData
+from audiogen.data.store import FileRecord
+
+NEAR_FULL = 0.999
+
+
+@dataclass(frozen=True)
+class DataReport:
+    """A report on a data set; `str` tells it in words.
+
+    Attributes:
+        lines: The report.
+        good: Whether every file could be used.
+    """
+
+    lines: list[str]
+    good: bool
+
+    def __str__(self) -> str:
+        """Return the report."""
+        return "\n".join(self.lines)
+
+
+def report(data: LoadedData, recipe: Recipe) -> DataReport:
+    """Sum up a data set.
+
+    Args:
+        data: All splits.
+        recipe: How its files became spectrograms.
+    """
+    used = [record for record in data.store.records if not record.reason]
+    lines = [
+        data.summary(),
+        *_sounds(used),
+        *_clips(used, recipe),
+        *_steps(data.store.records, recipe),
+        *_classes(data),
+        f"Stored in {data.store.folder} ({_size(data.store.folder)})",
+    ]
+    return DataReport(lines, good=not data.rejected)
+
+
+def _sounds(used: Sequence[FileRecord]) -> list[str]:
+    """Tell durations, sample rates, channels and levels of the files."""
+    seconds = sorted(record.seconds for record in used)
+    rates = Counter(f"{record.sample_rate} Hz" for record in used)
+    channels = Counter({1: "mono", 2: "stereo"}.get(n := record.num_channels, f"{n} channels") for record in used)
+    levels = sorted(record.rms_db for record in used)
+    middle = len(used) // 2
+    return [
+        f"Sound: {sum(seconds) / 3600:.3f} hours in files of {seconds[0]:.2f} to {seconds[-1]:.2f} s, "
+        f"median {seconds[middle]:.2f} s",
+        f"Files: {_counts(rates)}; {_counts(channels)}",
+        f"Level: {levels[0]:.1f} to {levels[-1]:.1f} dB of full scale (RMS), median {levels[middle]:.1f} dB",
+    ]
+
+
+def _clips(used: Sequence[FileRecord], recipe: Recipe) -> list[str]:
+    """Tell how the files fill a clip and its range of values."""
+    transform = recipe.transform
+    padded = sum(record.padded for record in used) / len(used)
+    truncated = sum(record.truncated for record in used) / len(used)
+    full = sum(record.high > NEAR_FULL for record in used) / len(used)
+    shape = " x ".join(map(str, transform.shape))
+    lines = [
+        f"Clips: {shape} ({transform.seconds:.2f} s): {padded:.1%} of the files padded, {truncated:.1%} truncated",
+        f"Values: {min(record.low for record in used):.3f} to {max(record.high for record in used):.3f}",
+    ]
+    if full:
+        lines.append(f"  {full:.1%} of the files reach the top of the scale: a higher ceil_db would keep their peaks")
+    return lines
+
+
+def _steps(records: Sequence[FileRecord], recipe: Recipe) -> list[str]:
+    """Tell what each preprocessing step did."""
+    changes = [[Change(**change) for change in part] for record in records for part in record.changes]
+    reasons = [record.reason for record in records if record.reason]
+    return [f"  {step}" for step in step_reports(recipe.steps, changes, reasons)]
+
+
+def _classes(data: LoadedData) -> list[str]:
+    """Return a table of the clips in each class and split."""
+    width = max(map(len, data.label_names), default=0)
+    counts = {name: split.label.bincount(minlength=len(data.label_names)) for name, split in data.splits.items()}
+    header = "".join(f"{name:>8}" for name in counts)
+    rows = [
+        f"  {name:<{width}}" + "".join(f"{int(count[index]):>8}" for count in counts.values())
+        for index, name in enumerate(data.label_names)
+    ]
+    return [f"  {'class':<{width}}{header}", *rows] if rows else []
+
+
+def _counts(counter: "Counter[str]") -> str:
+    return ", ".join(f"{count} of {name}" for name, count in counter.most_common())
+
+
+def _size(folder: Path) -> str:
+    size = float(sum(path.stat().st_size for path in folder.iterdir()))
+    for unit in ("bytes", "kB", "MB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}"
+        size /= 1000
+    return f"{size:.1f} GB"
