@@ -31,6 +31,7 @@ FENCED = {
     "wandb": {"callbacks"},
     "soundfile": {"audio/io.py"},
     "soxr": {"audio/resample.py"},
+    "noisereduce": {"audio/denoise.py"},
     "matplotlib": {"pictures.py", "callbacks"},
     "espeakng_loader": {"data/spoken_digits.py"},
     "jsonargparse": {"__main__.py", "cli.py", "checkpoint.py"},
