@@ -1,16 +1,33 @@
 """A chain of steps does what its steps do, and tells what that was."""
 
 import json
+import pickle
 from dataclasses import asdict
 
 import pytest
 import torch
+from jsonargparse import ArgumentParser
 from torch import Tensor
 
+from audiogen.audio.denoise import Denoise
 from audiogen.audio.io import AudioFileError
+from audiogen.audio.loudness import NormalizeLoudness
 from audiogen.audio.preprocess import Change, PreprocessStep, StepReport, preprocess, step_reports
+from audiogen.audio.silence import DropEmpty, TrimSilence
 
 SAMPLE_RATE = 16000
+PAPER = [Denoise(), TrimSilence(), DropEmpty()]
+YAML = """
+steps:
+- class_path: audiogen.audio.denoise.Denoise
+  init_args: {stationary: true, reduction: 0.9, padding: 0}
+- class_path: audiogen.audio.silence.TrimSilence
+  init_args: {threshold_db: 30}
+- class_path: audiogen.audio.silence.DropEmpty
+  init_args: {min_seconds: 0.1, threshold: -5.0, share: 0.9}
+- class_path: audiogen.audio.loudness.NormalizeLoudness
+  init_args: {target_lufs: -20, max_peak: 0.5}
+"""
 
 
 class Louder(PreprocessStep):
@@ -116,3 +133,49 @@ def test_report_of_steps_that_changed_nothing_or_dropped_all() -> None:
         "Untouched: 0 of 0 clips changed",
         "NeedThousand: 0 of 0 clips changed; 1 clip dropped",
     ]
+
+
+def test_steps_come_from_yaml() -> None:
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument("--steps", type=list[PreprocessStep])
+    steps = parser.instantiate(parser.parse_string(YAML)).steps
+    assert steps == [
+        Denoise(stationary=True, reduction=0.9, padding=0),
+        TrimSilence(threshold_db=30),
+        DropEmpty(min_seconds=0.1, threshold=-5.0, share=0.9),
+        NormalizeLoudness(target_lufs=-20, max_peak=0.5),
+    ]
+
+
+@pytest.mark.parametrize("step", [*PAPER, Denoise(stationary=True), NormalizeLoudness()], ids=repr)
+def test_pickled_step_does_the_same_and_leaves_its_input_alone(step: PreprocessStep) -> None:
+    wav = 0.1 * torch.randn(2, 8000, generator=torch.Generator().manual_seed(0))
+    before = wav.clone()
+    torch.testing.assert_close(
+        pickle.loads(pickle.dumps(step))(wav, SAMPLE_RATE), step(wav, SAMPLE_RATE), rtol=0, atol=0
+    )
+    torch.testing.assert_close(wav, before, rtol=0, atol=0)
+
+
+def noise(seconds: float, level_db: float) -> Tensor:
+    generator = torch.Generator().manual_seed(0)
+    return 10 ** (level_db / 20) * torch.randn(1, round(seconds * SAMPLE_RATE), generator=generator)
+
+
+def test_chain_of_the_paper_leaves_little_but_the_sound() -> None:
+    wav = noise(3.0, -60)
+    wav[:, 16000:24000] += noise(0.5, -15)
+    result, changes = preprocess(wav, SAMPLE_RATE, PAPER)
+    # A frame of 2048 samples may stick out at both ends.
+    assert 8000 <= result.shape[1] <= 8000 + 2 * 2048
+    assert [change.changed for change in changes] == [True, True, False]
+    trim = changes[1]
+    assert trim.seconds_before == 3.0
+    assert trim.seconds_after == result.shape[1] / SAMPLE_RATE
+    assert trim.level_db > 5  # the same energy in a quarter of the time
+
+
+def test_chain_of_the_paper_drops_a_noise_floor() -> None:
+    with pytest.raises(AudioFileError, match=r"^DropEmpty: nearly empty \(100\.0% of its log-mel is under -4\)$"):
+        preprocess(noise(3.0, -45), SAMPLE_RATE, PAPER)
+    DropEmpty()(noise(3.0, -45), SAMPLE_RATE)  # it is loud enough before Denoise
