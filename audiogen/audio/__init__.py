@@ -1,1 +1,1 @@
-"""Waveforms: reading, writing, resampling, fitting to a length."""
+"""Waveforms: reading, writing, resampling, preprocessing, fitting to a length."""
