@@ -21,6 +21,7 @@ AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".mp3", ".aiff", ".aif", ".
 # Sizes from here on are placeholders of programs that wrote to a pipe: 0xFFFFFFFF (ffmpeg), 0x7FFFF000 (sox).
 _PLACEHOLDER_BYTES = 0x7FFFF000
 _FORMATS = {".aif": "AIFF"}
+_LARGEST_PAGE = 65307  # bytes of an Ogg page
 _SKIPPED_BLOCK = 1 << 20  # samples at a time
 
 
@@ -64,6 +65,8 @@ def audio_info(path: str | Path, min_seconds: float = 0.0) -> AudioInfo:
         info = soundfile.info(path)
     except (RuntimeError, OSError) as error:
         raise AudioFileError(f"unreadable ({_reason(error, path)})") from error
+    if info.format == "OGG" and not _has_last_page(path):
+        raise AudioFileError("cut short (the last page of the stream is missing)")
     if info.frames == 0:
         raise AudioFileError("empty (0 samples)")
     if info.frames / info.samplerate < min_seconds:
@@ -170,6 +173,21 @@ def _promised_samples(path: str | Path, info: Any) -> int:
     if sizes and int(sizes[1]) < _PLACEHOLDER_BYTES:
         return round(info.frames * int(sizes[1]) / max(int(sizes[2]), 1))
     return 0
+
+
+def _has_last_page(path: str | Path) -> bool:
+    """Tell whether an Ogg file ends with a whole page that is marked as the end of the stream.
+
+    libsndfile does not look. Layout of a page: RFC 3533, section 6.
+    """
+    with open(path, "rb") as file:
+        file.seek(max(os.path.getsize(path) - _LARGEST_PAGE, 0))
+        end = file.read()
+    page = end[end.rfind(b"OggS") :]
+    if len(page) < 27 or not page[5] & 4:
+        return False
+    segments = page[27 : 27 + page[26]]
+    return len(page) >= 27 + page[26] + sum(segments)
 
 
 class _Forward(soundfile.SoundFile):

@@ -56,17 +56,13 @@ class Recipe:
 
     def parts(self, info: AudioInfo) -> list[tuple[float, float]]:
         """Return start and duration in seconds of what is read of a file."""
-        clip = self.transform.seconds
-        # Steps may shorten the sound, so that more of it is needed than a clip.
-        wanted = clip if self.crop != "random" and not self.steps else self.segment_seconds
-        if info.seconds <= wanted:
-            return [(0.0, info.seconds)]
-        if self.crop == "start":
-            return [(0.0, wanted)]
+        segment = self.segment_seconds
+        if info.seconds <= segment or self.crop == "start":
+            return [(0.0, min(info.seconds, segment))]
         if self.crop == "center":
-            return [((info.seconds - wanted) / 2, wanted)]
-        starts = [index * wanted for index in range(ceil(info.seconds / wanted))]
-        return [(start, wanted) for start in starts if info.seconds - start >= clip]
+            return [((info.seconds - segment) / 2, segment)]
+        starts = [index * segment for index in range(ceil(info.seconds / segment))]
+        return [(start, segment) for start in starts if info.seconds - start >= self.transform.seconds]
 
     def fit(self, wav: Tensor) -> Tensor:
         """Pad wav [C, T] to a clip, or cut it to one."""

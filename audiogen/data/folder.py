@@ -61,7 +61,7 @@ def find_sounds(folder: Path) -> list[Path]:
         path
         for path in sorted(_files(folder))
         if path.suffix.lower() in AUDIO_SUFFIXES
-        and path.is_file()
+        and (path.is_file() or not path.exists())  # a link to nothing is told of when it is read; pipes are not sounds
         and not any(part.startswith(".") for part in path.relative_to(folder).parts)
     ]
     if not paths:

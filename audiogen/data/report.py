@@ -89,7 +89,7 @@ def _steps(records: Sequence[FileRecord], recipe: Recipe) -> list[str]:
 
 def _classes(data: LoadedData) -> list[str]:
     """Return a table of the clips in each class and split."""
-    width = max(map(len, data.label_names), default=0)
+    width = max(map(len, ["class", *data.label_names]))
     counts = {name: split.label.bincount(minlength=len(data.label_names)) for name, split in data.splits.items()}
     header = "".join(f"{name:>8}" for name in counts)
     rows = [

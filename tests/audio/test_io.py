@@ -200,6 +200,17 @@ def test_half_a_file_is_refused(write_tone: WriteTone, suffix: str) -> None:
         read_audio(path, 16000)
 
 
+@pytest.mark.parametrize("suffix", [".wav", ".aiff", ".flac", ".ogg", ".mp3", ".opus"])
+def test_most_of_a_long_file_is_refused(tmp_path: Path, suffix: str) -> None:
+    noise = np.random.default_rng(0).standard_normal(16000 * 20) / 10
+    options = {"format": "OGG", "subtype": "OPUS"} if suffix == ".opus" else {}
+    path = tmp_path / f"a{suffix}"
+    soundfile.write(path, noise, 16000, **options)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 9 // 10])
+    with pytest.raises(AudioFileError, match=r"^(cut short|unreadable)"):
+        read_audio(path, 16000)
+
+
 def test_cut_wav_says_how_much_is_missing(write_tone: WriteTone) -> None:
     path = write_tone("a.wav", seconds=1)
     path.write_bytes(path.read_bytes()[:8044])  # 44 bytes of header, 4000 of 8000 samples

@@ -1,0 +1,118 @@
+"""The report of `prepare`, and what it stores."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import yaml
+
+from audiogen.__main__ import main
+from tests.tiny_run import write_classes
+
+CONFIG = {
+    "seed_everything": 0,
+    "data": {
+        "dataset": {"class_path": "audiogen.data.folder.ClassFolders", "init_args": {"val_share": 0.34}},
+        "transform": {
+            "class_path": "audiogen.transforms.mel.LogMel",
+            "init_args": {"sample_rate": 8000, "n_fft": 512, "hop_length": 128, "n_mels": 32, "num_frames": 32},
+        },
+    },
+    "model": {"class_path": "not.looked.At"},
+    "trainer": {"max_epochs": 3},
+}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Return a folder with a recipe and sounds of two classes."""
+    write_classes(tmp_path / "data", {"low": 300, "high": 2000}, num=3)
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(CONFIG))
+    return tmp_path
+
+
+def run(folder: Path, monkeypatch: pytest.MonkeyPatch, verb: str, *args: str) -> None:
+    data = ["--config", str(folder / "recipe.yaml"), "--data.root", str(folder / "data")]
+    cache = ["--data.cache", str(folder / "cache")]
+    monkeypatch.setattr(sys, "argv", ["audiogen", verb, *data, *cache, *args])
+    main()
+
+
+def test_report_counts_everything(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    time = np.arange(44100) / 44100
+    soundfile.write(folder / "data" / "low" / "loud.flac", np.sin(2 * np.pi * 400 * time)[:, None].repeat(2, 1), 44100)
+    (folder / "data" / "low" / "broken.wav").write_text("no sound")
+    run(folder, monkeypatch, "prepare", "--data.transform.ceil_db", "-10")
+    text = capsys.readouterr().out
+    (store,) = (path for path in (folder / "cache" / "spectrograms").iterdir() if path.is_dir())
+    size = sum(path.stat().st_size for path in store.iterdir()) / 1000
+    expected = f"""\
+Data: 7 of 8 files used (5 train, 2 val), 2 classes
+  1 left out: unreadable
+    {folder}/data/low/broken.wav: unreadable (Format not recognised)
+Sound: 0.001 hours in files of 0.38 to 1.00 s, median 0.39 s
+Files: 6 of 8000 Hz, 1 of 44100 Hz; 6 of mono, 1 of stereo
+Level: -11.0 to -3.0 dB of full scale (RMS), median -11.0 dB
+Clips: 1 x 32 x 32 (0.51 s): 85.7% of the files padded, 14.3% truncated
+Values: -1.000 to 1.000
+  100.0% of the files reach the top of the scale: a higher ceil_db would keep their peaks
+  class   train     val
+  high        2       1
+  low         3       1
+Stored in {store} ({size:.0f} kB)
+"""
+    assert text == expected
+
+
+def test_training_takes_what_was_prepared(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(folder, monkeypatch, "prepare")
+    monkeypatch.setattr("audiogen.data.build.process", lambda *args: pytest.fail("read again"))
+    run(folder, monkeypatch, "prepare")
+
+
+def test_steps_tell_what_they_did(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    time = np.arange(8000) / 8000
+    padded = np.concatenate([np.zeros(4000), 0.5 * np.sin(2 * np.pi * 400 * time), np.zeros(4000)])
+    soundfile.write(folder / "data" / "low" / "padded.wav", padded, 8000)
+    steps = ["audiogen.audio.silence.TrimSilence", "audiogen.audio.loudness.NormalizeLoudness"]
+    run(folder, monkeypatch, "prepare", "--data.preprocess", str([{"class_path": step} for step in steps]))
+    text = capsys.readouterr().out
+    assert "\n  TrimSilence: 1 of 7 clips changed, -0.72 s on average, level +" in text
+    assert "\n  NormalizeLoudness: 7 of 7 clips changed, " in text
+
+
+def test_check_of_good_data_stores_nothing(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(folder, monkeypatch, "prepare", "--check")
+    text = capsys.readouterr().out
+    assert text.startswith("Data: 6 of 6 files used")
+    assert "Stored" not in text
+    assert not (folder / "cache").exists()
+
+
+def test_check_fails_where_a_file_cannot_be_used(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "data" / "low" / "broken.wav").write_text("no sound")
+    with pytest.raises(SystemExit) as stop:
+        run(folder, monkeypatch, "prepare", "--check")
+    assert stop.value.code == 1
+    assert "1 left out: unreadable" in capsys.readouterr().out
+
+
+def test_typo_in_the_data_is_told_in_one_line(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        run(folder, monkeypatch, "prepare", "--data.rot", "x")
+    assert stop.value.code == 2
+    message = capsys.readouterr().err
+    assert "data.rot" in message
+    assert "Traceback" not in message

@@ -1,0 +1,169 @@
+"""Everything that lies about in real folders: what each gets, and that the run goes on with the rest."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+from audiogen.audio.io import read_audio
+from audiogen.data import build
+from audiogen.data.build import Recipe
+from audiogen.data.folder import ClassFolders
+from audiogen.data.loading import LoadedData, load
+from audiogen.data.report import report
+from audiogen.transforms.mel import LogMel
+
+NOBODY = 65534
+
+
+def tone(frequency: float, sample_rate: int = 8000, seconds: float = 0.3, num_channels: int = 1) -> np.ndarray:
+    time = np.arange(round(sample_rate * seconds)) / sample_rate
+    return np.repeat(0.5 * np.sin(2 * np.pi * frequency * time)[:, None], num_channels, axis=1)
+
+
+def with_value(value: float) -> np.ndarray:
+    samples = tone(300)
+    samples[100] = value
+    return samples
+
+
+def written(path: Path, samples: np.ndarray, sample_rate: int = 8000, **options: str) -> None:
+    soundfile.write(path, samples, sample_rate, **options)
+
+
+def cut(path: Path, share: float) -> None:
+    """Write a file and keep the first part of its bytes."""
+    written(path, tone(440, seconds=2))
+    path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
+
+
+def two_hours(path: Path) -> None:
+    with soundfile.SoundFile(path, "w", 4000, 1, "PCM_U8") as file:
+        minute = tone(500, 4000, 60)
+        for _ in range(120):
+            file.write(minute)
+
+
+def written_twice(path: Path) -> None:
+    written(path, tone(777))
+    written(path.with_name(f"{path.stem} again.wav"), tone(777))
+
+
+def unreadable(path: Path) -> None:
+    written(path, tone(555))
+    path.chmod(0)
+
+
+# Name, how the file is made, and the reason it is left out for; "" for those that are used.
+TABLE: list[tuple[str, Any, str]] = [
+    ("no bytes.wav", lambda p: p.write_bytes(b""), "unreadable"),
+    ("text.wav", lambda p: p.write_text("this is a shopping list\n" * 50), "unreadable"),
+    ("half a header.wav", lambda p: (written(p, tone(300)), p.write_bytes(p.read_bytes()[:20])), "unreadable"),
+    ("cut.wav", lambda p: cut(p, 0.5), "cut short"),
+    ("cut.aiff", lambda p: cut(p, 0.5), "cut short"),
+    ("cut.flac", lambda p: cut(p, 0.5), "unreadable"),
+    ("cut.ogg", lambda p: cut(p, 0.9), "cut short"),
+    ("cut.mp3", lambda p: cut(p, 0.5), "cut short"),
+    ("zero length.wav", lambda p: written(p, np.zeros((0, 1))), "empty"),
+    ("zeros.wav", lambda p: written(p, np.zeros(4000)), "silent"),
+    ("dc.wav", lambda p: written(p, np.full(4000, 0.25)), "silent"),
+    ("nan.wav", lambda p: written(p, with_value(np.nan), subtype="FLOAT"), "not finite"),
+    ("inf.wav", lambda p: written(p, with_value(np.inf), subtype="FLOAT"), "not finite"),
+    ("10 ms.wav", lambda p: written(p, tone(300, seconds=0.01)), "too short"),
+    ("link to nothing.wav", lambda p: p.symlink_to(p.with_name("gone.wav")), "unreadable"),
+    ("no permission.wav", unreadable, "unreadable"),
+    ("twice.wav", written_twice, "duplicate (the same sound as "),  # of "twice again.wav", which comes first
+    ("8 bit.wav", lambda p: written(p, tone(301), subtype="PCM_U8"), ""),
+    ("24 bit.wav", lambda p: written(p, tone(302), subtype="PCM_24"), ""),
+    ("32 bit float.wav", lambda p: written(p, tone(303), subtype="FLOAT"), ""),
+    ("64 bit float.wav", lambda p: written(p, tone(304), subtype="DOUBLE"), ""),
+    *((f"{n} channels.wav", lambda p, n=n: written(p, tone(310 + n, num_channels=n)), "") for n in range(1, 9)),
+    *((f"{r} Hz.wav", lambda p, r=r: written(p, tone(320 + r / 1e4, r), r), "") for r in (4000, 11025, 44100, 192000)),
+    ("2 hours.wav", two_hours, ""),
+    ('it\'s "quoted" & spaced.wav', lambda p: written(p, tone(330)), ""),
+    ("čeština 日本語 🎵.wav", lambda p: written(p, tone(331)), ""),
+    ("CAPITALS.WAV", lambda p: written(p, tone(332)), ""),
+]
+
+
+@pytest.fixture(scope="module")
+def folder() -> Iterator[Path]:
+    """Return a folder that anyone may enter, with one file of each kind."""
+    with tempfile.TemporaryDirectory() as name:
+        os.chmod(name, 0o755)
+        sounds = Path(name) / "sounds"
+        (sounds / "kind").mkdir(parents=True)
+        for file, make, _ in TABLE:
+            make(sounds / "kind" / file)
+        yield sounds
+
+
+@pytest.fixture(scope="module", params=["start", "center", "random"])
+def recipe(request: pytest.FixtureRequest) -> Recipe:
+    return Recipe(LogMel(8000, 256, 64, 24, 32), crop=request.param)
+
+
+@pytest.fixture(scope="module")
+def loaded(folder: Path, recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> LoadedData:
+    process = build.process
+
+    def without_privileges(path: Path, recipe: Recipe) -> Any:
+        """Root may read everything."""
+        if os.getuid() != 0 or path.name != "no permission.wav":
+            return process(path, recipe)
+        os.seteuid(NOBODY)
+        try:
+            return process(path, recipe)
+        finally:
+            os.seteuid(0)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(build, "process", without_privileges)
+        return load(ClassFolders(val_share=0).scan(folder), recipe, tmp_path_factory.mktemp("cache"))
+
+
+@pytest.mark.parametrize(("name", "expected"), [(name, reason) for name, _, reason in TABLE], ids=lambda x: x)
+def test_each_file_is_used_or_left_out_with_its_reason(loaded: LoadedData, name: str, expected: str) -> None:
+    reasons = {clip.path.name: reason for reason, clip in loaded.rejected}
+    if expected:
+        assert reasons[name].startswith(expected)
+    else:
+        assert name not in reasons
+        assert name in {clip.path.name for clip in loaded.clips}
+
+
+def test_reasons_tell_missing_permission_dead_link_and_duplicate_apart(loaded: LoadedData) -> None:
+    reasons = {clip.path.name: reason for reason, clip in loaded.rejected}
+    assert reasons["no permission.wav"] == "unreadable (no read permission)"
+    assert reasons["link to nothing.wav"] == "unreadable (a link to nothing)"
+    assert reasons["twice.wav"].endswith("/kind/twice again.wav)")
+
+
+def test_the_report_adds_up(loaded: LoadedData, recipe: Recipe) -> None:
+    bad = sum(reason != "" for _, _, reason in TABLE)
+    lines = report(loaded, recipe).lines
+    assert lines[0].startswith(f"Data: {len(TABLE) + 1 - bad} of {len(TABLE) + 1} files used")
+    assert not report(loaded, recipe).good
+    counted = [line.split()[0] for line in lines[0].splitlines()[1:] if not line.startswith("    ")]
+    assert sum(map(int, counted)) == bad == len(loaded.left_out().splitlines())
+
+
+def test_long_file_is_never_in_memory_as_a_whole(folder: Path, recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    lengths = []
+    read = soundfile.SoundFile.read
+    monkeypatch.setattr(soundfile.SoundFile, "read", lambda *a, **k: lengths.append(read(*a, **k)) or lengths[-1])
+    processed = build.process(folder / "kind" / "2 hours.wav", recipe)
+    assert max(map(len, lengths)) == recipe.segment_seconds * 4000
+    assert len(processed.pieces) == (120 if recipe.crop == "random" else 1)
+    assert processed.record.truncated == (recipe.crop != "random")
+
+
+def test_what_is_used_is_the_sound_of_the_file(loaded: LoadedData, folder: Path) -> None:
+    for name in ("8 bit.wav", "7 channels.wav", "192000 Hz.wav", "čeština 日本語 🎵.wav"):
+        wav = read_audio(folder / "kind" / name, 8000)
+        assert float(wav.abs().max()) == pytest.approx(0.5, abs=0.04)  # resampling swings
