@@ -25,6 +25,11 @@ def data_and_arguments(parser: ArgumentParser, args: list[str]) -> tuple[Spectro
 
     Returns:
         The module, whose data have not been read yet, and all arguments.
+
+    Raises:
+        ValueError: For data in shards, of which the sounds are not there.
     """
     arguments = parser.parse_args(args)
+    if arguments.data.shards is not None:
+        raise ValueError("shards hold no sounds: leave --data.shards out and name the folder of sounds")
     return parser.instantiate(arguments).data, arguments

@@ -13,7 +13,7 @@ from audiogen.data.batch import Batch
 from audiogen.data.build import Recipe
 from audiogen.data.cache import cached_store
 from audiogen.data.dataset import Clip, DatasetError, Split
-from audiogen.data.store import SpectrogramStore
+from audiogen.data.store import SpectrogramStore, Store
 from audiogen.data.stream import Draw
 
 SHOWN_PER_REASON = 5
@@ -27,10 +27,14 @@ class Spectrograms(Dataset[Batch]):
         segment: Index in the store of each clip, int64 [N].
         label: int64 [N].
         num_frames: L of a clip.
+        groups: Numbers of clips that lie together and are best read so; by default they may be read in any order.
     """
 
-    def __init__(self, store: SpectrogramStore, segment: Tensor, label: Tensor, num_frames: int) -> None:
+    def __init__(
+        self, store: Store, segment: Tensor, label: Tensor, num_frames: int, groups: Sequence[int] | None = None
+    ) -> None:
         self.store, self.segment, self.label, self.num_frames = store, segment, label, num_frames
+        self.groups = groups or [len(label)]
 
     def __len__(self) -> int:
         """Return the number of clips."""
@@ -57,14 +61,14 @@ class LoadedData:
         splits: The clips of each split.
         clips: Those that are used.
         rejected: Reason and clip of each that was left out.
-        store: The spectrograms, and what became of each file.
+        store: The spectrograms, and what became of each file; None for data that were read from shards.
     """
 
     label_names: list[str]
     splits: dict[Split, Spectrograms]
     clips: list[Clip]
     rejected: list[tuple[str, Clip]]
-    store: SpectrogramStore
+    store: SpectrogramStore | None
 
     def left_out(self) -> str:
         """Return a line for each file that was not used: its path and the reason."""

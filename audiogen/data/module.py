@@ -16,7 +16,8 @@ from audiogen.data.build import Crop, Recipe
 from audiogen.data.cache import cache_folder
 from audiogen.data.dataset import AudioDataset, DatasetError, Split
 from audiogen.data.loading import LoadedData, Spectrograms, load
-from audiogen.data.stream import BatchStream
+from audiogen.data.shards import load_shards
+from audiogen.data.stream import BatchStream, shuffled
 from audiogen.transforms.transform import SpectrogramTransform
 
 
@@ -36,6 +37,7 @@ class SpectrogramData(lightning.LightningDataModule):
             each is a clip of its own.
         cache: Folder of stored spectrograms; $AUDIOGEN_CACHE or else ~/.cache/audiogen by default.
         num_workers: Processes that compute spectrograms; all cores by default.
+        shards: Folder or URL of shards that `prepare --shards` wrote; no sound files are read then.
     """
 
     def __init__(
@@ -50,17 +52,24 @@ class SpectrogramData(lightning.LightningDataModule):
         segment_seconds: float = 60.0,
         cache: str | None = None,
         num_workers: int | None = None,
+        shards: str | None = None,
     ) -> None:
         super().__init__()
         self.dataset, self.transform, self.batch_size = dataset, transform, batch_size
         self.root = None if root is None else Path(root).expanduser()
         self.recipe = Recipe(transform, tuple(preprocess or ()), crop, min_seconds, segment_seconds)
         self.cache = (cache_folder() if cache is None else Path(cache).expanduser()) / "spectrograms"
+        self.shards = shards
         self.num_workers = num_workers or len(os.sched_getaffinity(0))
 
     @cached_property
     def loaded(self) -> LoadedData:
         """The data, read when first asked for."""
+        if self.shards is not None:
+            data = load_shards(self.shards, self.transform)
+            counts = ", ".join(f"{len(split)} {name}" for name, split in data.splits.items())
+            rank_zero_info(f"Data: shards in {self.shards} ({counts})")
+            return data
         clips = self.dataset.scan(self.root)
         main_process = os.environ.get("LOCAL_RANK", "0") == "0"
         order = self.dataset.label_order
@@ -104,6 +113,7 @@ class SpectrogramData(lightning.LightningDataModule):
             position=getattr(self.trainer.lightning_module, "clips_seen", 0),
             rank=self.trainer.global_rank,
             world_size=self.trainer.world_size,
+            groups=self.split("train").groups,
         )
         return DataLoader(self.split("train"), batch_sampler=stream, collate_fn=_as_is)
 
@@ -121,7 +131,7 @@ class SpectrogramData(lightning.LightningDataModule):
     def _one_pass(self, name: Split) -> DataLoader[Batch]:
         clips = self.split(name)
         # Shuffled once and for all: batches of one class would look uniform to a discriminator that sees whole batches.
-        order = torch.randperm(len(clips), generator=torch.Generator().manual_seed(0)).tolist()
+        order = shuffled(clips.groups, torch.Generator().manual_seed(0))
         draws: Any = [(index, 0.5) for index in order]
         return DataLoader(clips, batch_size=self.batch_size, sampler=draws, collate_fn=_as_is)
 

@@ -37,6 +37,7 @@ def report(data: LoadedData, recipe: Recipe) -> DataReport:
         data: All splits.
         recipe: How its files became spectrograms.
     """
+    assert data.store is not None
     used = [record for record in data.store.records if not record.reason]
     lines = [
         data.summary(),

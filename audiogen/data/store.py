@@ -5,6 +5,7 @@ float32. So any stretch of a clip is one contiguous piece, and a set may be larg
 """
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -86,7 +87,39 @@ class StoreWriter:
         (self.folder / _INDEX).write_text(json.dumps(index))
 
 
-class SpectrogramStore:
+class Store(ABC):
+    """Spectrograms that can be read from anywhere.
+
+    Attributes:
+        num_frames: Of each segment, int64 [S].
+    """
+
+    num_frames: Tensor
+
+    @abstractmethod
+    def frames(self, segment: int) -> np.ndarray:
+        """Return all frames of a segment, int16 [L, C, F]; they may lie on disk."""
+
+    def read(self, segments: Sequence[int], crops: Sequence[float], num_frames: int) -> Tensor:
+        """Read a stretch of each of several segments.
+
+        Args:
+            segments: B indices.
+            crops: Where each stretch lies in what there is to choose from: 0 at the start, 0.5 in the middle, below 1.
+            num_frames: L, at most the shortest segment's.
+
+        Returns:
+            spec, float32 [B, C, F, L] in [-1, 1].
+        """
+        pieces = []
+        for segment, crop in zip(segments, crops, strict=True):
+            start = int(crop * (int(self.num_frames[segment]) - num_frames + 1))
+            pieces.append(self.frames(segment)[start : start + num_frames])
+        stacked = torch.from_numpy(np.stack(pieces)).permute(0, 2, 3, 1)  # [B, C, F, L]
+        return stacked.to(torch.float32, memory_format=torch.contiguous_format).div_(STEPS)
+
+
+class SpectrogramStore(Store):
     """Spectrograms of a set of files. A long file may have several segments, an unusable one none.
 
     Attributes:
@@ -94,7 +127,6 @@ class SpectrogramStore:
         records: What became of each file.
         digests: Of the content of each file.
         file: Index of the file of each segment, int64 [S].
-        num_frames: Of each segment, int64 [S].
 
     Raises:
         ValueError: For a folder that holds no whole store.
@@ -117,27 +149,10 @@ class SpectrogramStore:
         self._first = torch.cumsum(self.num_frames, 0) - self.num_frames
         self._frames = np.memmap(folder / _FRAMES, np.int16, "r", shape=size) if size[0] else np.zeros(size, np.int16)
 
-    def read(self, segments: Sequence[int], crops: Sequence[float], num_frames: int) -> Tensor:
-        """Read a stretch of each of several segments.
-
-        Args:
-            segments: B indices.
-            crops: Where each stretch lies in what there is to choose from: 0 at the start, 0.5 in the middle, below 1.
-            num_frames: L, at most the shortest segment's.
-
-        Returns:
-            spec, float32 [B, C, F, L] in [-1, 1].
-        """
-        pieces = np.empty((len(segments), num_frames, *self._frames.shape[1:]), np.int16)
-        for row, (segment, crop) in enumerate(zip(segments, crops, strict=True)):
-            start = int(self._first[segment]) + int(crop * (int(self.num_frames[segment]) - num_frames + 1))
-            pieces[row] = self._frames[start : start + num_frames]
-        return (
-            torch.from_numpy(pieces)
-            .permute(0, 2, 3, 1)
-            .to(torch.float32, memory_format=torch.contiguous_format)
-            .div_(STEPS)
-        )
+    def frames(self, segment: int) -> np.ndarray:
+        """Return all frames of a segment, int16 [L, C, F], on disk."""
+        first = int(self._first[segment])
+        return self._frames[first : first + int(self.num_frames[segment])]
 
 
 def quantise(spec: Tensor) -> np.ndarray:

@@ -1,6 +1,6 @@
 """The order of training clips: one endless stream that can be entered at any position."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch.utils.data import Sampler
@@ -21,18 +21,27 @@ class BatchStream(Sampler[list[Draw]]):
         position: Clips shown before the first batch.
         rank: This process.
         world_size: Processes.
+        groups: Numbers of clips that lie together, such as in one shard; they stay together in every pass.
 
     Raises:
         ValueError: Where the batch cannot be shared evenly among the processes.
     """
 
     def __init__(
-        self, num_clips: int, batch_size: int, seed: int, position: int = 0, rank: int = 0, world_size: int = 1
+        self,
+        num_clips: int,
+        batch_size: int,
+        seed: int,
+        position: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+        groups: Sequence[int] | None = None,
     ) -> None:
         if batch_size % world_size:
             raise ValueError(f"batch_size {batch_size} is not a multiple of the {world_size} processes")
         self.num_clips, self.batch_size, self.seed = num_clips, batch_size, seed
         self.position, self.rank, self.world_size = position, rank, world_size
+        self.groups = groups or [num_clips]
 
     def __iter__(self) -> Iterator[list[Draw]]:
         """Yield lists of batch_size / world_size draws."""
@@ -51,6 +60,20 @@ class BatchStream(Sampler[list[Draw]]):
 
     def _order(self, pass_index: int) -> list[Draw]:
         generator = torch.Generator().manual_seed(hash((self.seed, pass_index)))
-        order = torch.randperm(self.num_clips, generator=generator).tolist()
+        order = shuffled(self.groups, generator)
         crops = torch.rand(self.num_clips, generator=generator, dtype=torch.float64).tolist()
         return list(zip(order, crops, strict=True))
+
+
+def shuffled(groups: Sequence[int], generator: torch.Generator) -> list[int]:
+    """Return the clips of all groups in a random order, group by group in a random order.
+
+    Example:
+        >>> shuffled([2, 3], torch.Generator().manual_seed(0))
+        [1, 0, 3, 2, 4]
+    """
+    firsts = [sum(groups[:index]) for index in range(len(groups))]
+    places = torch.randperm(len(groups), generator=generator).tolist() if len(groups) > 1 else [0]
+    return [
+        firsts[place] + clip for place in places for clip in torch.randperm(groups[place], generator=generator).tolist()
+    ]

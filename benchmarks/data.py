@@ -1,0 +1,116 @@
+"""Building and reading stored spectrograms: `python -m benchmarks.data [SIZES]`.
+
+For sets of 1,000, 10,000 and 100,000 clips of 128 x 128 (2.05 s at 16 kHz), each in a process of its own: clips per
+second of the build with all cores, clips per second and milliseconds of reading random batches of 64 through the
+training stream, and the memory that grows: what the process holds itself, without the pages of the mapped file, which
+the system takes back when it needs them. The files are links to 500 noises, so that the sets fit on a disk; each is
+read and computed. Beside it the same reading from float32 in memory, which is what the store replaces.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from itertools import islice
+from pathlib import Path
+
+import torch
+
+from audiogen.audio.io import write_audio
+from audiogen.data.build import Recipe
+from audiogen.data.cache import cached_store
+from audiogen.data.loading import Spectrograms
+from audiogen.data.stream import BatchStream
+from audiogen.transforms.mel import LogMel
+from benchmarks.timing import fastest
+
+SIZES = (1_000, 10_000, 100_000)
+NUM_SOUNDS = 500
+BATCH, BATCHES = 64, 50
+
+
+def memory_mb() -> float:
+    """Return the anonymous resident memory of this process in MB (Linux)."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("RssAnon")) / 1000
+
+
+def write_sounds(folder: Path, size: int) -> list[Path]:
+    """Return `size` paths of files of 1 s."""
+    generator = torch.Generator().manual_seed(0)
+    sounds = [folder / f"{index}.wav" for index in range(min(NUM_SOUNDS, size))]
+    for path in sounds:
+        write_audio(path, torch.randn(1, 16000, generator=generator) / 10, 16000)
+    links = [folder / f"{index}-{sounds[index % NUM_SOUNDS].name}" for index in range(len(sounds), size)]
+    for link in links:
+        link.symlink_to(link.name.split("-")[1])
+    return sounds + links
+
+
+def measure(size: int) -> dict[str, float]:
+    """Return the figures of one size."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "sounds").mkdir()
+        paths = write_sounds(folder / "sounds", size)
+        recipe = Recipe(LogMel(16000, 1024, 256, 128, 128))
+        start = time.perf_counter()
+        cached_store(paths, recipe, folder / "cache", num_workers=os.cpu_count() or 1)
+        build_seconds = time.perf_counter() - start
+        before = memory_mb()
+        start = time.perf_counter()
+        store = cached_store(paths, recipe, folder / "cache", num_workers=1)
+        open_seconds = time.perf_counter() - start
+        clips = Spectrograms(store, torch.arange(size), torch.zeros(size, dtype=torch.int64), 128)
+        stream = iter(BatchStream(size, BATCH, seed=0))
+        in_memory = torch.rand(1000, 1, 128, 128)
+
+        def read_store() -> None:
+            for draws in islice(stream, BATCHES):
+                clips.__getitems__(draws)
+
+        def read_memory() -> None:
+            for _ in range(BATCHES):
+                in_memory[torch.randint(1000, (BATCH,))]
+
+        seconds = fastest({"store": read_store, "memory": read_memory})
+        return {
+            "clips": size,
+            "build_clips_per_s": size / build_seconds,
+            "open_s": open_seconds,
+            "batch_ms": 1000 * seconds["store"] / BATCHES,
+            "batch_ms_memory": 1000 * seconds["memory"] / BATCHES,
+            "read_clips_per_s": BATCH * BATCHES / seconds["store"],
+            "memory_mb": memory_mb() - before,
+        }
+
+
+def main(sizes: list[int]) -> None:
+    """Measure each size in a process of its own, and print."""
+    heads = (
+        "clips",
+        "build clips/s",
+        "open (s)",
+        "batch of 64 (ms)",
+        "from memory (ms)",
+        "read clips/s",
+        "memory (MB)",
+    )
+    print("".join(f"{head:>18}" for head in heads))
+    rows = []
+    for size in sizes:
+        command = [sys.executable, "-m", "benchmarks.data", "--measure", str(size)]
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+        rows.append(json.loads(done.stdout.splitlines()[-1]))
+        print("".join(f"{value:>18,.2f}" for value in rows[-1].values()), flush=True)
+    figures = {f"{name}_{row['clips']}": round(value, 3) for row in rows for name, value in row.items()}
+    print(json.dumps(figures))
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--measure"]:
+        print(json.dumps(measure(int(sys.argv[2]))))
+    else:
+        main([int(size) for size in sys.argv[1:]] or list(SIZES))
