@@ -59,13 +59,13 @@ def measure(size: int) -> dict[str, float]:
         start = time.perf_counter()
         cached_store(paths, recipe, folder / "cache", num_workers=os.cpu_count() or 1)
         build_seconds = time.perf_counter() - start
+        in_memory = torch.rand(1000, 1, 128, 128)
         before = memory_mb()
         start = time.perf_counter()
         store = cached_store(paths, recipe, folder / "cache", num_workers=1)
         open_seconds = time.perf_counter() - start
         clips = Spectrograms(store, torch.arange(size), torch.zeros(size, dtype=torch.int64), 128)
         stream = iter(BatchStream(size, BATCH, seed=0))
-        in_memory = torch.rand(1000, 1, 128, 128)
 
         def read_store() -> None:
             for draws in islice(stream, BATCHES):
@@ -89,15 +89,7 @@ def measure(size: int) -> dict[str, float]:
 
 def main(sizes: list[int]) -> None:
     """Measure each size in a process of its own, and print."""
-    heads = (
-        "clips",
-        "build clips/s",
-        "open (s)",
-        "batch of 64 (ms)",
-        "from memory (ms)",
-        "read clips/s",
-        "memory (MB)",
-    )
+    heads = ("clips", "build clips/s", "open (s)", "batch of 64 (ms)", "from memory (ms)", "read clips/s", "held (MB)")
     print("".join(f"{head:>18}" for head in heads))
     rows = []
     for size in sizes:

@@ -1,6 +1,7 @@
 """Training through the command line, on a tiny recipe: what a run leaves, and how it goes on."""
 
 import csv
+import json
 import math
 from pathlib import Path
 
@@ -197,6 +198,40 @@ def test_stereo_and_rectangular_spectrograms_train(data: Path, tmp_path: Path) -
     made = audiogen.generate(tmp_path / "run", "low")
     assert made.spec.shape == (1, 2, 32, 16)
     assert made.wav.shape == (1, 2, 16 * 128)
+
+
+REPRESENTATIONS = {
+    "stft": ("stft.STFT", {"n_fft": 256, "num_bins": 128, "scale": "log1p"}, (128, 32)),
+    "mfcc": ("mfcc.MFCC", {"n_fft": 512, "n_mfcc": 40, "n_mels": 64}, (40, 32)),
+    "cqt": ("cqt.CQT", {"f_min": 100.0, "n_bins": 96, "bins_per_octave": 24, "filter_scale": 2.0}, (96, 32)),
+    "mel and SPSI": (
+        "mel.LogMel",
+        {"n_fft": 512, "n_mels": 64, "phase": {"class_path": "audiogen.transforms.phase.spsi.SPSI"}},
+        (64, 32),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REPRESENTATIONS)
+def test_every_representation_trains_and_a_checkpoint_alone_makes_it_audible(
+    data: Path, tmp_path: Path, name: str
+) -> None:
+    kind, options, shape = REPRESENTATIONS[name]
+    settings = {"sample_rate": 8000, "hop_length": 128, "num_frames": 32, **options}
+    transform = {"class_path": f"audiogen.transforms.{kind}", "init_args": settings}
+    main(arguments(data, tmp_path / "run", 0.008, "--data.transform", json.dumps(transform)))
+    made = audiogen.generate(tmp_path / "run", "low", num=2)
+    assert made.spec.shape == (2, 1, *shape)
+    assert made.wav.shape == (2, 1, 32 * 128)
+    assert made.wav.isfinite().all()
+
+
+def test_preprocessing_and_random_crops_train(data: Path, tmp_path: Path) -> None:
+    steps = json.dumps([{"class_path": "audiogen.audio.silence.TrimSilence"}])
+    main(arguments(data, tmp_path / "run", 0.008, "--data.preprocess", steps, "--data.crop", "random"))
+    config = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())["data"]
+    assert config["crop"] == "random"
+    assert config["preprocess"][0]["init_args"] == {"threshold_db": 40.0}
 
 
 def test_validate_reports_logits_of_clips_not_trained_on(

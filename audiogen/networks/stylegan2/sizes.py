@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 MIN_SIDE = 4
-MAX_START = 15  # longest side of the start: beyond it the first layers would see only a part
+MAX_START = 16  # longest side of the start: beyond it the first layers would see only a part
 
 
 class Level(NamedTuple):
