@@ -28,6 +28,7 @@ def commands() -> list[list[str]]:
 def test_readme_names_the_verbs_it_should() -> None:
     verbs = [command[0] for command in commands()]
     assert verbs[:2] == ["fit", "generate"]
+    assert {"prepare", "inspect"} <= set(verbs)
     assert verbs.count("fit") >= 4
 
 
