@@ -52,8 +52,10 @@ class Denoise(PreprocessStep):
             raise ValueError(f"expected padding >= 0, got {self.padding}")
         try:
             import noisereduce  # noqa: F401
-        except ImportError as error:
-            raise ImportError("Denoise needs the 'denoise' extra: pip install 'audiogen[denoise]'") from error
+        except ImportError:
+            raise ImportError(
+                "Denoise needs the 'denoise' extra: pip install 'audiogen[denoise]'"
+            ) from None  # the command line tells the first error of a chain
 
     def __call__(self, wav: Tensor, sample_rate: int) -> Tensor:
         """Return wav [C, T] with less noise.
