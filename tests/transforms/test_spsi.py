@@ -36,9 +36,9 @@ def test_sine_comes_back_with_its_frequency_level_and_spectrum(hertz: float) -> 
     wav = sine(SPSI_STFT, hertz)
     spec = SPSI_STFT(wav)
     returned = SPSI_STFT.inverse(spec)
-    assert frequency(returned) == pytest.approx(hertz, abs=1.0)
+    assert frequency(returned) == pytest.approx(hertz, abs=0.5)
     assert 20 * torch.log10(returned.norm() / wav.norm()) == pytest.approx(0, abs=0.3)
-    assert error(returned, spec) < 0.06
+    assert error(returned, spec) < 0.02
     assert error_of_random_phases(spec) > 0.6
 
 
