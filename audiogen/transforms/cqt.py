@@ -12,6 +12,7 @@ as on any other. Amplitudes are relative to full scale: a full-scale sine at a b
 import math
 import warnings
 from dataclasses import dataclass
+from functools import cached_property
 
 import librosa
 import numpy as np
@@ -75,13 +76,13 @@ class CQT(SpectrogramTransform):
             )
         self.scaling = Scaling(scale, floor_db, ceil_db, gain=log1p_gain)
         self.f_min, self.bins_per_octave = f_min, bins_per_octave
-        self._octaves: list[np.ndarray] = []
-        for first in range(0, n_bins, bins_per_octave):
-            frequencies = self._frequencies()[first : first + bins_per_octave]
-            kernels, lengths = _octave(frequencies, sample_rate, bins_per_octave, filter_scale)
-            self.register_buffer(f"kernels_{len(self._octaves)}", kernels, persistent=False)
-            self._octaves.append(lengths)
-        self._warn_of_gaps(min(lengths.min() for lengths in self._octaves))
+        self.num_octaves = math.ceil(n_bins / bins_per_octave)
+        for i in range(self.num_octaves):
+            frequencies = self._frequencies()[i * bins_per_octave : (i + 1) * bins_per_octave]
+            octave = _octave(frequencies, sample_rate, bins_per_octave, filter_scale)
+            self.register_buffer(f"kernels_{i}", octave.kernels, persistent=False)
+            self.register_buffer(f"lengths_{i}", octave.lengths, persistent=False)
+        self._warn_of_gaps(float(octave.lengths[-1]))
 
     def forward(self, wav: Tensor) -> Tensor:
         """Turn a waveform into the scaled magnitudes of its constant-Q transform.
@@ -102,7 +103,9 @@ class CQT(SpectrogramTransform):
 
     def frames(self, num_frames: int) -> "CQTFrames":
         """Return the constant-Q analysis of waveforms of `num_frames` hops."""
-        octaves = [Octave(self.get_buffer(f"kernels_{i}"), lengths) for i, lengths in enumerate(self._octaves)]
+        octaves = [
+            Octave(self.get_buffer(f"kernels_{i}"), self.get_buffer(f"lengths_{i}")) for i in range(self.num_octaves)
+        ]
         return CQTFrames(octaves, self.hop_length, num_frames)
 
     def amplitude(self, spec: Tensor) -> Tensor:
@@ -122,7 +125,7 @@ class CQT(SpectrogramTransform):
                 f"CQT: hop_length={self.hop_length} is beyond the {shortest:.0f} samples of the highest filter, so "
                 f"parts of the sound are not seen there: use hop_length <= {shortest:.0f}, or a filter_scale "
                 f"{self.hop_length / shortest:.1f} times as large",
-                stacklevel=4,
+                stacklevel=3,
             )
 
 
@@ -132,15 +135,15 @@ class Octave:
 
     Attributes:
         kernels: float [n, 2 b]: the real parts of b filters, then their imaginary parts.
-        lengths: Samples that each filter reaches over, float64 [b].
+        lengths: Samples that each filter reaches over, float [b].
     """
 
     kernels: Tensor
-    lengths: np.ndarray
+    lengths: Tensor
 
 
-def _octave(frequencies: np.ndarray, sample_rate: int, bins_per_octave: int, scale: float) -> tuple[Tensor, np.ndarray]:
-    """Return kernels, float [n, 2 b], and lengths, float64 [b], of b filters."""
+def _octave(frequencies: np.ndarray, sample_rate: int, bins_per_octave: int, scale: float) -> Octave:
+    """Make the filters of b frequencies in Hz, float64 [b]."""
     ratio = 2 ** (2 / bins_per_octave)
     bandwidth = np.full(len(frequencies), (ratio - 1) / (ratio + 1))  # relative
     reach = frequencies[-1] * (1 + 0.75 * bandwidth[-1] / scale)  # to where a Hann window's main lobe is 3 dB down
@@ -162,7 +165,8 @@ def _octave(frequencies: np.ndarray, sample_rate: int, bins_per_octave: int, sca
     response = np.fft.fft(filters)
     response[:, n // 2 + 1 :] = 0
     kernels = 2 * np.fft.fft(response) / n  # the sum over x * kernel is that over both spectra
-    return torch.from_numpy(np.concatenate([kernels.real, kernels.imag]).T).float().contiguous(), lengths
+    both = torch.from_numpy(np.concatenate([kernels.real, kernels.imag]).T)
+    return Octave(both.float().contiguous(), torch.from_numpy(lengths).float())
 
 
 class CQTFrames(Frames):
@@ -180,13 +184,14 @@ class CQTFrames(Frames):
         self.margin = max(len(octave.kernels) for octave in octaves) // 2
         self.padded_samples = self.num_samples + 2 * self.margin
         self.n_fft = 2 ** math.ceil(math.log2(self.padded_samples))
-        self.equaliser = self._equaliser()
 
     def analyse(self, padded: Tensor) -> Tensor:
         """Turn padded waveforms, float [N, P], into constant-Q spectra, complex [N, L, K]."""
         parts = []
         for octave in self.octaves:
-            response = self._reach(padded, octave).unfold(1, len(octave.kernels), self.hop_length) @ octave.kernels
+            windows = self._reach(padded, octave).unfold(1, len(octave.kernels), self.hop_length)  # [N, L, n]
+            # Clip by clip: a product copies its windows, and those of the lowest octave reach over a second each.
+            response = torch.cat([clip @ octave.kernels for clip in windows.split(1)])
             parts.append(torch.complex(*response.chunk(2, dim=2)))
         return torch.cat(parts, dim=2)
 
@@ -206,9 +211,10 @@ class CQTFrames(Frames):
         padded = spectrum.real.new_zeros(len(spectrum), self.padded_samples)
         parts = spectrum.split([len(octave.lengths) for octave in self.octaves], dim=2)
         for octave, part in zip(self.octaves, parts, strict=True):
-            weighted = part * torch.from_numpy(octave.lengths).to(part.real)
-            frames = torch.cat([weighted.real, weighted.imag], dim=2) @ octave.kernels.T
-            self._reach(padded, octave).add_(overlap_add(frames, self.hop_length))
+            weighted = part * octave.lengths
+            frames = torch.cat([weighted.real, weighted.imag], dim=2).split(1)
+            sums = [overlap_add(clip @ octave.kernels.T, self.hop_length) for clip in frames]
+            self._reach(padded, octave).add_(torch.cat(sums))
         return padded
 
     def _equalise(self, padded: Tensor) -> Tensor:
@@ -216,13 +222,13 @@ class CQTFrames(Frames):
         flat = torch.fft.irfft(torch.fft.rfft(padded, self.n_fft) * self.equaliser, self.n_fft)
         return self.pad(self.crop(flat))
 
-    def _equaliser(self) -> Tensor:
-        """Return one over the joint response to each frequency, float [n_fft // 2 + 1]."""
-        response = torch.zeros(self.n_fft, device=self.octaves[0].kernels.device)
+    @cached_property
+    def equaliser(self) -> Tensor:
+        """One over the joint response to each frequency, float [n_fft // 2 + 1]."""
+        response = self.octaves[0].kernels.new_zeros(self.n_fft)
         for octave in self.octaves:
             kernels = torch.complex(*octave.kernels.T.chunk(2))  # [b, n]
-            power = torch.fft.fft(kernels, self.n_fft).abs().square()
-            response += (power * torch.from_numpy(octave.lengths).to(power)[:, None]).sum(dim=0)
+            response += octave.lengths @ torch.fft.fft(kernels, self.n_fft).abs().square()
         both = (response + response.flip(0).roll(1))[: self.n_fft // 2 + 1] / (2 * self.hop_length)
         # Beyond the lowest and the highest band, nothing is heard of a frequency: nothing is made there.
         return 1 / (both + 0.02 * both.max())
