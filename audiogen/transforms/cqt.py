@@ -24,7 +24,7 @@ from audiogen.transforms.phase.method import PhaseMethod
 from audiogen.transforms.scaling import Scale, Scaling
 from audiogen.transforms.transform import SpectrogramTransform
 
-NUM_REFINEMENTS = 4  # each takes about 10 dB off the error of a synthesis
+NUM_REFINEMENTS = 4  # each takes about 10 dB off the error of a synthesis, or 3 dB at long hops
 
 
 class CQT(SpectrogramTransform):
@@ -32,8 +32,8 @@ class CQT(SpectrogramTransform):
 
     Args:
         sample_rate: In Hz.
-        hop_length: In samples. Filters get shorter with their pitch: a hop beyond the shortest one's length leaves
-            gaps, of which a warning tells.
+        hop_length: In samples. Filters get shorter with their pitch: up to half the shortest one's length, a synthesis
+            is exact to 40 dB within the band; a hop beyond that length leaves gaps, of which a warning tells.
         f_min: Frequency of the lowest band in Hz.
         n_bins: F, the number of bands.
         bins_per_octave: Bands per octave.
