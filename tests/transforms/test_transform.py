@@ -155,7 +155,8 @@ def test_frames_do_not_depend_on_what_is_far_from_them(name: str) -> None:
     silent = transform.num_samples // 2
     start, end = (torch.nn.functional.pad(sounds(transform), pad) for pad in ((0, silent), (silent, 0)))
     shift = silent // transform.hop_length
-    torch.testing.assert_close(transform(end)[..., shift:], transform(start)[..., :-shift], rtol=0, atol=1e-5)
+    atol = 5e-4 if name == "cqt" else 1e-5  # its FFTs span many frames: 0.02 dB
+    torch.testing.assert_close(transform(end)[..., shift:], transform(start)[..., :-shift], rtol=0, atol=atol)
 
 
 @every_transform
