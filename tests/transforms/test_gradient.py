@@ -75,7 +75,7 @@ def test_leaves_no_gradient_behind() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"num_steps": -1}, "need num_steps >= 0 and learning_rate > 0, got -1 and 0.02"),
+        ({"num_steps": -1}, "need num_steps >= 0 and learning_rate > 0, got -1 and 0.01"),
         ({"learning_rate": 0.0}, "got 200 and 0.0"),
     ],
     ids=["num_steps", "learning_rate"],

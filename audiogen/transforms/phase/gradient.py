@@ -25,14 +25,15 @@ class GradientInversion(PhaseMethod):
 
     Args:
         num_steps: Of one forward and one backward pass each.
-        learning_rate: Of the first step, relative to each channel's level; it falls to 0 along a half cosine.
+        learning_rate: Of the first step, relative to each channel's level; it falls to 0 along a half cosine. With
+            twice as much, spectra come closer and MFCCs do not.
         start: The method that makes the first sound; 32 iterations of fast Griffin-Lim by default.
 
     Raises:
         ValueError: For values out of range.
     """
 
-    def __init__(self, num_steps: int = 200, learning_rate: float = 0.02, start: PhaseMethod | None = None) -> None:
+    def __init__(self, num_steps: int = 200, learning_rate: float = 0.01, start: PhaseMethod | None = None) -> None:
         if num_steps < 0 or learning_rate <= 0:
             raise ValueError(f"need num_steps >= 0 and learning_rate > 0, got {num_steps} and {learning_rate}")
         self.num_steps, self.learning_rate = num_steps, learning_rate
