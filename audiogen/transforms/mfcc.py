@@ -94,7 +94,8 @@ class MFCC(SpectrogramTransform):
 
         Inverse: `inverse`. Lost: what a mel spectrogram loses, and detail of the spectrum finer than the last
         coefficient, such as the harmonics of a voice: it comes back as a whisper with its formants, a few dB quieter,
-        since the mean of decibels lies below that of powers. Coefficients beyond the range, about 0.1 %, are clamped.
+        since the mean of decibels lies below that of powers. Coefficients beyond the range (at most 0.1 % in speech)
+        are clamped.
 
         Args:
             wav: float [B, C, T], full scale is [-1, 1].
