@@ -70,12 +70,11 @@ class STFTFrames(Frames):
 
     @cached_property
     def gain(self) -> Tensor:
-        """One over the sum of squared windows, float [1, P]; 0 outside the clip and where no frame reaches."""
+        """One over the sum of squared windows, float [1, P]; 0 outside the clip."""
         envelope = overlap_add(self.window.square().expand(1, self.num_frames + 1, -1), self.hop_length)
         inside = torch.zeros_like(envelope)
         self.crop(inside).fill_(1)
-        smallest = 1e-6 * envelope.max()
-        return inside * (envelope > smallest) / envelope.clamp_min(smallest)
+        return inside / envelope.clamp_min(1e-6 * envelope.max())
 
 
 def overlap_add(frames: Tensor, hop_length: int) -> Tensor:
