@@ -6,10 +6,8 @@ the mean distance of log-mel spectrograms in dB, of the sound that comes back an
 """
 
 import json
-import os
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
 import librosa
 import numpy as np
@@ -18,10 +16,9 @@ from torch import Tensor
 
 from audiogen.audio.io import read_audio
 from audiogen.audio.length import fit_length
-from audiogen.data.fsdd import FSDD
-from audiogen.data.spoken_digits import SpokenDigits
 from audiogen.transforms.mel import LogMel
 from audiogen.transforms.phase.griffin_lim import GriffinLim
+from benchmarks.sounds import spoken_test_files
 from benchmarks.timing import fastest
 
 NUM_CLIPS = 64
@@ -30,9 +27,7 @@ ITERATIONS = 32
 
 def load_clips(transform: LogMel) -> Tensor:
     """Return test clips, float32 [64, 1, T]."""
-    root = os.environ.get("AUDIOGEN_FSDD")
-    clips = FSDD().scan(Path(root)) if root else SpokenDigits().scan(None)
-    test = [clip.path for clip in clips if clip.split == "test"]
+    test = spoken_test_files()
     chosen = test[:: len(test) // NUM_CLIPS][:NUM_CLIPS]
     return torch.stack([fit_length(read_audio(path, transform.sample_rate), transform.num_samples) for path in chosen])
 

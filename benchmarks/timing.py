@@ -1,12 +1,12 @@
 """Time candidates in turn: the speed of shared machines drifts, so only rounds side by side can be compared."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 ROUNDS = 10
 
 
-def fastest(candidates: dict[str, Callable[[], object]], rounds: int = ROUNDS) -> dict[str, float]:
+def fastest(candidates: Mapping[str, Callable[[], object]], rounds: int = ROUNDS) -> dict[str, float]:
     """Run all candidates once, then in turn for some rounds; return each one's fastest time in seconds."""
     for run in candidates.values():
         run()

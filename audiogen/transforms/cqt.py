@@ -1,8 +1,8 @@
 """Constant-Q spectrograms and back.
 
 The transform of Brown & Puckette (1992) with librosa's filters: Hann windows whose length is a fixed number of periods,
-of which only positive frequencies are kept. librosa computes lower octaves at lower sample rates, which is quicker and
-inexact (by 1 to 5 %); here every octave sees the full rate.
+of which only positive frequencies are kept. librosa computes lower octaves at lower sample rates, which is inexact (by
+1 to 5 %); here every octave sees the full rate, by FFTs in which its filters are few bins wide (to 0.01 %).
 
 The inverse is a synthesis by the same filters, in the sense of least squares: the sum of all filters' responses is
 equalised in frequency, and what is left of the error is synthesised once more. Griffin-Lim then works on this analysis
@@ -11,19 +11,22 @@ as on any other. Amplitudes are relative to full scale: a full-scale sine at a b
 
 import math
 import warnings
-from dataclasses import dataclass
+from functools import cached_property
+from typing import cast
 
 import librosa
 import numpy as np
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from audiogen.transforms.frames import Frames, overlap_add
 from audiogen.transforms.phase.method import PhaseMethod
 from audiogen.transforms.scaling import Scale, Scaling
 from audiogen.transforms.transform import SpectrogramTransform
 
-NUM_REFINEMENTS = 4  # each takes about 10 dB off the error of a synthesis
+INAUDIBLE = 1e-6  # responses below this part of a filter's largest are left out
+NUM_REFINEMENTS = 4  # each takes about 10 dB off the error of a synthesis, or 3 dB at long hops
 
 
 class CQT(SpectrogramTransform):
@@ -31,8 +34,8 @@ class CQT(SpectrogramTransform):
 
     Args:
         sample_rate: In Hz.
-        hop_length: In samples. Filters get shorter with their pitch: a hop beyond the shortest one's length leaves
-            gaps, of which a warning tells.
+        hop_length: In samples. Filters get shorter with their pitch: up to half the shortest one's length, a synthesis
+            is exact to 40 dB within the band; a hop beyond that length leaves gaps, of which a warning tells.
         f_min: Frequency of the lowest band in Hz.
         n_bins: F, the number of bands.
         bins_per_octave: Bands per octave.
@@ -75,13 +78,13 @@ class CQT(SpectrogramTransform):
             )
         self.scaling = Scaling(scale, floor_db, ceil_db, gain=log1p_gain)
         self.f_min, self.bins_per_octave = f_min, bins_per_octave
-        self._octaves: list[np.ndarray] = []
+        self.octaves = nn.ModuleList()
         for first in range(0, n_bins, bins_per_octave):
-            frequencies = self._frequencies()[first : first + bins_per_octave]
-            kernels, lengths = _octave(frequencies, sample_rate, bins_per_octave, filter_scale)
-            self.register_buffer(f"kernels_{len(self._octaves)}", kernels, persistent=False)
-            self._octaves.append(lengths)
-        self._warn_of_gaps(min(lengths.min() for lengths in self._octaves))
+            kernels, lengths = _kernels(
+                self._frequencies()[first : first + bins_per_octave], sample_rate, bins_per_octave, filter_scale
+            )
+            self.octaves.append(Octave(kernels, lengths, hop_length))
+        self._warn_of_gaps(lengths[-1])
 
     def forward(self, wav: Tensor) -> Tensor:
         """Turn a waveform into the scaled magnitudes of its constant-Q transform.
@@ -102,8 +105,7 @@ class CQT(SpectrogramTransform):
 
     def frames(self, num_frames: int) -> "CQTFrames":
         """Return the constant-Q analysis of waveforms of `num_frames` hops."""
-        octaves = [Octave(self.get_buffer(f"kernels_{i}"), lengths) for i, lengths in enumerate(self._octaves)]
-        return CQTFrames(octaves, self.hop_length, num_frames)
+        return CQTFrames(cast(list[Octave], list(self.octaves)), self.hop_length, num_frames)
 
     def amplitude(self, spec: Tensor) -> Tensor:
         """Return the magnitudes of spec [N, F, L], float [N, L, F]."""
@@ -122,25 +124,78 @@ class CQT(SpectrogramTransform):
                 f"CQT: hop_length={self.hop_length} is beyond the {shortest:.0f} samples of the highest filter, so "
                 f"parts of the sound are not seen there: use hop_length <= {shortest:.0f}, or a filter_scale "
                 f"{self.hop_length / shortest:.1f} times as large",
-                stacklevel=4,
+                stacklevel=3,
             )
 
 
-@dataclass(frozen=True)
-class Octave:
-    """The filters of one octave.
+class Octave(nn.Module):
+    """The filters of one octave, by the FFT: frames are computed in blocks, in which the filters are few bins wide.
 
-    Attributes:
-        kernels: float [n, 2 b]: the real parts of b filters, then their imaginary parts.
+    Args:
+        kernels: complex128 [b, n], of positive frequencies; frame m is the sum over kernels * wav[m * hop_length :].
         lengths: Samples that each filter reaches over, float64 [b].
+        hop_length: In samples.
     """
 
-    kernels: Tensor
-    lengths: np.ndarray
+    def __init__(self, kernels: np.ndarray, lengths: np.ndarray, hop_length: int) -> None:
+        super().__init__()
+        self.reach, self.hop_length = kernels.shape[1], hop_length
+        self.hops = 2 ** max(math.ceil(math.log2(2 * self.reach / hop_length)), 1)  # of a block
+        self.block = self.hops * hop_length
+        self.num_frames = (self.block - self.reach) // hop_length + 1  # that lie within a block
+        response = self.hops * np.fft.ifft(kernels, self.block)[:, : self.block // 2 + 1]
+        audible = np.flatnonzero((np.abs(response) > INAUDIBLE * np.abs(response).max()).any(axis=0))
+        self.first, self.num_bins = int(audible[0]), len(range(audible[0], audible[-1] + 1))
+        kept = torch.from_numpy(response[:, self.first : self.first + self.num_bins])
+        self.register_buffer("response", torch.view_as_real(kept).float(), persistent=False)  # [b, W, 2]
+        self.register_buffer("lengths", torch.from_numpy(lengths).float(), persistent=False)
+        self.response: Tensor
+        self.lengths: Tensor
+
+    def forward(self, wav: Tensor) -> Tensor:
+        """Filter waveforms, float [N, (L - 1) * hop_length + n], to spectra, complex [N, L, b]."""
+        num_frames = (wav.shape[1] - self.reach) // self.hop_length + 1
+        step = self.num_frames * self.hop_length
+        missing = (-(-num_frames // self.num_frames) - 1) * step + self.block - wav.shape[1]
+        blocks = F.pad(wav, (0, missing)).unfold(1, self.block, step)
+        bins = torch.fft.rfft(blocks)[..., self.first : self.first + self.num_bins]
+        filtered = bins[:, :, None] * torch.view_as_complex(self.response)  # [N, blocks, b, W]
+        frames = torch.fft.ifft(self._fold(filtered))[..., : self.num_frames]
+        return frames.transpose(2, 3).flatten(1, 2)[:, :num_frames]
+
+    def adjoint(self, spectrum: Tensor) -> Tensor:
+        """Sum the filters, each weighted by its coefficient, complex [N, L, b], and its length, to float [N, T]."""
+        num_frames = spectrum.shape[1]
+        weighted = (spectrum * (self.lengths * self.hop_length / 2)).transpose(1, 2)
+        missing = -num_frames % self.num_frames
+        blocks = F.pad(weighted, (0, missing)).unflatten(2, (-1, self.num_frames))  # [N, b, blocks, frames]
+        bins = self._unfold(torch.fft.fft(blocks, self.hops))
+        filtered = (bins * torch.view_as_complex(self.response).conj()[:, None]).sum(dim=1)  # [N, blocks, W]
+        whole = F.pad(filtered, (self.first, self.block // 2 + 1 - self.first - self.num_bins))
+        wav = overlap_add(torch.fft.irfft(whole, self.block), self.num_frames * self.hop_length)
+        return wav[:, : (num_frames - 1) * self.hop_length + self.reach]
+
+    def power(self) -> Tensor:
+        """Return what `adjoint` makes of `forward` at each frequency of a block, float [block // 2 + 1]."""
+        power = self.lengths * self.hop_length / 2 @ self.response.square().sum(dim=2)
+        return F.pad(power, (self.first, self.block // 2 + 1 - self.first - self.num_bins))
+
+    def _fold(self, bins: Tensor) -> Tensor:
+        """Take one sample in each hop: sum bins, complex [..., W], that become the same one, to [..., hops]."""
+        before = self.first % self.hops
+        after = -(before + self.num_bins) % self.hops
+        return F.pad(bins, (before, after)).unflatten(-1, (-1, self.hops)).sum(dim=-2)
+
+    def _unfold(self, bins: Tensor) -> Tensor:
+        """Undo the sampling as its adjoint: repeat bins, complex [..., hops], to [..., W]."""
+        index = torch.arange(self.first, self.first + self.num_bins, device=bins.device) % self.hops
+        return bins[..., index]
 
 
-def _octave(frequencies: np.ndarray, sample_rate: int, bins_per_octave: int, scale: float) -> tuple[Tensor, np.ndarray]:
-    """Return kernels, float [n, 2 b], and lengths, float64 [b], of b filters."""
+def _kernels(
+    frequencies: np.ndarray, sample_rate: int, bins_per_octave: int, scale: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return kernels, complex128 [b, n], and lengths, float64 [b], of librosa's filters at b frequencies in Hz."""
     ratio = 2 ** (2 / bins_per_octave)
     bandwidth = np.full(len(frequencies), (ratio - 1) / (ratio + 1))  # relative
     reach = frequencies[-1] * (1 + 0.75 * bandwidth[-1] / scale)  # to where a Hann window's main lobe is 3 dB down
@@ -158,11 +213,8 @@ def _octave(frequencies: np.ndarray, sample_rate: int, bins_per_octave: int, sca
         alpha=bandwidth,  # type: ignore[arg-type]
         gamma=0,
     )
-    n = filters.shape[1]
-    response = np.fft.fft(filters)
-    response[:, n // 2 + 1 :] = 0
-    kernels = 2 * np.fft.fft(response) / n  # the sum over x * kernel is that over both spectra
-    return torch.from_numpy(np.concatenate([kernels.real, kernels.imag]).T).float().contiguous(), lengths
+    # librosa convolves; of a real sound, half the amplitude is at the negative frequency, which is left out.
+    return 2 * np.roll(filters[:, ::-1], 1, axis=1), lengths
 
 
 class CQTFrames(Frames):
@@ -177,22 +229,18 @@ class CQTFrames(Frames):
     def __init__(self, octaves: list[Octave], hop_length: int, num_frames: int) -> None:
         self.octaves, self.hop_length, self.num_frames = octaves, hop_length, num_frames
         self.num_samples = num_frames * hop_length
-        self.margin = max(len(octave.kernels) for octave in octaves) // 2
+        self.margin = max(octave.reach for octave in octaves) // 2
         self.padded_samples = self.num_samples + 2 * self.margin
-        self.n_fft = 2 ** math.ceil(math.log2(self.padded_samples))
-        self.equaliser = self._equaliser()
+        self.n_fft = 2 ** math.ceil(math.log2(max(self.padded_samples, 4 * self.margin)))
 
     def analyse(self, padded: Tensor) -> Tensor:
         """Turn padded waveforms, float [N, P], into constant-Q spectra, complex [N, L, K]."""
-        parts = []
-        for octave in self.octaves:
-            response = self._reach(padded, octave).unfold(1, len(octave.kernels), self.hop_length) @ octave.kernels
-            parts.append(torch.complex(*response.chunk(2, dim=2)))
-        return torch.cat(parts, dim=2)
+        # Clip by clip: in between, a clip takes some hundred times the memory of its sound.
+        return torch.cat([self._analyse(clip) for clip in padded.split(1)])
 
     def synthesise(self, spectrum: Tensor) -> Tensor:
         """Turn constant-Q spectra, complex [N, L, K], into padded waveforms, float [N, P]."""
-        return self._equalise(self._adjoint(spectrum))
+        return torch.cat([self._equalise(self._adjoint(clip)) for clip in spectrum.split(1)])
 
     def to_wav(self, spectrum: Tensor) -> Tensor:
         """Turn constant-Q spectra, complex [N, L, K], into waveforms, float [N, T], closer than one synthesis comes."""
@@ -201,14 +249,16 @@ class CQTFrames(Frames):
             padded = padded + self.synthesise(spectrum - self.analyse(padded))
         return self.crop(padded)
 
+    def _analyse(self, padded: Tensor) -> Tensor:
+        """Return the responses of all octaves."""
+        return torch.cat([octave(self._reach(padded, octave)) for octave in self.octaves], dim=2)
+
     def _adjoint(self, spectrum: Tensor) -> Tensor:
-        """Sum the filters, each weighted by its coefficient and its length, to float [N, P]."""
+        """Sum what all octaves make of their bands, complex [N, L, K], to float [N, P]."""
         padded = spectrum.real.new_zeros(len(spectrum), self.padded_samples)
         parts = spectrum.split([len(octave.lengths) for octave in self.octaves], dim=2)
         for octave, part in zip(self.octaves, parts, strict=True):
-            weighted = part * torch.from_numpy(octave.lengths).to(part.real)
-            frames = torch.cat([weighted.real, weighted.imag], dim=2) @ octave.kernels.T
-            self._reach(padded, octave).add_(overlap_add(frames, self.hop_length))
+            self._reach(padded, octave).add_(octave.adjoint(part))
         return padded
 
     def _equalise(self, padded: Tensor) -> Tensor:
@@ -216,18 +266,19 @@ class CQTFrames(Frames):
         flat = torch.fft.irfft(torch.fft.rfft(padded, self.n_fft) * self.equaliser, self.n_fft)
         return self.pad(self.crop(flat))
 
-    def _equaliser(self) -> Tensor:
-        """Return one over the joint response to each frequency, float [n_fft // 2 + 1]."""
-        response = torch.zeros(self.n_fft, device=self.octaves[0].kernels.device)
+    @cached_property
+    def equaliser(self) -> Tensor:
+        """One over the joint response to each frequency, float [n_fft // 2 + 1]."""
+        correlation = self.octaves[0].lengths.new_zeros(self.n_fft)  # in time it is short, whatever the block
         for octave in self.octaves:
-            kernels = torch.complex(*octave.kernels.T.chunk(2))  # [b, n]
-            power = torch.fft.fft(kernels, self.n_fft).abs().square()
-            response += (power * torch.from_numpy(octave.lengths).to(power)[:, None]).sum(dim=0)
-        both = (response + response.flip(0).roll(1))[: self.n_fft // 2 + 1] / (2 * self.hop_length)
+            part = torch.fft.irfft(octave.power(), octave.block)
+            correlation[: octave.reach] += part[: octave.reach]
+            correlation[-octave.reach :] += part[-octave.reach :]
+        response = torch.fft.rfft(correlation).real
         # Beyond the lowest and the highest band, nothing is heard of a frequency: nothing is made there.
-        return 1 / (both + 0.02 * both.max())
+        return 1 / (response + 0.02 * response.max())
 
     def _reach(self, padded: Tensor, octave: Octave) -> Tensor:
         """Return the view of padded waveforms, float [N, P], that the frames of an octave reach over."""
-        start = self.margin - len(octave.kernels) // 2
-        return padded[:, start : start + self.num_frames * self.hop_length + len(octave.kernels)]
+        start = self.margin - octave.reach // 2
+        return padded[:, start : start + self.num_samples + octave.reach]

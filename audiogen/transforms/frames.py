@@ -5,6 +5,7 @@ the time of a Griffin-Lim iteration rearranging.
 """
 
 from abc import ABC, abstractmethod
+from functools import cached_property
 
 import torch
 import torch.nn.functional as F
@@ -57,13 +58,7 @@ class STFTFrames(Frames):
     def __init__(self, window: Tensor, hop_length: int, num_frames: int) -> None:
         self.window = window / (window.sum() / 2)
         self.hop_length, self.n_fft = hop_length, len(window)
-        self.num_samples, self.margin = num_frames * hop_length, self.n_fft // 2
-        envelope = overlap_add(self.window.square().expand(1, num_frames + 1, -1), hop_length)
-        inside = torch.zeros_like(envelope)
-        self.crop(inside).fill_(1)
-        # Outside the clip there is silence, as in the forward transform; so it is where no frame reaches.
-        smallest = 1e-6 * envelope.max()
-        self.gain = inside * (envelope > smallest) / envelope.clamp_min(smallest)
+        self.num_frames, self.num_samples, self.margin = num_frames, num_frames * hop_length, self.n_fft // 2
 
     def analyse(self, padded: Tensor) -> Tensor:
         """Turn padded waveforms, float [N, P], into spectra, complex [N, L, n_fft // 2 + 1]."""
@@ -72,6 +67,14 @@ class STFTFrames(Frames):
     def synthesise(self, spectrum: Tensor) -> Tensor:
         """Turn spectra, complex [N, L, n_fft // 2 + 1], into padded waveforms, float [N, P]."""
         return overlap_add(torch.fft.irfft(spectrum, self.n_fft) * self.window, self.hop_length) * self.gain
+
+    @cached_property
+    def gain(self) -> Tensor:
+        """One over the sum of squared windows, float [1, P]; 0 outside the clip."""
+        envelope = overlap_add(self.window.square().expand(1, self.num_frames + 1, -1), self.hop_length)
+        inside = torch.zeros_like(envelope)
+        self.crop(inside).fill_(1)
+        return inside / envelope.clamp_min(1e-6 * envelope.max())
 
 
 def overlap_add(frames: Tensor, hop_length: int) -> Tensor:

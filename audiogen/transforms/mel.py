@@ -27,7 +27,7 @@ class LogMel(SpectrogramTransform):
     Args:
         sample_rate: In Hz.
         n_fft: FFT length in samples.
-        hop_length: In samples, at most n_fft / 2.
+        hop_length: In samples, at most half the window.
         n_mels: F, the number of bands.
         num_frames: L; one clip has num_frames * hop_length samples.
         num_channels: C, of the sound and of the spectrogram.

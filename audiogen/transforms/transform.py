@@ -66,6 +66,11 @@ class SpectrogramTransform(nn.Module, ABC):
         """Return the centre frequency of each band in Hz, float [F], ascending; None where bands are something else."""
 
     @property
+    def dtype(self) -> torch.dtype:
+        """Precision of all computation: float32, or float64 after `double()`."""
+        return next((buffer.dtype for buffer in self.buffers() if buffer.is_floating_point()), torch.float32)
+
+    @property
     def seconds(self) -> float:
         """Duration of one clip."""
         return self.num_samples / self.sample_rate
@@ -101,7 +106,7 @@ class SpectrogramTransform(nn.Module, ABC):
         if tuple(content.shape) != wanted:
             raise ValueError(f"expected content {list(wanted)}, got {list(content.shape)}")
         amplitude, frames = self.target(self._checked(spec))
-        spectrum = frames.analyse(frames.pad(content.flatten(0, 1)))
+        spectrum = frames.analyse(frames.pad(content.flatten(0, 1).to(self.dtype)))
         tiny = torch.finfo(amplitude.dtype).tiny ** 0.5
         wav = frames.to_wav(spectrum * (amplitude / spectrum.abs().clamp_min(tiny)))
         return wav.unflatten(0, spec.shape[:2])
@@ -124,10 +129,10 @@ class SpectrogramTransform(nn.Module, ABC):
             raise ValueError(f"expected wav [B, {self.shape[0]}, T], got {list(wav.shape)}")
         num_frames = -(-wav.shape[2] // self.hop_length)
         frames = self.frames(num_frames)
-        whole = F.pad(wav.flatten(0, 1), (0, frames.num_samples - wav.shape[2]))
+        whole = F.pad(wav.flatten(0, 1).to(self.dtype), (0, frames.num_samples - wav.shape[2]))
         return frames.analyse(frames.pad(whole))[:, :num_frames]
 
     def _checked(self, spec: Tensor) -> Tensor:
         if spec.ndim != 4 or tuple(spec.shape[1:3]) != self.shape[:2] or not spec.shape[3]:
             raise ValueError(f"expected spec [B, {self.shape[0]}, {self.shape[1]}, L], got {list(spec.shape)}")
-        return spec.float()
+        return spec.to(self.dtype)

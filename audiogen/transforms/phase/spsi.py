@@ -1,8 +1,10 @@
 """Single-pass spectrogram inversion: phases that advance with the frequency of the nearest peak.
 
-Beauregard, Harish & Wyse (2015). Each bin belongs to the peak that its slope leads up to. Between two frames, the phase
-of a peak at the centre of the frame advances by its frequency, interpolated between bins; around a peak, phases are
-those of one sine under a window, which turn by pi from bin to bin.
+Beauregard, Harish & Wyse (2015). Each bin belongs to the peak that its slope leads up to. From the centre of one frame
+to that of the next, the phase of a peak advances by its frequency, interpolated between bins; around a peak, phases are
+those of one sine under a window, which turn by pi from bin to bin. Two deviations from the paper: the frequency is the
+mean of both frames', which follows glides, and the parabola through a peak's bins is fitted to logarithms, which makes
+the spectrum of a sine three times as exact.
 """
 
 from __future__ import annotations
@@ -44,14 +46,14 @@ def spsi_phase(amplitude: Tensor, hop_length: int) -> Tensor:
     """
     n_fft = 2 * (amplitude.shape[2] - 1)
     peak, frequency = _peaks(amplitude)  # [N, L, K]
-    advance = 2 * math.pi * frequency * (hop_length / n_fft)
-    centre = torch.zeros_like(amplitude[:, 0])  # [N, K], phase of each bin's peak at the centre of the frame
-    phases = []
+    step = math.pi * frequency * (hop_length / n_fft)  # half a hop's
+    phase, last_step = torch.zeros_like(amplitude[:, 0]), step[:, 0]  # [N, K], of each bin's peak
+    centres = []
     for frame in range(amplitude.shape[1]):
-        centre = (centre.gather(1, peak[:, frame]) + advance[:, frame]) % (2 * math.pi)
-        phases.append(centre)
-    turn = frequency - torch.arange(amplitude.shape[2], device=amplitude.device)
-    return torch.stack(phases, dim=1) + math.pi * turn
+        phase = ((phase + last_step).gather(1, peak[:, frame]) + step[:, frame]) % (2 * math.pi)
+        last_step = step[:, frame]
+        centres.append(phase)
+    return torch.stack(centres, dim=1) - math.pi * torch.arange(amplitude.shape[2], device=amplitude.device)
 
 
 def _peaks(amplitude: Tensor) -> tuple[Tensor, Tensor]:
@@ -63,6 +65,7 @@ def _peaks(amplitude: Tensor) -> tuple[Tensor, Tensor]:
     peak = torch.where(torch.maximum(left, right) > amplitude, uphill, bins)
     for _ in range(math.ceil(math.log2(amplitude.shape[2]))):
         peak = peak.gather(2, peak)  # twice as far uphill each time
-    curvature = (2 * amplitude - left - right).clamp_min(torch.finfo(amplitude.dtype).tiny)
-    offset = ((right - left) / (2 * curvature)).clamp(-0.5, 0.5)  # of the parabola through three bins
+    tiny = torch.finfo(amplitude.dtype).tiny
+    left, middle, right = (bin.clamp_min(tiny).log() for bin in (left, amplitude, right))
+    offset = ((right - left) / (2 * (2 * middle - left - right).clamp_min(tiny))).clamp(-0.5, 0.5)
     return peak, (bins + offset).gather(2, peak)

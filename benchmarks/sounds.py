@@ -1,0 +1,87 @@
+"""Sounds to measure on: spoken digits, and music that is synthesised."""
+
+import os
+from collections import defaultdict
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from audiogen.audio.io import read_audio
+from audiogen.audio.length import fit_length
+from audiogen.data.fsdd import FSDD
+from audiogen.data.spoken_digits import SpokenDigits
+
+MUSIC_RATE = 22050
+# Four bars each: roots of the chords as MIDI notes, and the melody's steps above the root.
+PIECES = (
+    ((48, 53, 55, 48), (12, 16, 19, 16, 17, 21, 19, 16)),
+    ((45, 41, 48, 43), (15, 12, 19, 24, 22, 19, 15, 14)),
+    ((50, 55, 57, 50), (24, 21, 19, 14, 12, 17, 19, 26)),
+    ((40, 45, 47, 43), (19, 20, 23, 24, 26, 23, 19, 16)),
+)
+CHORD = (0, 4, 7, 12)
+
+
+def spoken_test_files() -> list[Path]:
+    """List test clips of the Free Spoken Digit Dataset where AUDIOGEN_FSDD names its folder, else the embedded ones."""
+    root = os.environ.get("AUDIOGEN_FSDD")
+    clips = FSDD().scan(Path(root)) if root else SpokenDigits().scan(None)
+    return [clip.path for clip in clips if clip.split == "test"]
+
+
+def speech(seconds: float, sample_rate: int) -> Tensor:
+    """Return one clip of digits in a row for each of six speakers, float32 [6, 1, T]."""
+    spoken = defaultdict(list)
+    for path in spoken_test_files():
+        spoken[path.stem.split("_")[1]].append(path)
+    clips = []
+    for speaker in sorted(spoken)[:6]:
+        takes = sorted(spoken[speaker], key=lambda path: (path.stem.split("_")[2], path.stem))  # zero to nine, again
+        digits = torch.cat([read_audio(path, sample_rate) for path in takes[:10]], dim=1)
+        clips.append(fit_length(digits, round(seconds * sample_rate)))
+    return torch.stack(clips)
+
+
+def music(seconds: float) -> Tensor:
+    """Return four pieces of chords, a melody and percussion, float32 [4, 1, T] at MUSIC_RATE."""
+    return torch.stack([_piece(chords, steps, seconds) for chords, steps in PIECES])[:, None]
+
+
+def _piece(roots: tuple[int, ...], steps: tuple[int, ...], seconds: float) -> Tensor:
+    """Return four chords, two notes of melody and two strokes of percussion in each, float32 [T] with peak 0.7."""
+    bar = seconds / len(roots)
+    wav = torch.zeros(round(seconds * MUSIC_RATE))
+    for index, root in enumerate(roots):
+        for interval in CHORD:
+            _add(wav, index * bar, 0.3 * _note(root + interval, bar, decay=2, num_partials=8))
+        for half in range(2):
+            start = (index + half / 2) * bar
+            _add(wav, start, 0.6 * _note(root + steps[2 * index + half], bar / 2, decay=5, num_partials=15))
+            _add(wav, start, (0.5, 1.0)[half] * _burst(seed=2 * index + half))
+    return 0.7 * wav / wav.abs().max()
+
+
+def _note(midi: int, seconds: float, decay: float, num_partials: int) -> Tensor:
+    """Return a plucked string: higher partials are weaker and fade sooner."""
+    time = torch.arange(round(seconds * MUSIC_RATE)) / MUSIC_RATE
+    frequency = 440 * 2 ** ((midi - 69) / 12)
+    partials = [
+        torch.sin(2 * torch.pi * k * frequency * time) / k * torch.exp(-decay * k**0.5 * time)
+        for k in range(1, num_partials + 1)
+        if k * frequency < MUSIC_RATE / 2
+    ]
+    return torch.stack(partials).sum(dim=0) * (time / 0.005).clamp_max(1)
+
+
+def _burst(seed: int) -> Tensor:
+    """Return a snare: noise that fades within a tenth of a second."""
+    time = torch.arange(round(0.15 * MUSIC_RATE)) / MUSIC_RATE
+    noise = torch.randn(time.shape, generator=torch.Generator().manual_seed(seed))
+    return 0.3 * noise * torch.exp(-40 * time)
+
+
+def _add(wav: Tensor, seconds: float, sound: Tensor) -> None:
+    """Mix a sound into a waveform from a time on."""
+    start = round(seconds * MUSIC_RATE)
+    wav[start : start + len(sound)] += sound[: len(wav) - start]
