@@ -70,7 +70,7 @@ def shuffled(groups: Sequence[int], generator: torch.Generator) -> list[int]:
 
     Example:
         >>> shuffled([2, 3], torch.Generator().manual_seed(0))
-        [1, 0, 3, 2, 4]
+        [1, 0, 4, 3, 2]
     """
     firsts = [sum(groups[:index]) for index in range(len(groups))]
     places = torch.randperm(len(groups), generator=generator).tolist() if len(groups) > 1 else [0]

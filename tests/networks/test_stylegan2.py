@@ -176,3 +176,9 @@ def test_levels_start_small_and_end_at_the_spectrogram() -> None:
     for shape in ((1, 65, 64), (1, 512, 16), (1, 4, 4)):
         with pytest.raises(ValueError, match=f"got {shape[1]} bands x {shape[2]} frames"):
             levels(shape, 4096, 128)
+
+
+@pytest.mark.parametrize(("channel_base", "channel_max"), [(127, 16), (1024, 0)])
+def test_networks_without_channels_are_refused(channel_base: int, channel_max: int) -> None:
+    with pytest.raises(ValueError, match="channel_base must be at least the longer side, 128, and channel_max 1"):
+        levels((1, 64, 128), channel_base, channel_max)

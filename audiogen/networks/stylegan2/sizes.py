@@ -28,7 +28,7 @@ def levels(shape: tuple[int, int, int], channel_base: int, channel_max: int) -> 
         channel_max: Most channels.
 
     Raises:
-        ValueError: Where halving both sides does not lead to a small start block.
+        ValueError: Where halving both sides does not lead to a small start block, and where a level has no channels.
 
     Example:
         >>> [level.name for level in levels((1, 128, 64), channel_base=4096, channel_max=128)]
@@ -43,5 +43,10 @@ def levels(shape: tuple[int, int, int], channel_base: int, channel_max: int) -> 
         raise ValueError(
             f"StyleGAN2 needs bands and frames of h * 2^k and w * 2^k, with h and w from {MIN_SIDE} to {MAX_START}, "
             f"such as 64 x 64, 80 x 64 or 128 x 64; got {shape[1]} bands x {shape[2]} frames"
+        )
+    if channel_base < max(shape[1:]) or channel_max < 1:
+        raise ValueError(
+            f"channel_base must be at least the longer side, {max(shape[1:])}, and channel_max 1: "
+            f"got {channel_base} and {channel_max}"
         )
     return [Level(h, w, min(channel_base // max(h, w), channel_max)) for h, w in reversed(sizes)]
