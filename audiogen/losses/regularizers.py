@@ -1,4 +1,4 @@
-"""Gradient penalties of StyleGAN2. Both differentiate twice and need float32."""
+"""Penalties of GANs. R1 and path length differentiate twice and need float32."""
 
 import math
 
@@ -44,3 +44,23 @@ def path_length_penalty(lengths: Tensor, mean: Tensor) -> Tensor:
         tensor(1.)
     """
     return (lengths - mean).square().mean()
+
+
+def mode_seeking(spec: Tensor, z: Tensor) -> Tensor:
+    """Return how alike clips of different latents are: the less they differ, the more (Mao et al., 2019, equation 2).
+
+    Args:
+        spec: float [2 N, C, F, L]; clips i and N + i are a pair, of the same class where there are classes.
+        z: float [2 N, D], their latents.
+
+    Returns:
+        Scalar with a graph: the mean over pairs of |z difference| / |spec difference|, absolute values, each a mean.
+
+    Example:
+        >>> mode_seeking(torch.tensor([0.0, 0.5]).reshape(2, 1, 1, 1), torch.tensor([[1.0], [2.0]])).round(decimals=2)
+        tensor(2.)
+    """
+    first, second = spec.chunk(2)
+    first_z, second_z = z.chunk(2)
+    ratio = (first - second).abs().mean(dim=(1, 2, 3)) / (first_z - second_z).abs().mean(dim=1)
+    return (1 / (ratio + 1e-3)).mean()  # finite for clips that are the same

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from audiogen.losses.regularizers import path_length_penalty, path_lengths, r1_penalty
+from audiogen.losses.regularizers import mode_seeking, path_length_penalty, path_lengths, r1_penalty
 
 B, C, F, L = 3, 2, 4, 5
 NUM_WS, W_DIM = 6, 7
@@ -105,3 +105,19 @@ def test_path_length_trains_a_generator_with_the_gradient_of_finite_differences(
 def test_path_length_penalty_is_zero_only_at_the_mean() -> None:
     assert path_length_penalty(torch.full((4,), 2.0), torch.tensor(2.0)) == 0
     assert path_length_penalty(torch.tensor([1.0, 2.0, 6.0]), torch.tensor(2.0)) == pytest.approx((1 + 0 + 16) / 3)
+
+
+def test_mode_seeking_is_the_mean_ratio_of_distances_over_pairs() -> None:
+    spec = torch.randn(6, 1, 4, 5, generator=torch.Generator().manual_seed(0))
+    z = torch.randn(6, 3, generator=torch.Generator().manual_seed(1))
+    ratios = [float((z[i] - z[i + 3]).abs().mean() / (spec[i] - spec[i + 3]).abs().mean()) for i in range(3)]
+    assert float(mode_seeking(spec, z)) == pytest.approx(sum(ratios) / 3, rel=0.01)
+
+
+def test_mode_seeking_of_clips_that_are_the_same_is_finite_and_moves_them_apart_once_they_differ() -> None:
+    z = torch.tensor([[0.0], [1.0]])
+    assert float(mode_seeking(torch.zeros(2, 1, 2, 2), z)) == pytest.approx(1000)
+    spec = torch.tensor([0.0, 0.1]).reshape(2, 1, 1, 1).requires_grad_()
+    mode_seeking(spec, z).backward()
+    assert spec.grad is not None
+    assert spec.grad[0] > 0 > spec.grad[1]

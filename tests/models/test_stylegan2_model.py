@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from audiogen.losses.adversarial import logistic_fake, logistic_real
-from audiogen.losses.regularizers import path_length_penalty, path_lengths, r1_penalty
+from audiogen.losses.regularizers import mode_seeking, path_length_penalty, path_lengths, r1_penalty
 from audiogen.models.stylegan2 import StyleGAN2
 from audiogen.networks.stylegan2 import Discriminator, Generator
 from audiogen.transforms.mel import LogMel
@@ -52,12 +52,26 @@ def test_one_judgement_gives_the_gradients_of_both_losses(real: Tensor, augmente
     torch.manual_seed(5)
     model.adversarial_backward(real, LABEL)
     torch.manual_seed(5)
-    fake = model.generator.synthesis(model._styles(8, LABEL))
+    fake = model.generator.synthesis(model._styles(model._latents(8), LABEL))
     fake_logits = model.discriminator(model.augment(fake), LABEL)
     real_logits = model.discriminator(model.augment(real), LABEL)
     assert_gradients(model.generator, logistic_real(fake_logits))
     detached = model.discriminator(model.augment(fake.detach()), LABEL)
     assert_gradients(model.discriminator, logistic_fake(detached) + logistic_real(real_logits))
+
+
+def test_sought_modes_add_their_loss_to_the_generators_alone(real: Tensor) -> None:
+    model = make(mode_seeking=0.5)
+    torch.manual_seed(5)
+    model.adversarial_backward(real, LABEL.roll(1, 0))
+    torch.manual_seed(5)
+    z = model._latents(8)
+    pairs = LABEL.roll(1, 0)[:4].repeat(2, 1)  # a pair has one class
+    fake = model.generator.synthesis(model._styles(z, pairs))
+    loss = logistic_real(model.discriminator(fake, pairs)) + 0.5 * mode_seeking(fake, z)
+    assert_gradients(model.generator, loss)
+    detached = logistic_fake(model.discriminator(fake.detach(), pairs))
+    assert_gradients(model.discriminator, detached + logistic_real(model.discriminator(real, LABEL.roll(1, 0))))
 
 
 def test_lazy_penalties_are_weighted_by_their_interval(real: Tensor) -> None:
@@ -70,7 +84,7 @@ def test_lazy_penalties_are_weighted_by_their_interval(real: Tensor) -> None:
     model.path_length_backward(4, LABEL)
     mean = model.path_length_mean.clone()
     torch.manual_seed(5)
-    ws = model._styles(4, LABEL[:4])
+    ws = model._styles(model._latents(4), LABEL[:4])
     spec = model.generator.synthesis(ws)
     lengths = path_lengths(spec, ws, torch.randn_like(spec))
     assert torch.allclose(mean, 0.01 * lengths.mean())
@@ -97,12 +111,12 @@ def test_optimisers_are_corrected_for_lazy_penalties() -> None:
 
 def test_style_mixing_changes_later_layers_only() -> None:
     model = make(style_mixing=1.0)
-    ws = model._styles(4, LABEL[:4])
+    ws = model._styles(model._latents(4), LABEL[:4])
     same = [bool(torch.equal(ws[:, 0], ws[:, layer])) for layer in range(ws.shape[1])]
     assert same[0]
     assert not same[-1]
     assert same == sorted(same, reverse=True)
-    plain = make(style_mixing=0.0)._styles(4, LABEL[:4])
+    plain = make(style_mixing=0.0)._styles(torch.randn(4, 8), LABEL[:4])
     assert torch.equal(plain, plain[:, :1].expand_as(plain))
 
 
@@ -123,7 +137,11 @@ def test_averaged_generator_never_trains() -> None:
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [({"style_mixing": 1.5}, "style_mixing"), ({"r1_interval": -1}, "r1_interval")],
+    [
+        ({"style_mixing": 1.5}, "style_mixing"),
+        ({"r1_interval": -1}, "r1_interval"),
+        ({"mode_seeking": -0.1}, "mode_seeking must be >= 0 and needs an even batch, got -0.1 and 8"),
+    ],
 )
 def test_values_out_of_range_are_refused(arguments: dict[str, float], message: str) -> None:
     with pytest.raises(ValueError, match=message):
