@@ -14,15 +14,13 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-import yaml
-from jsonargparse import ArgumentParser, Namespace
 from torch import Tensor, nn
 
 from audiogen.augment.spectrogram import SpectrogramAugment
 from audiogen.callbacks.checkpoint import CHECKPOINT_FOLDER, CHECKPOINT_PATTERN
 from audiogen.checkpoint import load
+from audiogen.commands.data_arguments import data_and_arguments, data_parser
 from audiogen.data.loading import Spectrograms
-from audiogen.data.module import SpectrogramData
 
 EPOCHS = 12
 NUM_GENERATED = 600
@@ -91,10 +89,7 @@ def spread(features: Tensor, label: Tensor) -> float:
 
 def main(run: Path) -> None:
     """Measure and print."""
-    parser = ArgumentParser()
-    parser.add_class_arguments(SpectrogramData, "data")
-    config = parser.parse_object({"data": yaml.safe_load((run / "config.yaml").read_text())["data"]})
-    data = parser.instantiate_classes(Namespace(config)).data
+    data, _ = data_and_arguments(data_parser("fit", ""), ["--config", str(run / "config.yaml")])
     names = data.label_names
     model = train_classifier(data.split("train"), len(names))
     test = data.split("test")
