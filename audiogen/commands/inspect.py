@@ -92,7 +92,7 @@ def inspect_data(data: LoadedData, recipe: Recipe, out: Path, num: int) -> Inspe
     save_figure(spectrogram_grid(shown.spec, names, recipe.transform, "real"), out / "real.png")
     save_figure(spectrogram_grid(shown.again, names, recipe.transform, "round trip"), out / "round_trip.png")
     assert data.store is not None
-    used = [record for record in data.store.records if not record.reason]
+    used = [record for record in data.store.records() if not record.reason]
     save_figure(histogram([r.seconds for r in used], "duration of the files (s)"), out / "durations.png")
     save_figure(histogram([r.rms_db for r in used], "RMS level (dB of full scale)"), out / "levels.png")
     rows = _write_sounds(shown, recipe.transform.sample_rate, out)

@@ -129,18 +129,17 @@ def _usable(
     clips: Sequence[Clip], paths: Sequence[Path], store: SpectrogramStore
 ) -> tuple[list[Clip], list[tuple[str, Clip]]]:
     """Part the clips into those with sound and those without, each with the reason."""
-    records = dict(zip(paths, store.records, strict=True))
-    broken = {clip.pair for clip in clips if clip.pair is not None and records[clip.path].reason}
+    number = {path: index for index, path in enumerate(paths)}
+    reasons = [store.reasons.get(number[clip.path], "") for clip in clips]
+    broken = {clip.pair for clip, reason in zip(clips, reasons, strict=True) if reason and clip.pair is not None}
     used: list[Clip] = []
     rejected: list[tuple[str, Clip]] = []
-    first: dict[tuple[str, str | None], Clip] = {}
-    digests = dict(zip(paths, store.digests, strict=True))
-    for clip in clips:
-        reason = records[clip.path].reason
+    first: dict[tuple[bytes, str | None], Clip] = {}
+    for clip, reason in zip(clips, reasons, strict=True):
         if not reason and clip.pair in broken:
             reason = "the other sound of its pair cannot be used"
         if not reason and clip.pair is None:
-            other = first.setdefault((digests[clip.path], clip.label), clip)
+            other = first.setdefault((store.digests[number[clip.path]], clip.label), clip)
             reason = "" if other is clip else f"duplicate (the same sound as {other.path})"
         if reason:
             rejected.append((reason, clip))

@@ -38,12 +38,13 @@ def report(data: LoadedData, recipe: Recipe) -> DataReport:
         recipe: How its files became spectrograms.
     """
     assert data.store is not None
-    used = [record for record in data.store.records if not record.reason]
+    records = list(data.store.records())
+    used = [record for record in records if not record.reason]
     lines = [
         data.summary(),
         *_sounds(used),
         *_clips(used, recipe),
-        *_steps(data.store.records, recipe),
+        *_steps(records, recipe),
         *_classes(data),
         f"Stored in {data.store.folder} ({_size(data.store.folder)})",
     ]

@@ -1,4 +1,4 @@
-"""Spectrograms on disk: one memory-mapped file of frames, and an index of the files they come from.
+"""Spectrograms on disk: one memory-mapped file of frames, an index of it, and what became of the files they come from.
 
 Frames are stored one after another, int16 [N, C, F] with 32767 for 1: 0.001 dB on a scale of 90 dB, half the size of
 float32. So any stretch of a clip is one contiguous piece, and a set may be larger than memory.
@@ -6,17 +6,18 @@ float32. So any stretch of a clip is one contiguous piece, and a set may be larg
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
 from torch import Tensor
 
 STEPS = 32767  # of int16 for 1
-_FRAMES, _INDEX = "frames.i16", "index.json"
+_FRAMES, _INDEX, _REASONS, _RECORDS = "frames.i16", "index.npz", "reasons.json", "records.jsonl"
 
 
 @dataclass(frozen=True)
@@ -62,29 +63,30 @@ class StoreWriter:
     def __init__(self, folder: Path, shape: tuple[int, int], digests: Sequence[str]) -> None:
         folder.mkdir(parents=True)
         self.folder, self.shape, self.digests = folder, shape, digests
-        self.records: list[FileRecord] = []
-        self.segments: list[tuple[int, int]] = []
+        self._reasons: dict[int, str] = {}
+        self._segments: list[tuple[int, int]] = []
+        self._num_files = 0
         self._frames = (folder / _FRAMES).open("wb")
+        self._records = (folder / _RECORDS).open("w")
 
     def add(self, record: FileRecord, pieces: Sequence[np.ndarray]) -> None:
         """Append the next file with its spectrograms, int16 [L, C, F] each."""
         for piece in pieces:
-            self.segments.append((len(self.records), len(piece)))
+            self._segments.append((self._num_files, len(piece)))
             self._frames.write(np.ascontiguousarray(piece).data)
-        self.records.append(record)
+        if record.reason:
+            self._reasons[self._num_files] = record.reason
+        self._records.write(json.dumps(asdict(record)) + "\n")
+        self._num_files += 1
 
     def close(self) -> None:
         """Write the index."""
         self._frames.close()
-        index = {
-            "shape": self.shape,
-            "num_frames": sum(length for _, length in self.segments),
-            "segments": self.segments,
-            "digests": list(self.digests),
-            "fields": list(FileRecord.__dataclass_fields__),
-            "files": [list(asdict(record).values()) for record in self.records],
-        }
-        (self.folder / _INDEX).write_text(json.dumps(index))
+        self._records.close()
+        (self.folder / _REASONS).write_text(json.dumps(self._reasons))
+        segments = np.array(self._segments, np.int64).reshape(-1, 2)
+        digests = np.array([digest.encode() for digest in self.digests])
+        np.savez(self.folder / _INDEX, shape=self.shape, segments=segments, digests=digests)
 
 
 class Store(ABC):
@@ -124,8 +126,8 @@ class SpectrogramStore(Store):
 
     Attributes:
         folder: Where it lies.
-        records: What became of each file.
-        digests: Of the content of each file.
+        reasons: Why files were left out, by their index.
+        digests: Of the content of each file, bytes [N].
         file: Index of the file of each segment, int64 [S].
 
     Raises:
@@ -134,20 +136,25 @@ class SpectrogramStore(Store):
 
     def __init__(self, folder: Path) -> None:
         try:
-            index = json.loads((folder / _INDEX).read_text())
-            num_channels, num_bands = index["shape"]
-            size = (index["num_frames"], num_channels, num_bands)
+            self.reasons = {int(index): reason for index, reason in json.loads((folder / _REASONS).read_text()).items()}
+            with np.load(folder / _INDEX) as index:
+                shape, segments = index["shape"].tolist(), torch.from_numpy(index["segments"])
+                self.digests = index["digests"]
+            self.file, self.num_frames = segments[:, 0].clone(), segments[:, 1].clone()
+            size = (int(self.num_frames.sum()), *shape)
             if (folder / _FRAMES).stat().st_size != 2 * int(np.prod(size)):
                 raise ValueError(f"{folder / _FRAMES} has the wrong size")
-        except (OSError, KeyError, ValueError) as error:
+        except (OSError, KeyError, ValueError, BadZipFile) as error:
             raise ValueError(f"{folder} holds no whole set of spectrograms: {error}") from error
         self.folder = folder
-        self.records = [FileRecord(**dict(zip(index["fields"], row, strict=True))) for row in index["files"]]
-        self.digests: list[str] = index["digests"]
-        segments = torch.tensor(index["segments"], dtype=torch.int64).reshape(-1, 2)
-        self.file, self.num_frames = segments[:, 0].clone(), segments[:, 1].clone()
         self._first = torch.cumsum(self.num_frames, 0) - self.num_frames
         self._frames = np.memmap(folder / _FRAMES, np.int16, "r", shape=size) if size[0] else np.zeros(size, np.int16)
+
+    def records(self) -> Iterator[FileRecord]:
+        """Yield what became of each file; they are not kept in memory."""
+        with (self.folder / _RECORDS).open() as lines:
+            for line in lines:
+                yield FileRecord(**json.loads(line))
 
     def frames(self, segment: int) -> np.ndarray:
         """Return all frames of a segment, int16 [L, C, F], on disk."""

@@ -91,9 +91,9 @@ def test_file_that_was_touched_or_moved_has_the_same_key(files: list[Path], tmp_
 def test_missing_file_that_appears_is_seen(files: list[Path], tmp_path: Path) -> None:
     content = files[0].read_bytes()
     files[0].unlink()
-    assert open_store(files, tmp_path).records[0].reason == "unreadable (no such file)"
+    assert open_store(files, tmp_path).reasons == {0: "unreadable (no such file)"}
     files[0].write_bytes(content)
-    assert open_store(files, tmp_path).records[0].reason == ""
+    assert open_store(files, tmp_path).reasons == {}
 
 
 def transforms() -> dict[str, SpectrogramTransform]:
@@ -175,11 +175,11 @@ def test_interrupted_build_leaves_nothing_that_is_taken_for_whole(
     with pytest.raises(KeyboardInterrupt):
         open_store(files, tmp_path)
     monkeypatch.undo()
-    assert [record.reason for record in open_store(files, tmp_path).records] == [""] * 4
+    assert len(open_store(files, tmp_path).file) == 4
     assert not list((tmp_path / "cache").glob("*.unfinished"))
 
 
-@pytest.mark.parametrize("damage", ["frames.i16", "index.json"])
+@pytest.mark.parametrize("damage", ["frames.i16", "index.npz", "reasons.json"])
 def test_damaged_store_is_built_again(files: list[Path], tmp_path: Path, builds: list[Path], damage: str) -> None:
     place = open_store(files, tmp_path).folder
     (place / damage).write_bytes((place / damage).read_bytes()[:-10])
@@ -235,7 +235,7 @@ build.PARALLEL_FROM = build.FILES_PER_TASK = 1
 folder = Path(sys.argv[1])
 paths = sorted(folder.glob("*.wav"))
 store = cached_store(paths, Recipe(LogMel(8000, 256, 64, 24, 24)), folder / sys.argv[2], int(sys.argv[3]))
-print([record.reason for record in store.records], store.folder)
+print(list(store.reasons.values()), store.folder)
 """
 
 
@@ -253,7 +253,7 @@ def test_several_workers_write_what_one_writes_also_from_a_script_without_a_main
         reasons, place = done.stdout.rsplit("] ", 1)
         assert reasons.count("unreadable") == 1
         places.append(Path(place.strip()))
-    for name in ("frames.i16", "index.json"):
+    for name in ("frames.i16", "index.npz", "reasons.json", "records.jsonl"):
         assert (places[0] / name).read_bytes() == (places[1] / name).read_bytes()
 
 

@@ -49,9 +49,10 @@ def test_silence_and_full_scale_are_exact(tmp_path: Path) -> None:
 def test_index_tells_the_file_of_each_segment(store: SpectrogramStore) -> None:
     assert store.file.tolist() == [0, 2, 2, 3]
     assert store.num_frames.tolist() == list(LENGTHS)
-    assert store.digests == ["a", "b", "c", "d"]
-    assert [record.reason for record in store.records] == ["", "silent", "", ""]
-    assert store.records[0] == FileRecord(seconds=1.0, changes=[{"step": "Trim"}])
+    assert store.digests.tolist() == [b"a", b"b", b"c", b"d"]
+    assert store.reasons == {1: "silent"}
+    assert [record.reason for record in store.records()] == ["", "silent", "", ""]
+    assert next(store.records()) == FileRecord(seconds=1.0, changes=[{"step": "Trim"}])
 
 
 def test_set_without_a_usable_file_is_a_store_too(tmp_path: Path) -> None:
@@ -65,7 +66,7 @@ def test_more_than_memory_is_never_read(store: SpectrogramStore) -> None:
     assert isinstance(store._frames, np.memmap)
 
 
-@pytest.mark.parametrize("damage", ["frames.i16", "index.json"])
+@pytest.mark.parametrize("damage", ["frames.i16", "index.npz", "reasons.json"])
 def test_part_of_a_store_is_refused(store: SpectrogramStore, damage: str) -> None:
     content = (store.folder / damage).read_bytes()
     (store.folder / damage).write_bytes(content[:-2])
