@@ -5,6 +5,7 @@ import os
 import sys
 from argparse import ArgumentError
 from collections.abc import Callable
+from io import TextIOWrapper
 
 # What the libraries would say of their own insides on each start.
 os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")
@@ -79,6 +80,8 @@ def _argument_message(error: BaseException) -> str:
 
 def main() -> None:
     """Run the command line; errors that the user can mend are told in one message, without a stack trace."""
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be text
     try:
         run(sys.argv[1:])
     except ArgumentError as error:

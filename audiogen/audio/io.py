@@ -21,6 +21,7 @@ AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".mp3", ".aiff", ".aif", ".
 # Sizes from here on are placeholders of programs that wrote to a pipe: 0xFFFFFFFF (ffmpeg), 0x7FFFF000 (sox).
 _PLACEHOLDER_BYTES = 0x7FFFF000
 _FORMATS = {".aif": "AIFF"}
+MAX_PEAK = 100.0  # times full scale
 _LARGEST_PAGE = 65307  # bytes of an Ogg page
 _SKIPPED_BLOCK = 1 << 20  # samples at a time
 
@@ -62,7 +63,7 @@ def audio_info(path: str | Path, min_seconds: float = 0.0) -> AudioInfo:
         AudioFileError: Where the file is missing, unreadable, empty, too short or shorter than its header says.
     """
     try:
-        info = soundfile.info(path)
+        info = soundfile.info(os.fsencode(path))  # names need not be UTF-8
     except (RuntimeError, OSError) as error:
         raise AudioFileError(f"unreadable ({_reason(error, path)})") from error
     if info.format == "OGG" and not _has_last_page(path):
@@ -115,27 +116,26 @@ def read_parts(
     """
     info = audio_info(path)
     guessed = _guesses_length(path)
-    with (_Forward if info.format in ("MP3", "OGG") else soundfile.SoundFile)(path) as file:
+    with (_Forward if info.format in ("MP3", "OGG") else soundfile.SoundFile)(os.fsencode(path)) as file:
         for start_seconds, seconds in parts:
             start = min(round(start_seconds * info.sample_rate), info.num_samples)
             num = min(info.num_samples - start, math.ceil(min(seconds, info.seconds) * info.sample_rate))
             samples = _read_part(file, path, start, num)
             if len(samples) < num and not guessed:
                 raise AudioFileError(f"cut short ({start + len(samples)} of {info.num_samples} samples)")
-            if not np.isfinite(samples).all():
-                raise AudioFileError("not finite (NaN or Inf samples)")
             wav = _fit_channels(torch.from_numpy(samples.T.copy()), num_channels)  # [C, T]
+            _check_samples(wav)
             yield resample(wav, info.sample_rate, sample_rate)
 
 
-def require_sound(wav: Tensor) -> Tensor:
-    """Return wav, float [C, T], unless there is nothing to hear in it.
+def require_sound(wav: Tensor, which: str = "every sample is") -> Tensor:
+    """Return wav, float [C, T], unless there is nothing to hear in it; `which` words the reason.
 
     Raises:
         AudioFileError: Where every sample is the same.
     """
     if not (wav != wav[:, :1]).any():
-        raise AudioFileError("silent (every sample is the same)")
+        raise AudioFileError(f"silent ({which} the same)")
     return wav
 
 
@@ -231,6 +231,13 @@ def _guesses_length(path: str | Path) -> bool:
     return not start.startswith((b"RIFF", b"fLaC", b"OggS", b"FORM")) and b"Xing" not in start and b"Info" not in start
 
 
+def _check_samples(wav: Tensor) -> None:
+    if not torch.isfinite(wav).all():
+        raise AudioFileError("not finite (NaN or Inf samples)")
+    if wav.numel() and wav.abs().max() > MAX_PEAK:
+        raise AudioFileError(f"too loud (peak {wav.abs().max():.3g} times full scale: is it in another unit?)")
+
+
 def _fit_channels(wav: Tensor, num_channels: int) -> Tensor:
     """Turn wav [C, T] into [num_channels, T]."""
     if len(wav) == num_channels:
@@ -248,4 +255,4 @@ def _reason(error: Exception, path: str | Path) -> str:
         return "a link to nothing" if Path(path).is_symlink() else "no such file"
     if not os.access(path, os.R_OK, effective_ids=os.access in os.supports_effective_ids):
         return "no read permission"
-    return str(error).replace(f"Error opening {str(path)!r}: ", "").rstrip(".")
+    return str(error).replace(f"Error opening {os.fsencode(path)!r}: ", "").rstrip(".")

@@ -104,6 +104,8 @@ def preprocess(wav: Tensor, sample_rate: int, steps: Sequence[PreprocessStep]) -
             wav = step(before, sample_rate)
         except AudioFileError as error:
             raise AudioFileError(f"{name}: {error}") from error
+        if not torch.isfinite(wav).all():
+            raise AudioFileError(f"{name}: not finite (it made NaN or Inf samples)")
         if not wav.any():
             raise AudioFileError(f"{name}: nothing left (every sample is 0)")
         changes.append(_change(name, before, wav, sample_rate))

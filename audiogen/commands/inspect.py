@@ -14,7 +14,7 @@ from audiogen.commands.data_arguments import data_and_arguments, data_parser
 from audiogen.data.build import Recipe, clip_waveform
 from audiogen.data.dataset import Clip
 from audiogen.data.loading import LoadedData
-from audiogen.data.report import report
+from audiogen.data.report import report, used_records
 from audiogen.pictures import MAX_ROWS, histogram, save_figure, spectrogram_grid
 
 DESCRIPTION = "Draw a data set and make its round trip through the spectrogram audible, on one HTML page."
@@ -47,9 +47,9 @@ class Shown:
 
     Attributes:
         names: R class names, or one empty one.
-        clips: R rows of clips.
+        clips: R rows of clips, of small classes fewer than N.
         wav: float32 [R, N, C, T].
-        spec: float32 [R, N, C, F, L].
+        spec: float32 [R, N, C, F, L], NaN where there is no clip.
         back: The sounds made of these, float32 [R, N, C, T].
         again: The spectrograms of those, float32 [R, N, C, F, L].
     """
@@ -91,13 +91,17 @@ def inspect_data(data: LoadedData, recipe: Recipe, out: Path, num: int) -> Inspe
     names = [name for name in shown.names if name]
     save_figure(spectrogram_grid(shown.spec, names, recipe.transform, "real"), out / "real.png")
     save_figure(spectrogram_grid(shown.again, names, recipe.transform, "round trip"), out / "round_trip.png")
-    assert data.store is not None
-    used = [record for record in data.store.records() if not record.reason]
+    used = used_records(data)
     save_figure(histogram([r.seconds for r in used], "duration of the files (s)"), out / "durations.png")
     save_figure(histogram([r.rms_db for r in used], "RMS level (dB of full scale)"), out / "levels.png")
+    for old in (out / "sounds").glob("[0-9][0-9]-*-*.wav"):  # of an earlier page
+        old.unlink()
     rows = _write_sounds(shown, recipe.transform.sample_rate, out)
-    (out / PAGE).write_text(_page(str(report(data, recipe)), rows), encoding="utf-8", errors="surrogateescape")
-    return Inspected(out / PAGE, float((shown.again - shown.spec).abs().mean()))
+    text = str(report(data, recipe))
+    if len(data.label_names) > MAX_ROWS:
+        text += f"\nShown: the first {MAX_ROWS} of {len(data.label_names)} classes"
+    (out / PAGE).write_text(_page(text, rows), encoding="utf-8", errors="surrogateescape")
+    return Inspected(out / PAGE, float((shown.again - shown.spec).abs().nanmean()))
 
 
 @torch.no_grad()
@@ -105,14 +109,18 @@ def _choose(data: LoadedData, recipe: Recipe, num: int) -> Shown:
     """Return clips from all over each class, and what comes back of them."""
     names = data.label_names[:MAX_ROWS] or [""]
     rows = [[clip for clip in data.clips if (clip.label or "") == name] for name in names]
-    num = min([num, *map(len, rows)])
-    clips = [row[:: len(row) // num][:num] for row in rows]
-    wav = torch.stack([torch.stack([clip_waveform(clip.path, recipe) for clip in row]) for row in clips])
+    num = min(num, max(map(len, rows)))
+    clips = [row[:: max(len(row) // num, 1)][:num] for row in rows]
+    wavs = [[clip_waveform(clip.path, recipe) for clip in row] for row in clips]
+    missing = torch.tensor([[column >= len(row) for column in range(num)] for row in clips])
+    wav = torch.zeros(len(names), num, *wavs[0][0].shape)
+    wav[~missing] = torch.stack([one for row in wavs for one in row])
     flat = wav.flatten(0, 1)  # [R N, C, T]
     spec = recipe.transform(flat)
     back = recipe.transform.inverse(spec)
-    again = recipe.transform(back)
-    return Shown(names, clips, wav, *(x.unflatten(0, (len(names), num)) for x in (spec, back, again)))
+    spec, back, again = (x.unflatten(0, (len(names), num)) for x in (spec, back, recipe.transform(back)))
+    spec[missing] = again[missing] = torch.nan  # drawn as nothing
+    return Shown(names, clips, wav, spec, back, again)
 
 
 def _write_sounds(shown: Shown, sample_rate: int, out: Path) -> list[list[str]]:

@@ -3,9 +3,10 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from math import ceil
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 import torch
@@ -13,14 +14,15 @@ from torch import Tensor
 
 from audiogen.audio.io import AudioFileError, AudioInfo, audio_info, read_parts, require_sound
 from audiogen.audio.length import fit_length
-from audiogen.audio.preprocess import PreprocessStep, preprocess
+from audiogen.audio.preprocess import Change, PreprocessStep, preprocess
+from audiogen.data.dataset import DatasetError
 from audiogen.data.parallel import parallel_map
 from audiogen.data.store import FileRecord, quantise
 from audiogen.transforms.transform import SpectrogramTransform
 
 Crop = Literal["start", "center", "random"]
 FILES_PER_TASK = 32
-PARALLEL_FROM = 500  # files: starting the processes takes seconds
+PARALLEL_FROM = 30_000_000  # bytes of sound files: starting the processes takes seconds
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,9 @@ class Recipe:
     def __post_init__(self) -> None:
         if self.crop not in get_args(Crop):
             raise ValueError(f"crop must be {', '.join(get_args(Crop))}, got {self.crop!r}")
-        if self.segment_seconds < self.transform.seconds:
+        if not self.min_seconds >= 0:
+            raise ValueError(f"min_seconds must be >= 0, got {self.min_seconds}")
+        if not self.segment_seconds >= self.transform.seconds:
             raise ValueError(
                 f"segment_seconds must be at least a clip, {self.transform.seconds:.2f} s, got {self.segment_seconds}"
             )
@@ -94,8 +98,9 @@ def process_all(
     Yields:
         What became of each file.
     """
-    tasks = [paths[first : first + FILES_PER_TASK] for first in range(0, len(paths), FILES_PER_TASK)]
-    few = len(paths) < PARALLEL_FROM
+    size = max(min(FILES_PER_TASK, len(paths) // (4 * num_workers)), 1)
+    tasks = [paths[first : first + size] for first in range(0, len(paths), size)]
+    few = sum(path.stat().st_size for path in paths if path.exists()) < PARALLEL_FROM
     for results in parallel_map(partial(_process_task, recipe=recipe), tasks, 1 if few else num_workers):
         for result in results:
             yield result
@@ -105,31 +110,53 @@ def process_all(
 @torch.no_grad()
 def process(path: Path, recipe: Recipe) -> Processed:
     """Read a file and compute its spectrograms; a file that cannot be used gets a record with the reason."""
-    sample_rate = recipe.transform.sample_rate
     info = None
     try:
         info = audio_info(path, recipe.min_seconds)
-        kept, changes = _read(path, recipe, info)
+        return _process_parts(path, recipe, info)
     except AudioFileError as error:
         known = (0.0, 0, 0) if info is None else (info.seconds, info.sample_rate, info.num_channels)
         return Processed(FileRecord(str(error), *known), [])
-    pieces = [recipe.transform(recipe.fit(wav)[None])[0] for wav in kept]  # [C, F, L] each
-    clip = recipe.transform.num_samples
-    used = sum(wav.shape[1] for wav in kept)
+    except Exception as error:  # of a step or a transform
+        raise DatasetError(f"{path}: {type(error).__name__}: {error}") from error
+
+
+def _process_parts(path: Path, recipe: Recipe, info: AudioInfo) -> Processed:
+    """Compute the spectrograms of a file part by part, holding one part of the sound at a time.
+
+    Raises:
+        AudioFileError: Where the file cannot be read, or none of its parts is of use.
+    """
+    sample_rate, clip = recipe.transform.sample_rate, recipe.transform.num_samples
+    pieces, changes, refused, used, energy, low, high = [], [], [], 0, 0.0, 1.0, -1.0
+    for outcome in _read(path, recipe, info):
+        if isinstance(outcome, AudioFileError):
+            refused.append(str(outcome))
+            continue
+        wav, change = outcome
+        spec = recipe.transform(recipe.fit(wav)[None])[0]  # [C, F, L]
+        low, high = min(low, float(spec.min())), max(high, float(spec.max()))
+        used, energy = used + wav.shape[1], energy + float(wav.double().square().mean(dim=0).sum())
+        pieces.append(quantise(spec))
+        changes.append(change)
+    if not pieces:
+        raise AudioFileError(refused[0])
+    read_seconds = sum(seconds for _, seconds in recipe.parts(info))
     record = FileRecord(
         "",
         info.seconds,
         info.sample_rate,
         info.num_channels,
-        used_seconds=used / sample_rate,
-        padded=kept[0].shape[1] < clip,
-        truncated=recipe.crop != "random" and (info.seconds > sum(d for _, d in recipe.parts(info)) or used > clip),
-        rms_db=float(10 * torch.log10(torch.cat(kept, dim=1).square().mean().clamp_min(1e-20))),
-        low=float(min(piece.min() for piece in pieces)),
-        high=float(max(piece.max() for piece in pieces)),
+        kept_seconds=used / sample_rate if recipe.crop == "random" else min(used, clip) / sample_rate,
+        padded=used < clip,
+        truncated=info.seconds > read_seconds + 1e-3 or (recipe.crop != "random" and used > clip),
+        rms_db=float(10 * np.log10(max(energy / used, 1e-20))),
+        low=low,
+        high=high,
         changes=changes,
+        dropped=refused,
     )
-    return Processed(record, [quantise(piece) for piece in pieces])
+    return Processed(record, pieces)
 
 
 def clip_waveform(path: Path, recipe: Recipe) -> Tensor:
@@ -138,31 +165,32 @@ def clip_waveform(path: Path, recipe: Recipe) -> Tensor:
     Of a file that "random" takes parts of, it is the start.
 
     Raises:
-        AudioFileError: Where the file cannot be used.
+        AudioFileError: Where there is nothing of use in it.
     """
-    kept, _ = _read(path, recipe, audio_info(path, recipe.min_seconds))
-    return recipe.fit(kept[0])[:, : recipe.transform.num_samples]
+    outcomes = list(islice(_read(path, recipe, audio_info(path, recipe.min_seconds)), 1))
+    if isinstance(outcomes[0], AudioFileError):
+        raise outcomes[0]
+    return recipe.fit(outcomes[0][0])[:, : recipe.transform.num_samples]
 
 
-def _read(path: Path, recipe: Recipe, info: AudioInfo) -> tuple[list[Tensor], list[Any]]:
-    """Return the preprocessed parts of a file, float32 [C, T] each, and what was done to them; at least one.
+def _read(path: Path, recipe: Recipe, info: AudioInfo) -> Iterator[tuple[Tensor, list[Change]] | AudioFileError]:
+    """Yield each part of a file after preprocessing, float32 [C, T], with what was done to it; or why it is no use.
 
     Raises:
-        AudioFileError: Where the file cannot be read, or none of its parts is of use.
+        AudioFileError: Where the file cannot be read.
     """
-    kept, changes, refused = [], [], []
     shape = (recipe.transform.sample_rate, recipe.transform.shape[0])
     for part in read_parts(path, *shape, recipe.parts(info)):
         try:
             wav, change = preprocess(require_sound(part), shape[0], recipe.steps)
+            if recipe.crop != "random":
+                require_sound(
+                    recipe.fit(wav)[:, : wav.shape[1]], f"of the {recipe.crop} that is taken, every sample is"
+                )
         except AudioFileError as error:
-            refused.append(error)
-            continue
-        kept.append(wav)
-        changes.append(change)
-    if not kept:
-        raise refused[0]
-    return kept, changes
+            yield error
+        else:
+            yield wav, change
 
 
 def _process_task(paths: Sequence[Path], recipe: Recipe) -> list[Processed]:

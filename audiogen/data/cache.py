@@ -14,7 +14,9 @@ import sqlite3
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from types import FunctionType
 from typing import Any
 
 import numpy as np
@@ -23,6 +25,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from audiogen.data.build import Recipe, process_all
+from audiogen.data.dataset import DatasetError
 from audiogen.data.store import SpectrogramStore, StoreWriter
 from audiogen.transforms.phase.method import PhaseMethod
 
@@ -31,6 +34,9 @@ _OWN_CODE = sorted(
     for pattern in ("audio/*.py", "transforms/*.py", "data/build.py", "data/store.py")
     for path in Path(__file__).parents[1].glob(pattern)
 )
+
+
+_LIBRARIES = ("librosa", "noisereduce", "numpy", "soundfile", "soxr", "torch", "torchaudio")
 
 
 def cache_folder() -> Path:
@@ -53,7 +59,10 @@ def cached_store(
     Raises:
         OSError: Where the folder cannot be written, or a file changed while it was read.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DatasetError(f"no cache in {folder} ({error.strerror}): name another folder with --data.cache") from error
     digests = file_digests(paths, folder)
     place = folder / store_key(digests, recipe)
     if (store := _open(place)) is not None:
@@ -64,16 +73,20 @@ def cached_store(
         unfinished = folder / f"{place.name}.unfinished"
         for leftover in (place, unfinished):
             shutil.rmtree(leftover, ignore_errors=True)
-        _build(paths, digests, recipe, unfinished, num_workers, progress)
-        if file_digests(paths, folder) != digests:
-            raise OSError("sound files changed while they were read: start again when nothing writes them")
+        try:
+            _build(paths, digests, recipe, unfinished, num_workers, progress)
+            _check_unchanged(paths, digests, folder)
+        except BaseException:
+            shutil.rmtree(unfinished, ignore_errors=True)
+            raise
         unfinished.rename(place)
     return SpectrogramStore(place)
 
 
 def store_key(digests: Sequence[str], recipe: Recipe) -> str:
     """Return the name of a store, which differs where anything that decides its content does."""
-    text = json.dumps([list(digests), definition(recipe), [_file_digest(path) for path in _OWN_CODE]])
+    code = [_file_digest(path) for path in _OWN_CODE] + [_version(name) for name in _LIBRARIES]
+    text = json.dumps([list(digests), definition(recipe), code])
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
@@ -96,8 +109,12 @@ def definition(thing: Any) -> Any:
         return {str(key): definition(value) for key, value in thing.items()}
     if isinstance(thing, Sequence):
         return [definition(item) for item in thing]
+    if isinstance(thing, FunctionType | type):
+        return [f"{thing.__module__}.{thing.__qualname__}", _source(thing)]
     kind = type(thing)
-    foreign = "" if kind.__module__.startswith("audiogen.") else _source(kind)
+    if not hasattr(thing, "__dict__"):
+        return [f"{kind.__module__}.{kind.__qualname__}", repr(thing)]
+    foreign = [_source(base) for base in kind.__mro__ if not base.__module__.startswith(_KNOWN_CODE)]
     state = {key: value for key, value in vars(thing).items() if key not in _MODULE_INTERNALS}
     if isinstance(thing, nn.Module):
         state |= {**dict(thing.named_buffers(recurse=False)), **dict(thing.named_children())}
@@ -112,21 +129,58 @@ def file_digests(paths: Sequence[Path], folder: Path) -> list[str]:
         folder: Where the memory is kept.
     """
     states = [_state(path) for path in paths]
-    names = [str(path.absolute()) for path in paths]
-    with closing(sqlite3.connect(folder / "digests.sqlite", timeout=60)) as memory, memory:
-        memory.execute("CREATE TABLE IF NOT EXISTS digest (path BLOB PRIMARY KEY, state TEXT, digest TEXT)")
-        find = "SELECT state, digest FROM digest WHERE path = ?"
-        known = [memory.execute(find, (os.fsencode(name),)).fetchone() for name in names]
+    names = [os.fsencode(path.absolute()) for path in paths]
+    known = _recall(names, folder / _MEMORY)
     fresh = [i for i, row in enumerate(known) if row is None or row[0] != states[i]]
     with ThreadPoolExecutor() as pool:
         computed = dict(zip(fresh, pool.map(_file_digest, [paths[i] for i in fresh]), strict=True))
-    with closing(sqlite3.connect(folder / "digests.sqlite", timeout=60)) as memory, memory:
-        rows = [(os.fsencode(names[i]), states[i], digest) for i, digest in computed.items()]
-        memory.executemany("INSERT OR REPLACE INTO digest VALUES (?, ?, ?)", rows)
-    return [computed[i] if i in computed else row[1] for i, row in enumerate(known)]
+    _remember([(names[i], states[i], digest) for i, digest in computed.items()], folder / _MEMORY)
+    return [computed[i] if row is None or i in computed else row[1] for i, row in enumerate(known)]
 
 
+_MEMORY = "digests.sqlite"
+_KNOWN_CODE = ("audiogen.", "builtins", "abc", "torch.")
 _MODULE_INTERNALS = frozenset(vars(nn.Module()))
+
+
+def _recall(names: Sequence[bytes], memory: Path) -> list[tuple[str, str] | None]:
+    """Return what is remembered of each file, its state and its digest; nothing where the memory cannot be read."""
+    if not memory.exists():
+        return [None] * len(names)
+    try:
+        with closing(sqlite3.connect(memory, timeout=60)) as connection:
+            find = "SELECT state, digest FROM digest WHERE path = ?"
+            return [connection.execute(find, (name,)).fetchone() for name in names]
+    except sqlite3.Error:
+        return [None] * len(names)
+
+
+def _remember(rows: Sequence[tuple[bytes, str, str]], memory: Path) -> None:
+    """Remember path, state and digest of files; where that cannot be, they are computed again another time."""
+    if not rows:
+        return
+    try:
+        with closing(sqlite3.connect(memory, timeout=60)) as connection, connection:
+            connection.execute("CREATE TABLE IF NOT EXISTS digest (path BLOB PRIMARY KEY, state TEXT, digest TEXT)")
+            connection.executemany("INSERT OR REPLACE INTO digest VALUES (?, ?, ?)", rows)
+    except sqlite3.OperationalError:  # read-only
+        return
+    except sqlite3.DatabaseError:  # damaged
+        memory.unlink(missing_ok=True)
+
+
+def _check_unchanged(paths: Sequence[Path], digests: Sequence[str], folder: Path) -> None:
+    now = file_digests(paths, folder)
+    changed = [str(path) for path, before, after in zip(paths, digests, now, strict=True) if before != after]
+    if changed:
+        raise OSError(f"{len(changed)} sound files changed while they were read, such as {changed[0]}: start again")
+
+
+def _version(library: str) -> str:
+    try:
+        return version(library)
+    except PackageNotFoundError:
+        return ""
 
 
 def _build(
@@ -165,9 +219,9 @@ def _file_digest(path: Path) -> str:
         return f"unreadable: {error.errno}"
 
 
-def _source(kind: type) -> str:
-    """Return a digest of the file that defines a class; of its name where there is none."""
+def _source(thing: FunctionType | type) -> str:
+    """Return a digest of the file that defines a class or a function; nothing where there is none."""
     try:
-        return _file_digest(Path(inspect.getfile(kind)))
+        return _file_digest(Path(inspect.getfile(thing)))
     except (OSError, TypeError):
         return ""

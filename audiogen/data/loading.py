@@ -60,6 +60,7 @@ class LoadedData:
         label_names: Class names in index order, empty without classes.
         splits: The clips of each split.
         clips: Those that are used.
+        files: Index in the store of each file that is used.
         rejected: Reason and clip of each that was left out.
         store: The spectrograms, and what became of each file; None for data that were read from shards.
     """
@@ -67,6 +68,7 @@ class LoadedData:
     label_names: list[str]
     splits: dict[Split, Spectrograms]
     clips: list[Clip]
+    files: list[int]
     rejected: list[tuple[str, Clip]]
     store: SpectrogramStore | None
 
@@ -76,6 +78,9 @@ class LoadedData:
 
     def summary(self) -> str:
         """Tell in words how many files were used, and name those that were not, by reason."""
+        if self.store is None:
+            counts = ", ".join(f"{len(split)} {name}" for name, split in self.splits.items())
+            return f"Data: {counts} clips in shards, {len(self.label_names) or 'no'} classes"
         return _summary(self.splits, len(self.clips), self.label_names, self.rejected)
 
 
@@ -122,7 +127,8 @@ def load(
         ]
         segment, label = torch.tensor(rows).T.contiguous()
         splits[name] = Spectrograms(store, segment, label, recipe.transform.shape[2])
-    return LoadedData(label_names, splits, used, rejected, store)
+    files = sorted({number[clip.path] for clip in used})
+    return LoadedData(label_names, splits, used, files, rejected, store)
 
 
 def _usable(
@@ -140,7 +146,9 @@ def _usable(
             reason = "the other sound of its pair cannot be used"
         if not reason and clip.pair is None:
             other = first.setdefault((store.digests[number[clip.path]], clip.label), clip)
-            reason = "" if other is clip else f"duplicate (the same sound as {other.path})"
+            if other is not clip:
+                twice = f"listed twice (as {other.split} and {clip.split})"
+                reason = twice if other.path == clip.path else f"duplicate (the same sound as {other.path})"
         if reason:
             rejected.append((reason, clip))
         else:
@@ -153,7 +161,8 @@ def _classes(
 ) -> tuple[list[Clip], list[str]]:
     """Return the clips to keep and the class names, rejecting clips of classes that cannot be learned."""
     counts = Counter(clip.label for clip in used if clip.split == "train")
-    learnable = [clip.pair is not None or counts[clip.label] >= 2 for clip in used]
+    # Pairs, and data that are only to be tested on, need nothing to train on.
+    learnable = [not counts or clip.pair is not None or counts[clip.label] >= 2 for clip in used]
     keep = [clip for clip, good in zip(used, learnable, strict=True) if good]
     reason = "its class has less than two files to train on"
     rejected += [(reason, clip) for clip, good in zip(used, learnable, strict=True) if not good]

@@ -55,6 +55,8 @@ class SpectrogramData(lightning.LightningDataModule):
         shards: str | None = None,
     ) -> None:
         super().__init__()
+        if batch_size < 1 or (num_workers is not None and num_workers < 1):
+            raise ValueError(f"batch_size and num_workers must be at least 1, got {batch_size} and {num_workers}")
         self.dataset, self.transform, self.batch_size = dataset, transform, batch_size
         self.root = None if root is None else Path(root).expanduser()
         self.recipe = Recipe(transform, tuple(preprocess or ()), crop, min_seconds, segment_seconds)
@@ -66,24 +68,22 @@ class SpectrogramData(lightning.LightningDataModule):
     def loaded(self) -> LoadedData:
         """The data, read when first asked for."""
         if self.shards is not None:
-            data = load_shards(self.shards, self.transform)
-            counts = ", ".join(f"{len(split)} {name}" for name, split in data.splits.items())
-            rank_zero_info(f"Data: shards in {self.shards} ({counts})")
-            return data
+            return load_shards(self.shards, self.recipe)
         clips = self.dataset.scan(self.root)
         main_process = os.environ.get("LOCAL_RANK", "0") == "0"
         order = self.dataset.label_order
-        data = load(clips, self.recipe, self.cache, order, self.num_workers, progress=main_process)
-        rank_zero_info(data.summary())
-        return data
+        return load(clips, self.recipe, self.cache, order, self.num_workers, progress=main_process)
 
     def setup(self, stage: str) -> None:
-        """Name every file that was left out in the run directory: the log names a few."""
+        """Tell what the data are, and name every file that was left out in the run directory: the log names a few."""
         assert self.trainer is not None
-        if stage == "fit" and self.trainer.is_global_zero and self.loaded.rejected:
-            folder = Path(self.trainer.default_root_dir)
-            folder.mkdir(parents=True, exist_ok=True)
-            (folder / "left_out.txt").write_text(self.loaded.left_out(), errors="surrogateescape")
+        rank_zero_info(self.loaded.summary())
+        if stage == "fit" and self.trainer.is_global_zero:
+            path = Path(self.trainer.default_root_dir) / "left_out.txt"
+            path.unlink(missing_ok=True)
+            if self.loaded.rejected:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(self.loaded.left_out(), errors="surrogateescape")
 
     @property
     def label_names(self) -> list[str]:

@@ -7,6 +7,7 @@ from joblib import Parallel, delayed, parallel_config
 
 Input = TypeVar("Input")
 Output = TypeVar("Output")
+TASKS_PER_WORKER = 8
 
 
 def parallel_map(task: Callable[[Input], Output], inputs: Sequence[Input], num_workers: int) -> Iterator[Output]:
@@ -23,5 +24,7 @@ def parallel_map(task: Callable[[Input], Output], inputs: Sequence[Input], num_w
     if num_workers == 1:
         yield from map(task, inputs)
         return
-    with parallel_config("loky", inner_max_num_threads=1):
-        yield from Parallel(num_workers, return_as="generator")(delayed(task)(item) for item in inputs)
+    at_once = TASKS_PER_WORKER * num_workers  # results that wait behind a slow task are few
+    with parallel_config("loky", inner_max_num_threads=1), Parallel(num_workers, batch_size=1) as parallel:
+        for first in range(0, len(inputs), at_once):
+            yield from parallel(delayed(task)(item) for item in inputs[first : first + at_once])

@@ -38,8 +38,7 @@ def report(data: LoadedData, recipe: Recipe) -> DataReport:
         recipe: How its files became spectrograms.
     """
     assert data.store is not None
-    records = list(data.store.records())
-    used = [record for record in records if not record.reason]
+    records, used = list(data.store.records()), used_records(data)
     lines = [
         data.summary(),
         *_sounds(used),
@@ -51,6 +50,13 @@ def report(data: LoadedData, recipe: Recipe) -> DataReport:
     return DataReport(lines, good=not data.rejected)
 
 
+def used_records(data: LoadedData) -> list[FileRecord]:
+    """Return the records of the files that are used."""
+    assert data.store is not None
+    files = set(data.files)
+    return [record for index, record in enumerate(data.store.records()) if index in files]
+
+
 def _sounds(used: Sequence[FileRecord]) -> list[str]:
     """Tell durations, sample rates, channels and levels of the files."""
     seconds = sorted(record.seconds for record in used)
@@ -60,7 +66,7 @@ def _sounds(used: Sequence[FileRecord]) -> list[str]:
     middle = len(used) // 2
     return [
         f"Sound: {sum(seconds) / 3600:.3f} hours in files of {seconds[0]:.2f} to {seconds[-1]:.2f} s, "
-        f"median {seconds[middle]:.2f} s",
+        f"median {seconds[middle]:.2f} s; {sum(record.kept_seconds for record in used) / 3600:.3f} hours kept",
         f"Files: {_counts(rates)}; {_counts(channels)}",
         f"Level: {levels[0]:.1f} to {levels[-1]:.1f} dB of full scale (RMS), median {levels[middle]:.1f} dB",
     ]
@@ -79,13 +85,17 @@ def _clips(used: Sequence[FileRecord], recipe: Recipe) -> list[str]:
     ]
     if full:
         lines.append(f"  {full:.1%} of the files reach the top of the scale: a higher ceil_db would keep their peaks")
+    dropped = sum(len(record.dropped) for record in used)
+    if dropped:
+        example = next(record.dropped[0] for record in used if record.dropped)
+        lines.append(f"  {dropped} parts of long files left out, one for: {example}")
     return lines
 
 
 def _steps(records: Sequence[FileRecord], recipe: Recipe) -> list[str]:
     """Tell what each preprocessing step did."""
     changes = [[Change(**change) for change in part] for record in records for part in record.changes]
-    reasons = [record.reason for record in records if record.reason]
+    reasons = [reason for record in records for reason in (record.reason, *record.dropped) if reason]
     return [f"  {step}" for step in step_reports(recipe.steps, changes, reasons)]
 
 

@@ -29,26 +29,28 @@ class FileRecord:
         seconds: Duration of the file as it is, 0 where unknown.
         sample_rate: Of the file in Hz, 0 where unknown.
         num_channels: Of the file, 0 where unknown.
-        used_seconds: Duration of what is kept after preprocessing.
+        kept_seconds: Duration of the sound that is stored.
         padded: Whether silence was added to fill a clip.
         truncated: Whether some of the sound was left out.
         rms_db: Level of what is kept, in dB relative to full scale.
         low: Smallest value of its spectrogram.
         high: Largest value of its spectrogram.
-        changes: What each preprocessing step did, as plain values.
+        changes: What each preprocessing step did to each part, as plain values.
+        dropped: Why parts of a long file were left out.
     """
 
     reason: str = ""
     seconds: float = 0.0
     sample_rate: int = 0
     num_channels: int = 0
-    used_seconds: float = 0.0
+    kept_seconds: float = 0.0
     padded: bool = False
     truncated: bool = False
     rms_db: float = 0.0
     low: float = 0.0
     high: float = 0.0
     changes: list[Any] = field(default_factory=list)
+    dropped: list[str] = field(default_factory=list)
 
 
 class StoreWriter:

@@ -1,5 +1,6 @@
 """The page that `inspect` writes."""
 
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote
@@ -80,6 +81,21 @@ def test_round_trip_sounds_like_the_original_and_its_distance_is_told(
 def test_coefficients_that_are_no_frequencies_are_drawn_too(tmp_path: Path) -> None:
     inspected = inspect_data(*read(tmp_path, MFCC(8000, 512, 128, 13, 32, 32)), tmp_path / "out", num=1)
     assert inspected.page.is_file()
+
+
+def test_small_class_leaves_the_others_as_many_clips_as_asked(tmp_path: Path, transform: SpectrogramTransform) -> None:
+    data, recipe = read(tmp_path, transform)
+    small = replace(data, clips=[clip for clip in data.clips if clip.label != NAMES[1] or clip.path.stem in "01"])
+    inspected = inspect_data(small, recipe, tmp_path / "out", num=4)
+    assert len(list((tmp_path / "out" / "sounds").iterdir())) == (4 + 2) * 2
+    assert 0 < inspected.distance < 0.1
+
+
+def test_sounds_of_an_earlier_page_are_gone(tmp_path: Path, transform: SpectrogramTransform) -> None:
+    data, recipe = read(tmp_path, transform)
+    inspect_data(data, recipe, tmp_path / "out", num=4)
+    inspect_data(data, recipe, tmp_path / "out", num=1)
+    assert len(list((tmp_path / "out" / "sounds").iterdir())) == 2 * 2
 
 
 def test_more_clips_than_there_are_shows_all(tmp_path: Path, transform: SpectrogramTransform) -> None:

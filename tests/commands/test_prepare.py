@@ -54,7 +54,7 @@ def test_report_counts_everything(
 Data: 7 of 8 files used (5 train, 2 val), 2 classes
   1 left out: unreadable
     {folder}/data/low/broken.wav: unreadable (Format not recognised)
-Sound: 0.001 hours in files of 0.38 to 1.00 s, median 0.39 s
+Sound: 0.001 hours in files of 0.38 to 1.00 s, median 0.39 s; 0.001 hours kept
 Files: 6 of 8000 Hz, 1 of 44100 Hz; 6 of mono, 1 of stereo
 Level: -11.0 to -3.0 dB of full scale (RMS), median -11.0 dB
 Clips: 1 x 32 x 32 (0.51 s): 85.7% of the files padded, 14.3% truncated
@@ -94,7 +94,7 @@ def test_check_of_good_data_stores_nothing(
     text = capsys.readouterr().out
     assert text.startswith("Data: 6 of 6 files used")
     assert "Stored" not in text
-    assert not (folder / "cache").exists()
+    assert not list((folder / "cache").rglob("*.i16"))
 
 
 def test_check_fails_where_a_file_cannot_be_used(
@@ -105,6 +105,38 @@ def test_check_fails_where_a_file_cannot_be_used(
         run(folder, monkeypatch, "prepare", "--check")
     assert stop.value.code == 1
     assert "1 left out: unreadable" in capsys.readouterr().out
+
+
+def test_check_and_shards_exclude_each_other(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        run(folder, monkeypatch, "prepare", "--check", "--shards", str(folder / "shards"))
+    assert stop.value.code == 1
+    assert "leave out one of --check and --shards" in capsys.readouterr().err
+    assert not (folder / "shards").exists()
+
+
+def test_figures_are_of_the_files_that_are_used(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_classes(folder / "data", {"alone": 500}, num=1)
+    (folder / "data" / "low" / "again.wav").write_bytes((folder / "data" / "low" / "0.wav").read_bytes())
+    run(folder, monkeypatch, "prepare")
+    text = capsys.readouterr().out
+    assert text.startswith("Data: 6 of 8 files used")
+    assert "\nFiles: 6 of 8000 Hz; 6 of mono\n" in text
+
+
+def test_parts_of_long_files_that_are_dropped_are_counted(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    loud = 0.5 * np.sin(np.arange(8000 * 5))
+    loud[8000:24000] = 0
+    soundfile.write(folder / "data" / "low" / "gaps.wav", loud, 8000)
+    run(folder, monkeypatch, "prepare", "--data.crop", "random", "--data.segment_seconds", "1")
+    text = capsys.readouterr().out
+    assert "  2 parts of long files left out, one for: silent (every sample is the same)" in text
 
 
 def test_typo_in_the_data_is_told_in_one_line(

@@ -54,6 +54,11 @@ def written_twice(path: Path) -> None:
     written(path.with_name(f"{path.stem} again.wav"), tone(777))
 
 
+def named_in_latin(path: Path) -> None:
+    written(path.with_name("latin.wav"), tone(333))
+    path.with_name("latin.wav").rename(path)
+
+
 def unreadable(path: Path) -> None:
     written(path, tone(555))
     path.chmod(0)
@@ -74,6 +79,8 @@ TABLE: list[tuple[str, Any, str]] = [
     ("dc.wav", lambda p: written(p, np.full(4000, 0.25)), "silent"),
     ("nan.wav", lambda p: written(p, with_value(np.nan), subtype="FLOAT"), "not finite"),
     ("inf.wav", lambda p: written(p, with_value(np.inf), subtype="FLOAT"), "not finite"),
+    ("16 bit scale.wav", lambda p: written(p, 32768 * tone(300), subtype="FLOAT"), "too loud"),
+    ("huge.wav", lambda p: written(p, np.full((4000, 2), 3e38), subtype="FLOAT"), "not finite"),
     ("10 ms.wav", lambda p: written(p, tone(300, seconds=0.01)), "too short"),
     ("link to nothing.wav", lambda p: p.symlink_to(p.with_name("gone.wav")), "unreadable"),
     ("no permission.wav", unreadable, "unreadable"),
@@ -87,6 +94,7 @@ TABLE: list[tuple[str, Any, str]] = [
     ("2 hours.wav", two_hours, ""),
     ('it\'s "quoted" & spaced.wav', lambda p: written(p, tone(330)), ""),
     ("čeština 日本語 🎵.wav", lambda p: written(p, tone(331)), ""),
+    (os.fsdecode(b"latin \xe9.wav"), lambda p: named_in_latin(p), ""),
     ("CAPITALS.WAV", lambda p: written(p, tone(332)), ""),
 ]
 
@@ -127,7 +135,7 @@ def loaded(folder: Path, recipe: Recipe, tmp_path_factory: pytest.TempPathFactor
         return load(ClassFolders(val_share=0).scan(folder), recipe, tmp_path_factory.mktemp("cache"))
 
 
-@pytest.mark.parametrize(("name", "expected"), [(name, reason) for name, _, reason in TABLE], ids=lambda x: x)
+@pytest.mark.parametrize(("name", "expected"), [(name, reason) for name, _, reason in TABLE], ids=ascii)
 def test_each_file_is_used_or_left_out_with_its_reason(loaded: LoadedData, name: str, expected: str) -> None:
     reasons = {clip.path.name: reason for reason, clip in loaded.rejected}
     if expected:

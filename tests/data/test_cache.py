@@ -18,6 +18,7 @@ from audiogen.audio.preprocess import PreprocessStep
 from audiogen.data import build, cache
 from audiogen.data.build import Recipe
 from audiogen.data.cache import cached_store, definition, file_digests, store_key
+from audiogen.data.dataset import DatasetError
 from audiogen.data.store import SpectrogramStore
 from audiogen.transforms.cqt import CQT
 from audiogen.transforms.mel import LogMel
@@ -161,6 +162,51 @@ def test_changed_code_is_another_key(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert store_key(["a"], Recipe(LogMel(**MEL))) != key
 
 
+def test_code_of_base_classes_and_functions_and_versions_are_part_of_the_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "plug_base.py").write_text("class Base:\n    pass\n\ndef gain():\n    return 1\n")
+    (tmp_path / "plug_child.py").write_text(
+        "from plug_base import Base, gain\n\nclass Step(Base):\n    def __init__(self):\n        self.gain = gain\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    import plug_child  # type: ignore[import-not-found]
+
+    before = definition(plug_child.Step())
+    (tmp_path / "plug_base.py").write_text("class Base:\n    pass\n\ndef gain():\n    return 2\n")
+    after = definition(plug_child.Step())
+    assert after["source"] != before["source"]
+    assert after["state"] != before["state"]
+    key = store_key(["a"], Recipe(LogMel(**MEL)))
+    monkeypatch.setattr(cache, "version", lambda name: "0")
+    assert store_key(["a"], Recipe(LogMel(**MEL))) != key
+
+
+def test_any_attribute_has_a_definition() -> None:
+    values = [torch.float32, torch.float64, torch.device("cpu"), np.float32(1), np.float32(2), {1, 2}, 1j, len]
+    assert len({str(definition(value)) for value in values}) == len(values)
+
+
+@pytest.mark.parametrize("memory", [b"no database at all " * 100, None])
+def test_damaged_or_read_only_memory_of_digests_is_done_without(
+    files: list[Path], tmp_path: Path, memory: bytes
+) -> None:
+    expected = file_digests(files, tmp_path)
+    if memory:
+        (tmp_path / "digests.sqlite").write_bytes(memory)
+    else:
+        (tmp_path / "digests.sqlite").unlink()
+        (tmp_path / "digests.sqlite").mkdir()
+    assert file_digests(files, tmp_path) == expected
+    assert file_digests(files, tmp_path) == expected
+
+
+def test_cache_that_cannot_be_made_names_the_option(files: list[Path], tmp_path: Path) -> None:
+    (tmp_path / "cache").write_text("a file")
+    with pytest.raises(DatasetError, match=r"name another folder with --data\.cache"):
+        open_store(files, tmp_path)
+
+
 def test_interrupted_build_leaves_nothing_that_is_taken_for_whole(
     files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -197,8 +243,9 @@ def test_file_that_changes_during_the_build_is_noticed(
         return process(path, recipe)
 
     monkeypatch.setattr(build, "process", rewrite_first)
-    with pytest.raises(OSError, match="sound files changed while they were read"):
+    with pytest.raises(OSError, match=r"1 sound files changed while they were read, such as .*a\.wav"):
         open_store(files, tmp_path)
+    assert not list((tmp_path / "cache").glob("*.unfinished"))
 
 
 PROGRAM = """

@@ -12,6 +12,7 @@ import torch
 
 from audiogen.audio.io import read_audio
 from audiogen.audio.length import fit_length
+from audiogen.audio.preprocess import PreprocessStep
 from audiogen.data import loading
 from audiogen.data.build import Recipe
 from audiogen.data.cache import cache_folder
@@ -229,6 +230,49 @@ def test_clip_of_two_classes_is_in_both(clip: Callable[..., Clip], transform: Lo
     split = load(clips, transform).splits["train"]
     assert split.label.tolist() == [0, 1, 0, 1]
     assert torch.equal(split.take([0]), split.take([1]))
+
+
+def test_file_listed_for_two_splits_is_told_apart_from_a_duplicate(
+    clip: Callable[..., Clip], transform: LogMel
+) -> None:
+    first = clip("0.wav")
+    again = Clip(first.path, "a", "val")
+    assert load([first, again, clip("1.wav")], transform).rejected == [("listed twice (as train and val)", again)]
+
+
+def test_data_that_are_only_tested_on_need_nothing_to_train_on(clip: Callable[..., Clip], transform: LogMel) -> None:
+    loaded = load([clip("0.wav", "a", "test"), clip("1.wav", "b", "test")], transform)
+    assert loaded.label_names == ["a", "b"]
+    assert not loaded.rejected
+
+
+@pytest.mark.parametrize("crop", ["start", "center"])
+def test_clip_without_sound_is_left_out_though_its_file_has_some(
+    clip: Callable[..., Clip], transform: LogMel, tmp_path: Path, crop: str
+) -> None:
+    samples = np.sin(np.arange(24000)) / 2
+    samples[:20000] = 0
+    late = Clip(write_samples(tmp_path / "late.wav", samples), "a", "train")
+    loaded = load([late, clip("0.wav"), clip("1.wav")], transform, crop=crop)
+    assert loaded.rejected == [(f"silent (of the {crop} that is taken, every sample is the same)", late)]
+
+
+def test_error_of_a_step_names_the_file(clip: Callable[..., Clip], transform: LogMel) -> None:
+    class Fails(PreprocessStep):
+        def __call__(self, wav: torch.Tensor, sample_rate: int) -> torch.Tensor:
+            raise RuntimeError("no idea")
+
+    with pytest.raises(DatasetError, match=r"0\.wav: RuntimeError: no idea"):
+        load([clip("0.wav"), clip("1.wav")], transform, steps=(Fails(),))
+
+
+def test_step_that_makes_nan_leaves_the_clip_out(clip: Callable[..., Clip], transform: LogMel) -> None:
+    class Root(PreprocessStep):
+        def __call__(self, wav: torch.Tensor, sample_rate: int) -> torch.Tensor:
+            return wav.sqrt()
+
+    with pytest.raises(DatasetError, match=r"0\.wav: Root: not finite \(it made NaN or Inf samples\)"):
+        load([clip("0.wav"), clip("1.wav")], transform, steps=(Root(),))
 
 
 def test_pairs_stay_whole_and_need_nothing_to_train_on(

@@ -1,6 +1,7 @@
 """Shards hold what the store holds, and the training takes it in the order of its stream."""
 
 import sys
+from dataclasses import replace
 from itertools import chain, islice, pairwise
 from pathlib import Path
 
@@ -10,19 +11,20 @@ import yaml
 
 import audiogen
 from audiogen.__main__ import main
+from audiogen.audio.silence import TrimSilence
 from audiogen.cli import main as train
 from audiogen.data import shards
 from audiogen.data.build import Recipe
 from audiogen.data.dataset import DatasetError
 from audiogen.data.folder import ClassFolders
 from audiogen.data.loading import LoadedData, load
-from audiogen.data.shards import load_shards, write_shards
+from audiogen.data.shards import load_shards, new_shard_folder, write_shards
 from audiogen.data.stream import BatchStream
 from audiogen.transforms.mel import LogMel
 from tests.tiny_run import arguments, write_classes
 
 pytest.importorskip("webdataset", reason="needs the extra 'shards'")
-TRANSFORM = LogMel(8000, 512, 128, n_mels=32, num_frames=16)
+RECIPE = Recipe(LogMel(8000, 512, 128, n_mels=32, num_frames=16), crop="random")
 
 
 @pytest.fixture
@@ -30,12 +32,12 @@ def data(tmp_path: Path) -> LoadedData:
     """Return 14 clips to train on and 4 to validate, of several lengths."""
     write_classes(tmp_path / "data", {"low": 300, "high": 2000}, num=9)
     clips = ClassFolders(val_share=0.23).scan(tmp_path / "data")
-    return load(clips, Recipe(TRANSFORM, crop="random"), tmp_path / "cache")
+    return load(clips, RECIPE, tmp_path / "cache")
 
 
 def test_shards_hold_every_clip_of_the_store_once(data: LoadedData, tmp_path: Path) -> None:
-    assert write_shards(data, TRANSFORM, str(tmp_path / "shards"), 4) == 4 + 1
-    read = load_shards(str(tmp_path / "shards"), TRANSFORM)
+    assert write_shards(data, RECIPE, new_shard_folder(str(tmp_path / "shards")), 4) == 4 + 1
+    read = load_shards(str(tmp_path / "shards"), RECIPE)
     assert read.label_names == data.label_names
     assert {name: len(split) for name, split in read.splits.items()} == {"train": 14, "val": 4}
     for name, split in data.splits.items():
@@ -60,8 +62,8 @@ def test_stream_goes_through_shards_one_by_one_and_shows_every_clip_once() -> No
 
 
 def test_shards_in_memory_are_few(data: LoadedData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_shards(data, TRANSFORM, str(tmp_path / "shards"), 2)
-    store = load_shards(str(tmp_path / "shards"), TRANSFORM).splits["train"].store
+    write_shards(data, RECIPE, new_shard_folder(str(tmp_path / "shards")), 2)
+    store = load_shards(str(tmp_path / "shards"), RECIPE).splits["train"].store
     for segment in range(14):
         store.frames(segment)
         assert len(store._kept) <= shards.KEPT_SHARDS
@@ -91,26 +93,46 @@ def test_training_on_shards_continues_as_if_never_stopped(tmp_path: Path, monkey
 
 
 def test_other_spectrograms_than_the_configured_are_refused(data: LoadedData, tmp_path: Path) -> None:
-    write_shards(data, TRANSFORM, str(tmp_path / "shards"), 4)
-    with pytest.raises(DatasetError, match=r"hold spectrograms of another definition than data\.transform"):
-        load_shards(str(tmp_path / "shards"), LogMel(8000, 512, 128, n_mels=32, num_frames=16, floor_db=-70))
+    write_shards(data, RECIPE, new_shard_folder(str(tmp_path / "shards")), 4)
+    for recipe, name in (
+        (replace(RECIPE, transform=LogMel(8000, 512, 128, n_mels=32, num_frames=16, floor_db=-70)), "transform"),
+        (replace(RECIPE, crop="start"), "crop"),
+        (replace(RECIPE, steps=(TrimSilence(),)), "steps"),
+    ):
+        with pytest.raises(DatasetError, match=f"were written with other settings of data: {name}$"):
+            load_shards(str(tmp_path / "shards"), recipe)
+
+
+@pytest.mark.parametrize("damage", ["cut", "clip missing", "missing"])
+def test_damaged_shard_is_named(data: LoadedData, tmp_path: Path, damage: str) -> None:
+    write_shards(data, RECIPE, new_shard_folder(str(tmp_path / "shards")), 4)
+    shard = tmp_path / "shards" / "train-000000.tar"
+    if damage == "cut":
+        shard.write_bytes(shard.read_bytes()[:3000])
+    elif damage == "missing":
+        shard.unlink()
+    else:
+        (tmp_path / "shards" / "train-000003.tar").rename(shard)  # of two clips
+    clips = load_shards(str(tmp_path / "shards"), RECIPE).splits["train"]
+    with pytest.raises(DatasetError, match=r"shard .*train-000000\.tar"):
+        clips.take([0])
 
 
 def test_folder_without_shards_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="no shards in "):
-        load_shards(str(tmp_path), TRANSFORM)
+        load_shards(str(tmp_path), RECIPE)
 
 
 def test_shards_are_not_written_over(data: LoadedData, tmp_path: Path) -> None:
-    write_shards(data, TRANSFORM, str(tmp_path / "shards"), 4)
+    write_shards(data, RECIPE, new_shard_folder(str(tmp_path / "shards")), 4)
     with pytest.raises(DatasetError, match="holds shards already"):
-        write_shards(data, TRANSFORM, str(tmp_path / "shards"), 4)
+        write_shards(data, RECIPE, new_shard_folder(str(tmp_path / "shards")), 4)
 
 
 def test_missing_extra_is_named(data: LoadedData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "webdataset", None)
     with pytest.raises(DatasetError, match=r"pip install 'audiogen\[shards\]'"):
-        write_shards(data, TRANSFORM, str(tmp_path / "shards"), 4)
+        write_shards(data, RECIPE, new_shard_folder(str(tmp_path / "shards")), 4)
 
 
 def test_verbs_that_need_sounds_refuse_shards(
