@@ -50,7 +50,7 @@ class StyleGAN2(KimgModule):
         path_length_interval: Steps from one to the next; 0 switches it off.
         path_length_decay: Of the mean path length.
         mode_seeking: Weight of a loss that keeps clips of one class apart (Mao et al., 2019), for data of which else
-            the same few clips are made; 0.03 is enough, and 0.1 too much to stay within the class. 0 switches it off.
+            the same few clips are made; 0.03 was enough, 0.1 cost coherence. 0 switches it off.
         style_mixing: Probability that a batch takes its later layers' styles from a second latent.
         ema_half_life_kimg: Of the averaged generator; "auto" is batch_size * 10 / 32.
         ema_ramp_up: The half-life is at most this share of the clips shown; null for no ramp.
