@@ -9,6 +9,7 @@ import soundfile
 import yaml
 
 from audiogen.__main__ import main
+from audiogen.data import build
 from tests.tiny_run import write_classes
 
 CONFIG = {
@@ -68,10 +69,13 @@ Stored in {store} ({size:.0f} kB)
     assert text == expected
 
 
-def test_training_takes_what_was_prepared(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_was_prepared_is_not_read_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[Path] = []
+    process = build.process
+    monkeypatch.setattr(build, "process", lambda path, recipe: read.append(path) or process(path, recipe))
     run(folder, monkeypatch, "prepare")
-    monkeypatch.setattr("audiogen.data.build.process", lambda *args: pytest.fail("read again"))
-    run(folder, monkeypatch, "prepare")
+    run(folder, monkeypatch, "inspect", "--out", str(folder / "page"))
+    assert sorted(read) == sorted((folder / "data").rglob("*.wav"))
 
 
 def test_steps_tell_what_they_did(
