@@ -1,14 +1,24 @@
-"""One training checkpoint loads everywhere: it holds the spectrogram definition, the class names and the networks."""
+"""One training checkpoint loads everywhere: it holds the spectrogram definition, the class names and the networks.
 
+For sharing, a model is exported to safetensors: the same without the optimisers' state, in a file that holds no code.
+"""
+
+import json
 import warnings
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.pytorch.cli import instantiate_module
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 from audiogen.callbacks.checkpoint import CHECKPOINT_FOLDER, CHECKPOINT_PATTERN
 from audiogen.models.kimg import KimgModule
+
+CONFIG_NAME = "config.yaml"
+SAFETENSORS = ".safetensors"
+METADATA = "audiogen"  # key in the metadata of an exported file
 
 
 class CheckpointError(ValueError):
@@ -20,6 +30,12 @@ def newest_checkpoint(run: Path) -> Path | None:
     return max((run / CHECKPOINT_FOLDER).glob(CHECKPOINT_PATTERN), default=None)
 
 
+def find_config(path: Path) -> Path | None:
+    """Return the resolved config of the run that a run directory or a checkpoint in it belongs to, or None."""
+    places = [path, path.parent.parent]  # RUN, RUN/checkpoints/kimg-00050.000.ckpt
+    return next((place / CONFIG_NAME for place in places if (place / CONFIG_NAME).is_file()), None)
+
+
 def load(path: str | Path, device: str | torch.device = "cpu") -> KimgModule:
     """Load a trained model, ready to make sound.
 
@@ -27,7 +43,7 @@ def load(path: str | Path, device: str | torch.device = "cpu") -> KimgModule:
     read without unpickling code.
 
     Args:
-        path: A checkpoint, or a run directory for its newest one.
+        path: A checkpoint, a run directory for its newest one, or what `export` wrote.
         device: Where the model goes.
 
     Returns:
@@ -36,12 +52,7 @@ def load(path: str | Path, device: str | torch.device = "cpu") -> KimgModule:
     Raises:
         CheckpointError: Where there is no such file, or it is something else.
     """
-    file = Path(path)
-    if file.is_dir():
-        newest = newest_checkpoint(file)
-        if newest is None:
-            raise CheckpointError(f"no checkpoint in run directory {file} ({CHECKPOINT_FOLDER}/{CHECKPOINT_PATTERN})")
-        file = newest
+    file = _file(Path(path))
     content = read(file)
     hparams = {name: value for name, value in content["hyper_parameters"].items() if name != "_instantiator"}
     try:
@@ -55,6 +66,54 @@ def load(path: str | Path, device: str | torch.device = "cpu") -> KimgModule:
     return model.eval().to(device)
 
 
+def export(checkpoint: str | Path, path: str | Path) -> Path:
+    """Write a trained model as safetensors, with its settings in the file's metadata.
+
+    Args:
+        checkpoint: A checkpoint, or a run directory for its newest one.
+        path: The file to write, `*.safetensors`.
+
+    Returns:
+        The path.
+
+    Raises:
+        CheckpointError: Where the checkpoint cannot be used.
+        ValueError: For another suffix.
+    """
+    target = Path(path)
+    if target.suffix != SAFETENSORS:
+        raise ValueError(f"{target} should end in {SAFETENSORS}")
+    file = _file(Path(checkpoint))
+    content = read(file)
+    load(file)  # what cannot be loaded is not passed on
+    settings = {name: value for name, value in content["hyper_parameters"].items() if name != "_instantiator"}
+    metadata = {METADATA: json.dumps({"hyper_parameters": settings, "clips_seen": content["clips_seen"]})}
+    target.parent.mkdir(parents=True, exist_ok=True)
+    save_file({name: tensor.contiguous() for name, tensor in content["state_dict"].items()}, target, metadata)
+    return target
+
+
+def _file(path: Path) -> Path:
+    """Return a checkpoint, of a run directory the newest.
+
+    Raises:
+        CheckpointError: Where a directory has none.
+    """
+    if not path.is_dir():
+        return path
+    newest = newest_checkpoint(path)
+    if newest is None:
+        raise CheckpointError(f"no checkpoint in run directory {path} ({CHECKPOINT_FOLDER}/{CHECKPOINT_PATTERN})")
+    return newest
+
+
+def _read_safetensors(file: Path) -> dict[str, Any]:
+    """Read what `export` wrote as the content of a checkpoint without optimisers."""
+    with safe_open(file, framework="pt") as opened:
+        content = json.loads((opened.metadata() or {}).get(METADATA, "{}"))
+        return {**content, "state_dict": {name: opened.get_tensor(name) for name in opened.keys()}}  # noqa: SIM118
+
+
 def read(file: Path) -> dict[str, Any]:
     """Read a checkpoint's content.
 
@@ -64,7 +123,10 @@ def read(file: Path) -> dict[str, Any]:
     if not file.exists():
         raise CheckpointError(f"no such checkpoint: {file}")
     try:
-        content = torch.load(file, map_location="cpu", weights_only=True)
+        if file.suffix == SAFETENSORS:
+            content = _read_safetensors(file)
+        else:
+            content = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # the unpickler fails in many ways on bytes that are not its own
         reason = str(error).split("\n")[0]
         raise CheckpointError(f"{file} is not a readable checkpoint ({type(error).__name__}: {reason})") from error

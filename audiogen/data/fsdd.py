@@ -1,6 +1,7 @@
 """Free Spoken Digit Dataset (Jakobovski et al., CC BY-SA 4.0): 3,000 digits by six speakers at 8 kHz.
 
-Files are named `{digit}_{speaker}_{take}.wav`. Takes 0 to 4 are the official test set, takes 5 to 49 the training set.
+Files are named `{digit}_{speaker}_{take}.wav`. Takes 0 to 4 are the official test set, takes 5 to 49 the training set,
+of which we keep some for validation.
 """
 
 import re
@@ -8,24 +9,31 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from audiogen.data.dataset import AudioDataset, Clip, DatasetError, existing_folder
+from audiogen.data.dataset import AudioDataset, Clip, DatasetError, Split, existing_folder
 
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+NUM_TAKES = 50
 NUM_TEST_TAKES = 5
 _NAME = re.compile(r"(?P<digit>\d)_(?P<speaker>[^_]+)_(?P<take>\d+)")
 
 
 class FSDD(AudioDataset):
-    """List the Free Spoken Digit Dataset with its official split; validation is the test set.
+    """List the Free Spoken Digit Dataset with its official test split.
 
     Args:
         label: What the class of a clip is: the digit (zero ... nine) or the speaker.
+        val_takes: Takes of the official training set, the first ones, that are for validation.
+
+    Raises:
+        ValueError: For a number of takes out of range.
     """
 
     label_order = DIGITS
 
-    def __init__(self, label: Literal["digit", "speaker"] = "digit") -> None:
-        self.label = label
+    def __init__(self, label: Literal["digit", "speaker"] = "digit", val_takes: int = 8) -> None:
+        if not 0 <= val_takes < NUM_TAKES - NUM_TEST_TAKES:
+            raise ValueError(f"val_takes must be in [0, {NUM_TAKES - NUM_TEST_TAKES}), got {val_takes}")
+        self.label, self.val_takes = label, val_takes
 
     def scan(self, root: Path | None) -> Sequence[Clip]:
         """List the `*.wav` files of `root` or of its `recordings` folder (the layout of the original repository)."""
@@ -36,7 +44,12 @@ class FSDD(AudioDataset):
         for path in sorted(folder.glob("*.wav")):
             if match := _NAME.fullmatch(path.stem):
                 label = DIGITS[int(match["digit"])] if self.label == "digit" else match["speaker"]
-                clips.append(Clip(path, label, "test" if int(match["take"]) < NUM_TEST_TAKES else "train"))
+                clips.append(Clip(path, label, self._split(int(match["take"]))))
         if not clips:
             raise DatasetError(f"no files named {{digit}}_{{speaker}}_{{take}}.wav in {folder}: is this FSDD?")
         return clips
+
+    def _split(self, take: int) -> Split:
+        if take < NUM_TEST_TAKES:
+            return "test"
+        return "val" if take < NUM_TEST_TAKES + self.val_takes else "train"

@@ -1,0 +1,57 @@
+"""A small convolutional classifier of spectrograms: the judge of generated clips."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class SpectrogramCNN(nn.Module):
+    """Convolutions with pooling, the mean over time, a hidden layer whose output is the embedding, and logits.
+
+    Frequencies are kept apart to the end: without, the height of a tone would hardly count.
+
+    Args:
+        shape: (C, F, L) of the spectrogram; any other L of at least 2 ** len(widths) can be classified too.
+        num_classes: At least 2.
+        widths: Channels of the convolutions, each of which halves the resolution.
+        num_features: D of the hidden layer. A Frechet distance needs more clips than this.
+
+    Raises:
+        ValueError: For fewer than two classes, and for spectrograms too small to be halved so often.
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, int, int],
+        num_classes: int,
+        widths: Sequence[int] = (32, 64, 96, 128),
+        num_features: int = 32,
+    ) -> None:
+        super().__init__()
+        if num_classes < 2:
+            raise ValueError(f"a classifier needs at least two classes, got {num_classes}")
+        if min(shape[1:]) < 2 ** len(widths):
+            raise ValueError(f"spectrograms of {shape[1]} x {shape[2]} cannot be halved {len(widths)} times")
+        self.body = nn.Sequential(*(_block(a, b) for a, b in pairwise((shape[0], *widths))))
+        self.hidden = nn.Linear(widths[-1] * (shape[1] >> len(widths)), num_features)
+        self.head = nn.Linear(num_features, num_classes)
+        self.num_features = num_features
+
+    def embed(self, spec: Tensor) -> Tensor:
+        """Return the hidden layer's output before its ReLU, float [B, D], of spec [B, C, F, L]."""
+        return self.hidden(self.body(spec).mean(dim=3).flatten(1))
+
+    def logits(self, features: Tensor) -> Tensor:
+        """Return logits, float [B, num_classes], of the hidden layer's output [B, D]."""
+        return self.head(F.relu(features))
+
+    def forward(self, spec: Tensor) -> Tensor:
+        """Return logits, float [B, num_classes], of spec [B, C, F, L]."""
+        return self.logits(self.embed(spec))
+
+
+def _block(num_in: int, num_out: int) -> nn.Sequential:
+    convolution = nn.Conv2d(num_in, num_out, 3, padding=1, bias=False)
+    return nn.Sequential(convolution, nn.BatchNorm2d(num_out), nn.ReLU(), nn.MaxPool2d(2))
