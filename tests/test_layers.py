@@ -14,9 +14,10 @@ ALLOWED = {
     "augment": {"augment"},
     "networks": {"networks"},
     "transforms": {"transforms", "networks"},
-    "pictures": {"transforms"},
+    "curves": set(),
+    "pictures": {"transforms", "curves"},
     "data": {"data", "audio", "transforms"},
-    "metrics": {"metrics", "networks", "transforms"},
+    "metrics": {"metrics", "networks", "transforms", "checkpoint"},  # a classifier that judges is a checkpoint
     "models": {"networks", "losses", "augment", "transforms", "data.batch", "models.kimg", "models.precision"},
     "callbacks": {"callbacks", "metrics", "transforms", "pictures", "audio"},
     "commands": None,
@@ -28,7 +29,8 @@ ALLOWED = {
 # Third parties that only some parts may use.
 FENCED = {
     "lightning": {"models", "callbacks", "data/module.py", "checkpoint.py", "cli.py"},
-    "wandb": {"callbacks"},
+    "wandb": {"callbacks", "commands/dashboard.py"},
+    "wandb_workspaces": {"commands/dashboard.py"},
     "soundfile": {"audio/io.py"},
     "soxr": {"audio/resample.py"},
     "joblib": {"data/parallel.py"},
@@ -36,6 +38,8 @@ FENCED = {
     "webdataset": {"data/shards.py"},
     "sqlite3": {"data/cache.py"},
     "noisereduce": {"audio/denoise.py"},
+    "torch_fidelity": {"metrics/embeddings/inception.py"},
+    "transformers": {"metrics/embeddings/pretrained.py"},
     "matplotlib": {"pictures.py", "callbacks"},
     "espeakng_loader": {"data/spoken_digits.py"},
     "jsonargparse": {"__main__.py", "cli.py", "checkpoint.py", "commands"},

@@ -75,6 +75,21 @@ class SpectrogramTransform(nn.Module, ABC):
         """Duration of one clip."""
         return self.num_samples / self.sample_rate
 
+    def same_spectrogram(self, other: "SpectrogramTransform") -> bool:
+        """Tell whether another transform makes the same of every sound; how sounds are made again may differ."""
+        if type(self) is not type(other) or self.shape != other.shape:
+            return False
+        plain = [
+            {name: value for name, value in vars(one).items() if isinstance(value, int | float | str | tuple)}
+            | {"training": True}  # says nothing of the spectrogram
+            for one in (self, other)
+        ]
+        theirs = dict(other.named_buffers())
+        return plain[0] == plain[1] and all(
+            name.startswith("phase.") or (name in theirs and torch.equal(buffer.cpu(), theirs[name].cpu()))
+            for name, buffer in self.named_buffers()
+        )
+
     def inverse(self, spec: Tensor) -> Tensor:
         """Make a waveform that has this spectrogram; the result for a clip does not depend on its batch.
 

@@ -1,0 +1,84 @@
+"""How different generated clips are from each other, relative to real ones."""
+
+import torch
+from torch import Tensor
+
+from audiogen.metrics.frechet import moments
+from audiogen.metrics.metric import ClipMetric
+
+
+def vendi_score(rows: Tensor) -> Tensor:
+    """Return the Vendi score (Friedman & Dieng, 2023): the effective number of different rows.
+
+    The exponential of the entropy of the eigenvalues of K / N, K being the cosine similarities of all pairs. These are
+    also those of a D x D matrix, which is the smaller one for many rows.
+
+    Args:
+        rows: float [N, D].
+
+    Returns:
+        float64 [], from 1 (all rows point the same way) to N.
+
+    Example:
+        >>> round(float(vendi_score(torch.tensor([[1.0, 0.0], [0.0, 2.0], [3.0, 0.0], [0.0, 1.0]]))), 6)
+        2.0
+    """
+    unit = torch.nn.functional.normalize(rows.double(), dim=1)
+    gram = unit.T @ unit if unit.shape[1] < len(unit) else unit @ unit.T
+    return effective_rank(gram)
+
+
+def effective_rank(matrix: Tensor) -> Tensor:
+    """Return the effective rank (Roy & Vetterli, 2007) of a symmetric matrix: exp of the entropy of its eigenvalues.
+
+    Args:
+        matrix: float [D, D], positive semi-definite.
+
+    Returns:
+        float64 [], from 1 to D; 0 for the zero matrix.
+    """
+    values = torch.linalg.eigvalsh(matrix.double()).clamp_min(0)
+    if not values.sum():
+        return values.sum()
+    share = values / values.sum()
+    return torch.special.entr(share).sum().exp()
+
+
+def mean_distance(rows: Tensor) -> Tensor:
+    """Return the mean distance of all pairs of rows, float64 [], of float [N, D].
+
+    Example:
+        >>> mean_distance(torch.tensor([[0.0, 0.0], [3.0, 4.0]]))
+        tensor(5., dtype=torch.float64)
+    """
+    return torch.pdist(rows.double()).mean()
+
+
+class Diversity(ClipMetric):
+    """Mean distance of pairs of generated clips, over that of pairs of real ones: 1 is as diverse as the data."""
+
+    per_class = True
+
+    def compute(self) -> dict[str, Tensor]:
+        """Return {"diversity": float64 []}."""
+        return {"diversity": mean_distance(self.generated) / mean_distance(self.real)}
+
+
+class Spread(ClipMetric):
+    """Total variance and effective rank of the covariance, generated over real: which of many directions are used."""
+
+    def compute(self) -> dict[str, Tensor]:
+        """Return {"variance_ratio": float64 [], "rank_ratio": float64 []}."""
+        generated, real = moments(self.generated).cov, moments(self.real).cov
+        return {
+            "variance_ratio": generated.trace() / real.trace(),
+            "rank_ratio": effective_rank(generated) / effective_rank(real),
+        }
+
+
+class Vendi(ClipMetric):
+    """The Vendi score: an effective number of different clips, to be read beside that of real ones."""
+
+    def compute(self) -> dict[str, Tensor]:
+        """Return {"vendi": float64 []}."""
+        return {"vendi": vendi_score(self.generated)}

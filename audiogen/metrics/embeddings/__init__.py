@@ -1,0 +1,1 @@
+"""Embeddings of clips, in which distances are measured: one file each."""

@@ -1,0 +1,39 @@
+"""Features of a classifier trained on the data at hand, the choice of paper X: no download, and it knows classes."""
+
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from audiogen.checkpoint import load
+from audiogen.metrics.embeddings.embedding import Embedding
+
+
+class Classifier(Embedding):
+    """The hidden layer of a trained `audiogen.models.classifier.Classifier`.
+
+    Args:
+        weights: Its checkpoint, run directory, or exported `.safetensors` file.
+        name: Part of the metrics' names.
+
+    Raises:
+        CheckpointError: Where there is no such file, or it is something else.
+        ValueError: For a checkpoint of another kind of model.
+    """
+
+    def __init__(self, weights: str, name: str = "classifier") -> None:
+        model: Any = load(Path(weights).expanduser())
+        network: Any = getattr(model, "network", None)
+        if not (hasattr(network, "embed") and hasattr(network, "logits")):
+            raise ValueError(f"{weights} holds a {type(model).__name__}, not a classifier")
+        super().__init__(name, network.num_features, model.transform.sample_rate, model.transform)
+        self.network = network.requires_grad_(False)
+        self.label_names = model.label_names
+
+    def forward(self, clips: Tensor) -> Tensor:
+        """Embed spec, float32 [B, C, F, L], as float32 [B, 1, D]."""
+        return self.network.embed(clips)[:, None]
+
+    def classify(self, rows: Tensor) -> Tensor:
+        """Return the class index of each clip by its rows [B, 1, D], int64 [B]."""
+        return self.network.logits(rows[:, 0]).argmax(dim=1)

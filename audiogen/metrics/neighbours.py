@@ -1,0 +1,68 @@
+"""How far generated clips lie among real ones, by nearest neighbours.
+
+Precision and recall (Kynkaanniemi et al., 2019): shares of generated clips within the neighbourhood of a real one, and
+the other way round. Density and coverage (Naeem et al., 2020): how many real neighbourhoods a generated clip lies in,
+in units of k, and the share of real neighbourhoods with a generated clip inside.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from audiogen.metrics.metric import ClipMetric
+
+
+def precision_recall_density_coverage(real: Tensor, generated: Tensor, k: int = 5) -> dict[str, Tensor]:
+    """Compare two sets of rows.
+
+    Args:
+        real: float [N, D] with N > k.
+        generated: float [M, D] with M > k.
+        k: A neighbourhood reaches to the k-th nearest neighbour within its own set.
+
+    Returns:
+        precision, recall and coverage in [0, 1] and density >= 0, float64 [].
+
+    Raises:
+        ValueError: For too few rows.
+    """
+    if min(len(real), len(generated)) <= k:
+        raise ValueError(f"need more than k = {k} rows on each side, got {len(real)} and {len(generated)}")
+    real, generated = real.double(), generated.double()
+    distance = torch.cdist(real, generated)  # [N, M]
+    radius_real, radius_generated = _radius(real, k), _radius(generated, k)
+    inside = distance < radius_real[:, None]
+    return {
+        "precision": inside.any(dim=0).double().mean(),
+        "recall": (distance < radius_generated[None]).any(dim=1).double().mean(),
+        "density": inside.double().sum(dim=0).mean() / k,
+        "coverage": (distance.min(dim=1).values < radius_real).double().mean(),
+    }
+
+
+def _radius(rows: Tensor, k: int) -> Tensor:
+    """Return the distance of each row to its k-th nearest neighbour, float64 [N]."""
+    return torch.cdist(rows, rows).kthvalue(k + 1, dim=1).values  # the nearest is the row itself
+
+
+class Neighbours(ClipMetric):
+    """Precision, recall, density and coverage.
+
+    Args:
+        k: See `precision_recall_density_coverage`.
+    """
+
+    def __init__(self, k: int = 5, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if k < 1:
+            raise ValueError(f"k must be at least 1, got {k}")
+        self.k = k
+
+    def minimum_rows(self, num_features: int) -> int:
+        """Return k + 1."""
+        return self.k + 1
+
+    def compute(self) -> dict[str, Tensor]:
+        """Return precision, recall, density and coverage, float64 []."""
+        return precision_recall_density_coverage(self.real, self.generated, self.k)

@@ -1,0 +1,113 @@
+"""What embeddings get to see of clips, and the memory of real ones."""
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from audiogen.metrics.embeddings.embedding import Embedding, clips_for, embed
+from audiogen.metrics.embeddings.memory import remembered
+from audiogen.transforms.mel import LogMel
+
+
+def mel(**changes: float) -> LogMel:
+    settings = {"sample_rate": 8000, "n_fft": 512, "hop_length": 128, "n_mels": 32, "num_frames": 32} | changes
+    return LogMel(**settings)  # type: ignore[arg-type]
+
+
+class Level(Embedding):
+    """The mean of what it gets, and how often it was asked."""
+
+    def __init__(self, sample_rate: int = 8000, transform: LogMel | None = None) -> None:
+        super().__init__("level", 1, sample_rate, transform)
+        self.scale = torch.nn.Parameter(torch.ones([]))
+        self.seen: list[tuple[int, ...]] = []
+
+    def forward(self, clips: Tensor) -> Tensor:
+        self.seen.append(tuple(clips.shape))
+        return self.scale * clips.abs().mean(dim=(1, 2, *range(3, clips.ndim)))[:, None, None]
+
+
+def tones(transform: LogMel, frequency: float = 440.0) -> Tensor:
+    time = torch.arange(transform.num_samples) / transform.sample_rate
+    return transform(0.5 * torch.sin(2 * math.pi * frequency * time).expand(2, 1, -1))
+
+
+def test_spectrograms_of_its_own_definition_are_taken_as_they_are() -> None:
+    spec = tones(mel())
+    assert torch.equal(clips_for(Level(transform=mel()), spec, mel()), spec)
+
+
+def test_phase_method_and_mode_do_not_make_another_definition_but_settings_do() -> None:
+    assert mel().same_spectrogram(mel().eval())
+    assert not mel().same_spectrogram(mel(hop_length=100))
+    assert not mel().same_spectrogram(mel(f_min=50.0))
+    assert not mel().same_spectrogram(mel(num_frames=16))
+
+
+def test_sounds_are_resampled_and_said_to_be() -> None:
+    embedding = Level(sample_rate=16000)
+    wav = clips_for(embedding, tones(mel()), mel())
+    assert wav.shape == (2, 1, 2 * mel().num_samples)
+    spectrum = torch.fft.rfft(wav[0, 0]).abs()
+    assert abs(float(spectrum.argmax()) * 16000 / wav.shape[2] - 440) < 10
+    assert "resampled from 8000 to 16000 Hz" in embedding.describe(mel())
+
+
+@pytest.mark.parametrize("num_frames", [16, 64])
+def test_clips_of_another_length_are_cut_or_padded_for_its_own_spectrogram(num_frames: int) -> None:
+    other = mel(num_frames=num_frames)
+    assert clips_for(Level(transform=other), tones(mel()), mel()).shape == (2, 1, 32, num_frames)
+
+
+def test_another_spectrogram_is_judged_by_its_sound() -> None:
+    own = mel(n_mels=64, hop_length=64)
+    spec = clips_for(Level(transform=own), tones(mel()), mel())
+    distance = spec - own(0.5 * torch.sin(2 * math.pi * 440 * torch.arange(own.num_samples) / 8000)[None, None])
+    assert float(distance.abs().mean()) < 0.1
+
+
+def test_nothing_to_embed_is_refused() -> None:
+    with pytest.raises(ValueError, match="level: no clips to embed"):
+        embed(Level(), [], mel())
+
+
+def test_real_clips_are_embedded_once(tmp_path: Path) -> None:
+    look_up, batches = remembered(tmp_path / "memory"), [(tones(mel()), torch.tensor([0, 1]))]
+    first, second = Level(transform=mel()), Level(transform=mel())
+    rows = look_up(first, batches, mel())
+    again = look_up(second, batches, mel())
+    assert (len(first.seen), len(second.seen)) == (1, 0)
+    assert torch.equal(rows.rows, again.rows)
+    assert torch.equal(rows.label, again.label)
+
+
+def test_other_clips_labels_weights_and_transforms_are_embedded_anew(tmp_path: Path) -> None:
+    look_up, batches = remembered(tmp_path), [(tones(mel()), torch.tensor([0, 1]))]
+    look_up(Level(transform=mel()), batches, mel())
+    louder = Level(transform=mel())
+    louder.scale.data.mul_(2)
+    cases = [
+        (louder, batches, mel()),
+        (Level(transform=mel()), [(tones(mel(), 450.0), torch.tensor([0, 1]))], mel()),
+        (Level(transform=mel()), [(tones(mel()), torch.tensor([0, 0]))], mel()),
+        (Level(), batches, mel()),
+    ]
+    for embedding, other, transform in cases:
+        look_up(embedding, other, transform)
+        assert len(embedding.seen) == 1
+
+
+def test_a_damaged_memory_is_made_anew_and_a_place_that_cannot_be_written_does_no_harm(tmp_path: Path) -> None:
+    batches = [(tones(mel()), torch.tensor([0, 1]))]
+    look_up = remembered(tmp_path)
+    look_up(Level(transform=mel()), batches, mel())
+    (file,) = tmp_path.iterdir()
+    file.write_bytes(b"nothing")
+    embedding = Level(transform=mel())
+    look_up(embedding, batches, mel())
+    assert len(embedding.seen) == 1
+    (tmp_path / "file").touch()
+    assert remembered(tmp_path / "file" / "below")(Level(transform=mel()), batches, mel()).rows.shape == (2, 1, 1)

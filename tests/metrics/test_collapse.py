@@ -1,0 +1,90 @@
+"""Rules, and what they say."""
+
+import pytest
+
+from audiogen.metrics.collapse import RULES, Rule, Watch, derived
+
+
+def watch(rule: Rule, values: list[float], warm_up: float = 0.0) -> list[float]:
+    """Return at which kimg a rule fires; values come every kimg."""
+    watched = Watch([rule], warm_up)
+    return [kimg for kimg, value in enumerate(values, 1) if watched.update(float(kimg), {rule.signal: value})]
+
+
+def test_bounds_on_the_value_itself() -> None:
+    rule = Rule("r", "x", low=1.0, high=3.0)
+    assert watch(rule, [2, 1, 3, 0.9, 2, 3.1]) == [4, 6]
+
+
+def test_a_rule_fires_once_until_the_signal_recovers() -> None:
+    assert watch(Rule("r", "x", high=1.0), [0, 2, 2, 2, 0, 2]) == [2, 6]
+
+
+def test_patience_asks_for_values_in_a_row() -> None:
+    assert watch(Rule("r", "x", high=1.0, patience=3), [2, 2, 0, 2, 2, 2, 2]) == [6]
+
+
+def test_ratio_to_the_median_needs_a_few_values_and_leaves_out_alarming_ones() -> None:
+    rule = Rule("r", "x", low=0.5, against="median")
+    assert watch(rule, [1, 0.1, 1, 1]) == []
+    assert watch(rule, [1, 1, 1, 1, 0.4]) == [5]
+    assert watch(rule, [1, 1, 1, 1, *[0.4] * 50, 1, 0.4]) == [5, 56]
+
+
+def test_ratio_to_the_best_so_far() -> None:
+    assert watch(Rule("r", "fad", high=1.5, against="lowest"), [90, 40, 20, 29, 31, 25, 31]) == [5, 7]
+    assert watch(Rule("r", "coverage", low=0.5, against="highest"), [0.1, 0.4, 0.3, 0.19]) == [4]
+
+
+def test_nothing_is_judged_or_remembered_before_the_warm_up() -> None:
+    rule = Rule("r", "x", high=1.5, against="lowest")
+    assert watch(rule, [1, 100, 100, 100], warm_up=2) == []
+    assert watch(rule, [1, 10, 16], warm_up=2) == [3]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_values_that_are_no_numbers_fire(value: float) -> None:
+    assert watch(Rule("r", "x", low=0.5), [1, value]) == [2]
+
+
+def test_alarm_says_what_was_seen_when_and_what_it_means() -> None:
+    watched = Watch([Rule("distance", "fad", high=1.5, against="lowest", stop=True, meaning="the clips get worse")], 0)
+    watched.update(10.0, {"fad": 20.0})
+    (alarm,) = watched.update(12.5, {"fad": 41.0})
+    assert alarm.text == "fad is 41 at 12.5 kimg, its best was 20 at 10.0 kimg: the clips get worse"
+    assert (alarm.kimg, alarm.rule, alarm.stop) == (12.5, "distance", True)
+
+
+def test_signals_are_found_without_the_embedding_name_but_not_those_of_classes_or_real_clips() -> None:
+    watched = Watch([Rule("r", "diversity", low=0.5)], 0)
+    others = {"diversity_classifier/zero": 0.1, "diversity_classifier_real": 0.1}
+    assert watched.update(1.0, others) == []
+    assert len(watched.update(2.0, {**others, "diversity_classifier": 0.4})) == 1
+
+
+def test_derived_signals() -> None:
+    assert derived({"logits/real": 2.0, "logits/fake": -5.0}) == {"logits/size": 5.0}
+    known_by_heart = {"val/logits_train": 1.0, "val/logits_real": -4.0, "val/logits_fake": -1.0}
+    assert derived(known_by_heart)["logits/overfitting"] == 2.5
+    assert derived({**known_by_heart, "val/logits_fake": 1.0}) == {}
+
+
+def test_a_watch_goes_on_from_its_state() -> None:
+    rule = Rule("r", "x", high=1.5, against="lowest", patience=2)
+    first = Watch([rule], 0)
+    for kimg, value in enumerate([10.0, 16.0]):
+        first.update(float(kimg), {"x": value})
+    second = Watch([rule], 0)
+    second.load_state(first.state())
+    assert len(second.update(2.0, {"x": 16.0})) == 1
+
+
+def test_rules_without_bounds_or_patience_are_refused() -> None:
+    with pytest.raises(ValueError, match="'r' needs low or high"):
+        Rule("r", "x")
+    with pytest.raises(ValueError, match="patience of at least 1"):
+        Rule("r", "x", low=1.0, patience=0)
+
+
+def test_names_of_the_default_rules_differ() -> None:
+    assert len({rule.name for rule in RULES}) == len(RULES)

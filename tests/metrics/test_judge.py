@@ -1,0 +1,172 @@
+"""The judge: names of figures, references, refusals, and processes that share the work."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+import torch.multiprocessing
+from torch import Tensor
+
+from audiogen.metrics.embeddings.embedding import Embedding
+from audiogen.metrics.judge import Clips, Judge
+from audiogen.transforms.mel import LogMel
+
+NAMES = ["low", "high"]
+
+
+def transform() -> LogMel:
+    return LogMel(sample_rate=8000, n_fft=512, hop_length=128, n_mels=16, num_frames=16)
+
+
+class Means(Embedding):
+    """Mean levels of four groups of bands, and the class by the louder half."""
+
+    def __init__(self, name: str = "means", kind: str = "a", knows: bool = True, rows: int = 1) -> None:
+        super().__init__(name, 4, 8000, transform(), kind)
+        self.label_names = NAMES if knows else ()
+        self.num_rows = rows
+
+    def forward(self, clips: Tensor) -> Tensor:
+        return clips.unflatten(3, (self.num_rows, -1)).unflatten(2, (4, -1)).mean(dim=(1, 3, 5)).transpose(1, 2)
+
+    def classify(self, rows: Tensor) -> Tensor:
+        mean = rows.mean(dim=1)
+        return (mean[:, 2:].sum(dim=1) > mean[:, :2].sum(dim=1)).long()
+
+
+def clips(num: int, seed: int, spread: float = 0.2) -> tuple[Tensor, Tensor]:
+    """Return `num` clips of each of two classes, spec [2 N, 1, 16, 16] and label."""
+    generator = torch.Generator().manual_seed(seed)
+    label = torch.arange(2).repeat_interleave(num)
+    level = torch.where((torch.arange(16) >= 8) == label[:, None].bool(), 0.3, -0.5)  # [2 N, F]
+    spec = level[:, None, :, None] + spread * torch.randn(len(label), 1, 16, 16, generator=generator)
+    return spec.clamp(-1, 1), label
+
+
+def real(num: int, seed: int) -> Clips:
+    spec, label = clips(num, seed)
+    return Clips(lambda rows: spec[rows], label)
+
+
+def judge_of(*embeddings: Embedding, num: int = 20) -> Judge:
+    found = Judge(embeddings, transform(), NAMES, num)
+    found.set_real(real(25, 0), real(40, 1))
+    return found
+
+
+def test_figures_are_named_after_metric_embedding_and_class() -> None:
+    judge = judge_of(Means(), Means("other", kind="i", knows=False))
+    judge.update([clips(20, 2)])
+    figures = judge.compute()
+    assert {"fad", "fad_floor", "fad_means", "fad_means_floor", "fad_means/low", "fad_means_floor/high"} <= set(figures)
+    assert {"coherence", "coherence_real", "coherence/low", "class_entropy"} <= set(figures)
+    assert {"kad_means", "precision_means", "coverage_means_real", "vendi_means", "diversity_min_means"} <= set(figures)
+    assert {"fid_other", "fid_other_floor", "fid_infinity_other", "kid_other", "fid_other/low"} <= set(figures)
+    assert figures["fad"] == figures["fad_means"]
+    assert figures["fad_floor"] == figures["fad_means_floor"]
+    assert all(isinstance(value, float) for value in figures.values())
+
+
+def test_clips_like_the_real_ones_score_like_them_and_others_worse() -> None:
+    judge = judge_of(Means())
+    judge.update([clips(20, 2)])
+    alike = judge.compute()
+    spec, label = clips(20, 3)
+    judge.update([(spec[:1].expand_as(spec), label)])
+    collapsed = judge.compute()
+    assert alike["fad"] < 4 * alike["fad_floor"]
+    assert collapsed["fad"] > 20 * alike["fad"]
+    assert alike["coherence"] == alike["coherence_real"] == 1
+    assert collapsed["coherence"] == 0.5
+    assert collapsed["class_entropy"] == 0
+    assert alike["diversity_means"] == pytest.approx(1, abs=0.2)
+    assert collapsed["diversity_min_means"] == 0
+
+
+def test_each_computation_starts_anew() -> None:
+    judge = judge_of(Means())
+    found = []
+    for _ in range(2):
+        judge.update([clips(20, 2)])
+        found.append(judge.compute())
+    assert found[0] == pytest.approx(found[1], rel=1e-9, abs=1e-12)  # BLAS rounds by the alignment of memory
+
+
+def test_batches_and_their_order_change_nothing() -> None:
+    judge, (spec, label) = judge_of(Means(rows=2)), clips(20, 2)
+    judge.update([(spec, label)])
+    at_once = judge.compute()
+    for part in torch.randperm(40, generator=torch.Generator().manual_seed(0)).split(7):
+        judge.update([(spec[part], label[part])])
+    assert judge.compute() == pytest.approx(at_once, rel=1e-6, abs=1e-9)
+
+
+def test_too_few_clips_for_the_embedding_are_refused() -> None:
+    judge = Judge([Means()], transform(), NAMES, 2)
+    with pytest.raises(ValueError, match="in 4 features needs 5 clips, there are 50 real and 4 generated ones"):
+        judge.set_real(real(25, 0), real(40, 1))
+
+
+def test_classes_with_too_few_clips_are_left_out_and_said() -> None:
+    judge = Judge([Means()], transform(), NAMES, 20)
+    judge.set_real(real(4, 0), real(40, 1))
+    judge.update([clips(20, 2)])
+    figures = judge.compute()
+    assert "fad_means" in figures
+    assert "fad_means/low" not in figures
+    assert "diversity_means/low" in figures
+    assert any("no FrechetDistance of 2 of 2 classes, such as low" in note for note in judge.notes)
+
+
+def test_classifier_of_other_classes_gives_no_coherence() -> None:
+    judge = Judge([Means()], transform(), ["a", "b"], 20)
+    judge.set_real(real(25, 0), real(40, 1))
+    judge.update([clips(20, 2)])
+    assert "coherence" not in judge.compute()
+    assert any("other classes" in note for note in judge.notes)
+
+
+def test_data_without_classes_are_judged_as_a_whole() -> None:
+    judge = Judge([Means(knows=False)], transform(), [], 30)
+    spec, _ = clips(25, 0)
+    label = torch.zeros(50, dtype=torch.long)
+    judge.set_real(Clips(lambda rows: spec[rows], label), Clips(lambda rows: spec[rows], label))
+    judge.update([(spec[:30], label[:30])])
+    figures = judge.compute()
+    assert figures["fad"] >= 0
+    assert not any("/" in name for name in figures)
+
+
+def test_embeddings_need_different_names() -> None:
+    with pytest.raises(ValueError, match=r"embeddings of different names, got 20 and \['means', 'means'\]"):
+        Judge([Means(), Means()], transform(), NAMES, 20)
+    with pytest.raises(ValueError, match="got 20 and none"):
+        Judge([], transform(), NAMES, 20)
+
+
+def test_embedding_that_is_nan_names_the_clip() -> None:
+    judge = judge_of(Means())
+    spec, label = clips(20, 2)
+    spec[33] = torch.nan
+    with pytest.raises(ValueError, match=r"means: the embedding of clip 33 \(class 1\) is NaN"):
+        judge.update([(spec, label)])
+
+
+def _judge_a_share(rank: int, folder: str) -> None:
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": Path(folder, "port").read_text()}
+    torch.distributed.init_process_group("gloo", rank=rank, world_size=2)
+    judge, (spec, label) = judge_of(Means(rows=2)), clips(20, 2)
+    judge.update([(spec[rank::2], label[rank::2])])
+    torch.save(judge.compute(), Path(folder, f"{rank}.pt"))
+    torch.distributed.destroy_process_group()
+
+
+def test_two_processes_find_what_one_does(tmp_path: Path) -> None:
+    judge = judge_of(Means(rows=2))
+    judge.update([clips(20, 2)])
+    alone = judge.compute()
+    (tmp_path / "port").write_text(str(20000 + os.getpid() % 20000))
+    torch.multiprocessing.spawn(_judge_a_share, args=(str(tmp_path),), nprocs=2)
+    for rank in range(2):
+        assert torch.load(tmp_path / f"{rank}.pt") == pytest.approx(alone, rel=1e-6, abs=1e-9)
