@@ -9,18 +9,20 @@ from typing import Any
 
 import lightning
 import torch
+import yaml
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.utilities import rank_zero_info
 
 from audiogen.callbacks.checkpoint import CHECKPOINT_FOLDER
 from audiogen.callbacks.metrics_csv import MetricsCSV
+from audiogen.callbacks.mode_collapse import EVENTS
 from audiogen.callbacks.samples import SAMPLE_FOLDER
-from audiogen.checkpoint import newest_checkpoint, read
+from audiogen.callbacks.wandb_logger import KimgWandbLogger
+from audiogen.checkpoint import CONFIG_NAME, newest_checkpoint, read
 from audiogen.data.module import SpectrogramData
 from audiogen.models.kimg import KimgModule
 
-CONFIG_NAME = "config.yaml"
 IGNORED_WARNINGS = (
     r".*does not have many workers.*",  # clips are in memory: workers would only copy them
     r".*Total length of `list` across ranks is zero.*",  # data without a validation split
@@ -43,6 +45,9 @@ class SaveConfig(SaveConfigCallback):
         folder = Path(trainer.default_root_dir)
         folder.mkdir(parents=True, exist_ok=True)
         self.parser.save(config, str(folder / CONFIG_NAME), skip_none=False, overwrite=True, multifile=self.multifile)
+        for logger in trainer.loggers:
+            if isinstance(logger, KimgWandbLogger):
+                logger.log_config(yaml.safe_load((folder / CONFIG_NAME).read_text()))
 
 
 class AudiogenCLI(LightningCLI):
@@ -125,17 +130,20 @@ class AudiogenCLI(LightningCLI):
         newest = newest_checkpoint(root)
         if newest is None or not self.trainer.is_global_zero:
             return
-        python = Path(sys.executable)
-        here = python.relative_to(Path.cwd()) if python.is_relative_to(Path.cwd()) else python
-        command = [str(here), "-m", "audiogen", "generate", str(newest), "--num", "8", "--out", str(root / "more")]
-        rank_zero_info(
-            f"Done: {self.model.kimg:g} kimg. The run is in {root}:\n"
-            f"  pictures and sounds  {root / SAMPLE_FOLDER}\n"
-            f"  figures              {root / 'metrics.csv'}\n"
-            f"  settings             {root / CONFIG_NAME}\n"
-            f"  checkpoints          {root / CHECKPOINT_FOLDER}\n"
-            f"Make more sounds:\n  {shlex.join(command)}"
-        )
+        lines = [f"Done: {self.model.kimg:g} kimg. The run is in {root}:"]
+        places = {
+            "pictures and sounds": root / SAMPLE_FOLDER,
+            "figures": root / "metrics.csv",
+            "what was watched": root / EVENTS,
+            "settings": root / CONFIG_NAME,
+            "checkpoints": root / CHECKPOINT_FOLDER,
+        }
+        lines += [f"  {what:<20} {place}" for what, place in places.items() if place.exists()]
+        lines.append(f"See them on one page:\n  {_command('report', str(root))}")
+        if hasattr(self.model, "sample"):
+            more = ["generate", str(newest), "--num", "8", "--out", str(root / "more")]
+            lines.append(f"Make more sounds:\n  {_command(*more)}")
+        rank_zero_info("\n".join(lines))
 
 
 def main(args: list[str] | None = None) -> None:
@@ -152,6 +160,13 @@ def main(args: list[str] | None = None) -> None:
     torch.set_flush_denormal(True)
     torch.backends.cudnn.allow_tf32 = False  # the penalties are computed in float32 because they need its precision
     AudiogenCLI(args)
+
+
+def _command(*args: str) -> str:
+    """Return a command line of this package to copy."""
+    python = Path(sys.executable)
+    here = python.relative_to(Path.cwd()) if python.is_relative_to(Path.cwd()) else python
+    return shlex.join([str(here), "-m", "audiogen", *args])
 
 
 def _start(ckpt_path: str | None, root: Path, training: bool) -> str | None:

@@ -9,6 +9,7 @@ import yaml
 from audiogen.cli import AudiogenCLI
 from audiogen.data.exvo import EMOTIONS
 from audiogen.data.fsdd import DIGITS
+from audiogen.models.classifier import Classifier
 from tests.tiny_run import write_classes
 
 RECIPES = sorted(Path("configs").glob("*.yaml"))
@@ -29,8 +30,8 @@ def data_for(recipe: Path, folder: Path) -> list[str]:
         return [*flags, "--data.dataset.init_args.num_clips", "100"]
     write_classes(folder, {"zero": 300, "one": 500}, num=6)
     if dataset == "FSDD":
-        for path in sorted(folder.rglob("*.wav")):  # takes 3, 4 are test clips, 5 to 8 training clips
-            path.rename(folder / f"{DIGITS.index(path.parent.name)}_anna_{int(path.stem) + 3}.wav")
+        for path in sorted(folder.rglob("*.wav")):  # takes 11, 12 are validation clips, 13 to 16 training clips
+            path.rename(folder / f"{DIGITS.index(path.parent.name)}_anna_{int(path.stem) + 11}.wav")
     if dataset == "SpeechCommands":
         (folder / "validation_list.txt").write_text("zero/0.wav\none/0.wav\n")
         (folder / "testing_list.txt").write_text("zero/1.wav\none/1.wav\n")
@@ -56,6 +57,9 @@ def test_recipe_builds_networks_for_its_spectrogram_and_classes(recipe: Path, tm
     assert model.batch_size == data.batch_size
     assert model.label_names == data.label_names
     assert model.label_names[:2] == FIRST_CLASSES.get(dataset_of(recipe), ["zero", "one"])
+    if isinstance(model, Classifier):
+        assert model.network(torch.zeros(2, *model.transform.shape)).shape == (2, len(model.label_names))
+        return
     label = model.one_hot(torch.tensor([0, 1]))
     spec = model.generator(torch.randn(2, model.generator.z_dim), label)
     assert spec.shape == (2, *model.transform.shape)
@@ -68,10 +72,13 @@ def test_part_can_be_added_to_a_recipe(part: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(AudiogenCLI, "instantiate_classes", lambda self: None)
     parser = AudiogenCLI(["--config", "configs/quickstart.yaml", "--config", str(part)], run=False)
     added = yaml.safe_load(part.read_text())["trainer"]
+    more = added.pop("callbacks+", [])
     for name, value in added.items():
         got = parser.config.trainer[name]
         assert (got.class_path == value["class_path"]) if isinstance(value, dict) else (got == value)
-    assert len(parser.config.trainer.callbacks) == 3
+    paths = [callback.class_path for callback in parser.config.trainer.callbacks]
+    assert len(paths) == 5 + len(more)
+    assert paths[5:] == [callback["class_path"] for callback in more]
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)

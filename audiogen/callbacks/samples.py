@@ -20,8 +20,8 @@ SAMPLE_FOLDER = "samples"
 class SampleLogger(lightning.Callback):
     """Draw a grid of generated clips every so often; at the end also write one sound for each class.
 
-    In the run directory: `samples/real.png`, `samples/kimg-00010.000.png`, ..., `samples/seven.wav`. Loggers that take
-    pictures and sounds (TensorBoard, W&B) get them too.
+    In the run directory: `samples/real.png`, `samples/real/seven.wav`, `samples/kimg-00010.000.png`, ...,
+    `samples/seven.wav`. Loggers that take pictures and sounds (TensorBoard, W&B) get them too.
 
     Args:
         every_kimg: Interval.
@@ -43,7 +43,9 @@ class SampleLogger(lightning.Callback):
             rows = [torch.nonzero(clips.label == i)[:, 0] for i in range(_num_rows(pl_module))]
             num = min(self.num_per_class, *(len(row) for row in rows))
             spread = [row[:: len(row) // num][:num] for row in rows]  # not the first ones: they may be of one speaker
-            self._draw(trainer, pl_module, torch.stack([clips.take(row) for row in spread]), "real")
+            spec = torch.stack([clips.take(row) for row in spread])
+            self._draw(trainer, pl_module, spec, "real")
+            self._sound(trainer, pl_module, spec[:, 0].to(pl_module.device), "real", write=True)
 
     def on_train_batch_end(
         self, trainer: lightning.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
@@ -60,7 +62,7 @@ class SampleLogger(lightning.Callback):
     def _show(self, trainer: lightning.Trainer, pl_module: Any, write: bool) -> None:
         spec = self._sample(pl_module)
         self._draw(trainer, pl_module, spec[:MAX_ROWS], f"kimg-{pl_module.kimg:09.3f}")
-        self._sound(trainer, pl_module, spec[:, 0], write)
+        self._sound(trainer, pl_module, spec[:, 0], "generated", write)
 
     def _sample(self, pl_module: Any) -> Tensor:
         """Return spec, float32 [R, N, C, F, L], the seeds in columns."""
@@ -77,18 +79,19 @@ class SampleLogger(lightning.Callback):
                 logger, "samples/real" if name == "real" else "samples/generated", figure, pl_module.clips_seen
             )
 
-    def _sound(self, trainer: lightning.Trainer, pl_module: Any, spec: Tensor, write: bool) -> None:
+    def _sound(self, trainer: lightning.Trainer, pl_module: Any, spec: Tensor, kind: str, write: bool) -> None:
         """Hand the sounds of spec [R, C, F, L] to the loggers and, with `write`, put them into files."""
         takers = [logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger | WandbLogger)]
         if not takers and not write:
             return
         sample_rate = pl_module.transform.sample_rate
         wavs = pl_module.transform.inverse(spec).clamp(-1, 1).cpu()  # [R, C, T]
+        folder = Path(trainer.default_root_dir) / SAMPLE_FOLDER / ("real" if kind == "real" else "")
         for name, wav in zip(pl_module.label_names or ["sample"], wavs, strict=True):
             if write:
-                write_audio(Path(trainer.default_root_dir) / SAMPLE_FOLDER / f"{name}.wav", wav, sample_rate)
+                write_audio(folder / f"{name}.wav", wav, sample_rate)
             for logger in takers:
-                _log_sound(logger, f"sounds/{name}", wav, sample_rate, pl_module.clips_seen)
+                _log_sound(logger, f"sounds/{name}/{kind}", wav, sample_rate, pl_module.clips_seen)
 
 
 def _num_rows(pl_module: Any) -> int:

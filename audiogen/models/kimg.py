@@ -1,6 +1,7 @@
 """What every model of the package shares: progress in clips, random state by position, averaged logging."""
 
 import os
+import time
 from typing import Any
 
 import lightning
@@ -26,7 +27,12 @@ class KimgModule(lightning.LightningModule):
         batch_size: Clips per step over all processes.
         total_kimg: Where training ends.
         log_every_kimg: How often the means of the recorded values are logged.
+
+    Attributes:
+        averaged: Names of the submodules that hold averaged weights, which make the clips.
     """
+
+    averaged: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -48,7 +54,9 @@ class KimgModule(lightning.LightningModule):
         self.total_kimg = total_kimg
         self.log_every_kimg = log_every_kimg
         self.clips_seen = 0
+        self.last_logged: dict[str, float] = {}
         self._recorded: dict[str, list[Tensor]] = {}
+        self._timed: tuple[float, int] | None = None  # when was logged last, and the clips seen then
 
     @property
     def kimg(self) -> float:
@@ -131,6 +139,11 @@ class KimgModule(lightning.LightningModule):
     def _log_recorded(self) -> None:
         means = {name: torch.stack(values).mean() for name, values in self._recorded.items()}
         self._recorded = {}
+        now = time.monotonic()
+        if self._timed is not None:
+            then, clips = self._timed
+            means["speed/clips_per_second"] = torch.tensor((self.clips_seen - clips) / max(now - then, 1e-9))
+        self._timed = (now, self.clips_seen)
         bad = [name for name, value in means.items() if not torch.isfinite(value)]
         if bad:
             raise FloatingPointError(
@@ -142,8 +155,11 @@ class KimgModule(lightning.LightningModule):
     def log_by_clips(self, values: dict[str, float]) -> None:
         """Log values now, against the clips shown; callbacks find them in `trainer.callback_metrics`.
 
+        Those of one call, which belong together, are in `last_logged` until the next one.
+
         Lightning's own way to the loggers would repeat them at every step until the next ones come.
         """
+        self.last_logged = values
         self.log_dict(values, logger=False, sync_dist=True)
         for logger in self.loggers:
             logger.log_metrics({**values, "kimg": self.kimg}, step=self.clips_seen)

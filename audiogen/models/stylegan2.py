@@ -7,6 +7,7 @@ Generated clips have the classes of the real ones in the batch. Low precision is
 activations.
 """
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from copy import deepcopy
@@ -23,10 +24,13 @@ from audiogen.losses.regularizers import mode_seeking, path_length_penalty, path
 from audiogen.models.kimg import KimgModule
 from audiogen.models.precision import Precision, autocast
 from audiogen.networks.averaging import average_decay, update_average
+from audiogen.networks.stylegan2.discriminator import minibatch_stddev
 from audiogen.transforms.transform import SpectrogramTransform
 
 Shape = tuple[int, int, int]
 SAMPLE_BATCH = 16
+NUM_RECENT = 4  # batches
+STDDEV_GROUP = 4  # as in the discriminator
 
 
 class StyleGAN2(KimgModule):
@@ -61,6 +65,8 @@ class StyleGAN2(KimgModule):
     Raises:
         ValueError: For intervals and probabilities out of range.
     """
+
+    averaged = ("generator_ema",)
 
     def __init__(
         self,
@@ -112,6 +118,7 @@ class StyleGAN2(KimgModule):
         self.path_length_weight, self.path_length_decay = path_length_weight, path_length_decay
         self.mode_seeking, self.style_mixing = mode_seeking, style_mixing
         self.precision: Precision = precision
+        self._recent: deque[Batch] = deque(maxlen=NUM_RECENT)
 
     def configure_optimizers(self) -> list[Optimizer]:
         """Return Adam for the generator and the discriminator, corrected for lazy regularisation."""
@@ -130,6 +137,7 @@ class StyleGAN2(KimgModule):
         """Train both networks on one batch of real clips and one of generated ones."""
         real, label = batch.spec, self.one_hot(batch.label)
         generator_optimizer, discriminator_optimizer = self.optimizers()  # type: ignore[attr-defined]
+        self._recent.append(batch)
         step = self.clips_seen // self.batch_size
         self.adversarial_backward(real, label)
         self._update(generator_optimizer, self.generator, "generator")
@@ -151,6 +159,26 @@ class StyleGAN2(KimgModule):
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """Log the same of test clips."""
         self.log_held_out("test/logits_real", self._mean_logit(batch))
+
+    def on_validation_epoch_end(self) -> None:
+        """Log signals of a collapse: logits of clips just trained on and of generated ones, and the path length.
+
+        These logits and those of validation clips are of one moment, since they swing; the latter lie between the two.
+        """
+        if not self._recent:
+            return
+        recent = Batch(*(torch.cat(part) for part in zip(*self._recent, strict=True)))
+        label = self.one_hot(recent.label)
+        fake = self.generator(self._latents(len(recent.spec)), label)
+        self.log_held_out("val/logits_train", self._mean_logit(recent))
+        self.log_held_out("val/logits_fake", self._mean_logit(recent._replace(spec=fake)))
+        if not self.path_length_interval:
+            num = self.batch_size
+            with torch.inference_mode(False), torch.enable_grad():
+                ws = self.generator.mapping(self._latents(num), None if label is None else label[:num].clone())
+                spec = self.generator.synthesis(ws)
+                lengths = path_lengths(spec, ws, torch.randn_like(spec)).detach()
+            self.log_held_out("path_length/mean", lengths.mean())
 
     def adversarial_backward(self, real: Tensor, label: Tensor | None) -> None:
         """Compute both networks' gradients of the logistic losses.
@@ -183,6 +211,9 @@ class StyleGAN2(KimgModule):
         self.record("loss/generator", generator_loss)
         self.record("loss/discriminator", real_loss.detach() + fake_loss.detach())
         self.record("logits/real", real_logits.mean())
+        self.record("logits/real_positive", (real_logits > 0).float().mean())
+        spread = [minibatch_stddev(spec.float(), STDDEV_GROUP).mean() for spec in (judged.detach(), real)]
+        self.record("minibatch_stddev/ratio", spread[0] / spread[1])
         self.record("logits/fake", fake_logits.mean())
 
     def r1_backward(self, real: Tensor, label: Tensor | None) -> None:

@@ -1,0 +1,60 @@
+"""The W&B logger, offline: what a run leaves on disk."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from audiogen.callbacks.wandb_logger import ID_FILE, KimgWandbLogger
+from audiogen.cli import main
+from tests.tiny_judge import write_judge
+from tests.tiny_run import arguments
+
+
+def read(run: Path) -> list[dict[str, Any]]:
+    """Return the records that W&B stored of the (only) run in a run directory."""
+    (path,) = (run / "wandb").glob("offline-run-*/run-*.wandb")
+    command = [str(Path(sys.executable).parent / "wandb"), "leet", "inspect", "--json", str(path)]
+    lines = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def test_run_on_disk_has_figures_by_kimg_pictures_sounds_and_the_config(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, _ = write_judge(tmp_path)
+    more = ["--config", "configs/trainer/wandb.yaml", "--trainer.logger.init_args.mode", "offline"]
+    main(arguments(data, tmp_path / "run", 0.016, *more))
+    import wandb
+
+    wandb.finish()
+    records = json.dumps(read(tmp_path / "run"))
+    for name in ("loss/generator", "logits/real", "samples/generated", "sounds/low/real", "sounds/high/generated"):
+        assert name in records
+    assert "total_kimg" in records
+    assert (tmp_path / "run" / ID_FILE).read_text() in records
+
+
+def test_a_continued_run_has_the_same_id_and_another_run_another(tmp_path: Path) -> None:
+    ids = []
+    for folder in ("a", "a", "b"):
+        logger = KimgWandbLogger(save_dir=str(tmp_path / folder), mode="disabled")
+        logger.log_metrics({"x": 1.0}, step=1000)
+        ids.append((tmp_path / folder / ID_FILE).read_text())
+        logger.experiment.finish()
+    assert ids[0] == ids[1] != ids[2]
+
+
+def test_without_a_key_the_run_is_kept_on_disk_and_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)  # a key, and no server
+    logger = KimgWandbLogger(save_dir=str(tmp_path / "run"), timeout_seconds=2)
+    with pytest.warns(UserWarning, match="W&B cannot be reached .*: the run is kept on disk"):
+        logger.log_metrics({"x": 1.0}, step=1000)
+    logger.experiment.finish()
+    assert list((tmp_path / "run" / "wandb").glob("offline-run-*"))
