@@ -1,17 +1,24 @@
 """Train generative audio models on spectrograms.
 
-`audiogen.load(checkpoint)` returns a trained model, `audiogen.generate(checkpoint, label="seven", num=4)` makes sounds.
+`audiogen.load(checkpoint)` returns a trained model, `audiogen.generate(checkpoint, label="seven", num=4)` makes sounds,
+`audiogen.evaluate(checkpoint)` scores it, `audiogen.export(checkpoint, "model.safetensors")` writes it for others.
 """
 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from audiogen.checkpoint import load
+    from audiogen.checkpoint import export, load
+    from audiogen.commands.evaluate import evaluate
     from audiogen.commands.generate import generate
 
-__all__ = ["generate", "load"]
+__all__ = ["evaluate", "export", "generate", "load"]
 
-_HOMES = {"load": "audiogen.checkpoint", "generate": "audiogen.commands.generate"}
+_HOMES = {
+    "load": "audiogen.checkpoint",
+    "export": "audiogen.checkpoint",
+    "generate": "audiogen.commands.generate",
+    "evaluate": "audiogen.commands.evaluate",
+}
 
 
 def __getattr__(name: str) -> Any:

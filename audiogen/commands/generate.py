@@ -76,7 +76,7 @@ def generate(
         raise ValueError(f"truncation must be a number, got {truncation}")
     if out is not None and Path(out).is_file():
         raise ValueError(f"{out} is a file: name a folder for the sounds")
-    model: Any = load(checkpoint, _device(device)) if isinstance(checkpoint, str | Path) else checkpoint
+    model: Any = load(checkpoint, pick_device(device)) if isinstance(checkpoint, str | Path) else checkpoint
     if not hasattr(model, "sample"):
         raise ValueError(f"{type(model).__name__} does not generate from classes: it has no sample method")
     chosen = _choose(label, model.label_names)
@@ -113,8 +113,12 @@ def generate_files(
     return generate(checkpoint, label, num, seed, truncation, out, device)
 
 
-def _device(name: str | None) -> torch.device:
-    """Return a device that is there."""
+def pick_device(name: str | None) -> torch.device:
+    """Return a device that is there; a GPU, where there is one and none is named.
+
+    Raises:
+        ValueError: For one that is not there.
+    """
     if name is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

@@ -1,0 +1,268 @@
+"""Score a trained generator, or a folder of sounds, against real clips."""
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import yaml
+from jsonargparse import ArgumentParser
+from torch import Tensor
+
+from audiogen.audio.io import AudioFileError
+from audiogen.checkpoint import find_config, load, newest_checkpoint
+from audiogen.commands.data_arguments import data_and_arguments, data_parser
+from audiogen.commands.generate import pick_device
+from audiogen.data.build import Recipe, clip_waveform
+from audiogen.data.folder import ClassFolders, find_sounds
+from audiogen.data.module import SpectrogramData
+from audiogen.metrics.embeddings.classifier import Classifier
+from audiogen.metrics.embeddings.embedding import Batches, Embedding
+
+from audiogen.metrics.heep import heep, heep_overall, read_ratings, s_gen
+from audiogen.metrics.judge import Clips, Judge
+
+BATCH = 64
+_GENERATED = re.compile(r"(?P<label>.+)-\d+")  # seven-000.wav, as `generate` names its files
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """What `evaluate` found.
+
+    Attributes:
+        figures: By name.
+        settings: What was compared with what.
+        label_names: The classes.
+        file: The JSON file with all of it.
+    """
+
+    figures: dict[str, float]
+    settings: dict[str, Any]
+    label_names: list[str]
+    file: Path
+
+    def __str__(self) -> str:
+        """Return a table of the figures beside those of real clips, and one of the classes."""
+        lines = [f"{name}: {value}" for name, value in self.settings.items() if name != "notes"]
+        lines += [f"note: {note}" for note in self.settings["notes"]]
+        lines += ["", f"{'':<34}{'generated':>12}{'real':>12}"]
+        overall = [name for name in self.figures if "/" not in name and not _is_reference(name)]
+        lines += [f"{name:<34}{self.figures[name]:>12.4g}{self._reference(name):>12}" for name in overall]
+        kinds = sorted({name.split("/")[0] for name in self.figures if "/" in name and not _is_reference(name)})
+        if kinds:
+            lines += ["", f"{'class':<20}" + "".join(f"{kind:>24}{'real':>10}" for kind in kinds)]
+        for label in self.label_names if kinds else []:
+            cells = [f"{self._text(f'{kind}/{label}'):>24}{self._reference(f'{kind}/{label}'):>10}" for kind in kinds]
+            lines.append(f"{label:<20}" + "".join(cells))
+        return "\n".join([*lines, "", f"All figures are in {self.file}"])
+
+    def _text(self, name: str) -> str:
+        return f"{self.figures[name]:.4g}" if name in self.figures else "-"
+
+    def _reference(self, name: str) -> str:
+        head, *of_class = name.split("/")
+        found = ("/".join([f"{head}_{kind}", *of_class]) for kind in ("floor", "real"))
+        return next((self._text(other) for other in found if other in self.figures), "-")
+
+
+def evaluate(
+    checkpoint: str,
+    against: str | None = None,
+    root: str | None = None,
+    judge: str | None = None,
+    embeddings: list[Embedding] | None = None,
+    split: Literal["train", "val", "test"] = "test",
+    num_per_class: int = 100,
+    seed: int = 0,
+    truncation: float = 1.0,
+    ratings: str | None = None,
+    out: str | None = None,
+    device: str | None = None,
+) -> Evaluated:
+    """Score a generator, or sounds that are there already, against real clips.
+
+    Args:
+        checkpoint: A checkpoint, a run directory for its newest one, or a folder of sounds: with a sub-folder for each
+            class, or with files named as `generate` does (seven-000.wav).
+        against: A recipe or a run's config.yaml, whose data are the real clips, or a folder of real sounds; by default
+            the data of the checkpoint's run.
+        root: Folder of the data set, for a recipe that names none.
+        judge: A trained classifier to embed the clips with: its checkpoint or run directory, or a .safetensors file.
+        embeddings: Other embeddings, beside or in place of it; by default those of the run's own evaluation.
+        split: Which real clips to compare with. Models are chosen on val and reported on test. A folder of real sounds
+            has no splits: a half of it is compared with, the other half scores the floor.
+        num_per_class: Clips to make of each class; of a folder, how many are taken at most.
+        seed: Of the clips.
+        truncation: Of the generator.
+        ratings: CSV of human ratings of the clips, for HEEP and S_GEN (paper X).
+        out: JSON file to write; by default evaluation-SPLIT.json in the run directory or here.
+        device: Such as cuda; by default a GPU where there is one.
+
+    Returns:
+        The figures.
+
+    Raises:
+        ValueError: For arguments that cannot be used together, and where there are too few clips to tell anything.
+    """
+    path, where = Path(checkpoint), pick_device(device)
+    sounds = path.is_dir() and newest_checkpoint(path) is None
+    model: Any = None if sounds else load(path, where)
+    if model is not None and not hasattr(model, "sample"):
+        raise ValueError(f"{checkpoint} is a {type(model).__name__}, which makes no clips")
+    config = None if sounds else find_config(path)
+    chosen = [*([Classifier(judge)] if judge else []), *(embeddings or [])] or _embeddings_of(config)
+    data = _real_data(against or config, root, chosen, model)
+    if against is not None and Path(against).is_dir():
+        split = "val"  # one of the halves
+    names = data.label_names
+    files = _files_of_classes(path, names) if sounds else []
+    bench = Judge(chosen, data.transform, names, min([num_per_class, *map(len, files)]), where)
+    bench.set_real(_clips(data, split, where), _clips(data, "test" if split == "train" else "train", where))
+    bench.update(_read(files, bench, data.recipe, where) if sounds else _made(model, bench, seed, truncation))
+    figures = bench.compute()
+    if ratings is not None:
+        figures |= _rated(Path(ratings), figures, names)
+    settings = {
+        "generated": f"{path}, {bench.num_per_class} clips of each of {len(names) or 1} classes",
+        "against": f"{len(data.split(split))} {split} clips of {against or config}",
+        "notes": bench.notes,
+        **({} if model is None else {"kimg": model.kimg}),
+    }
+    file = Path(out) if out else (config.parent if config else Path()) / f"evaluation-{split}.json"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps({"settings": settings, "figures": figures}, indent=2) + "\n")
+    return Evaluated(figures, settings, names, file)
+
+
+def _real_data(
+    against: str | Path | None, root: str | None, embeddings: Sequence[Embedding], model: Any
+) -> SpectrogramData:
+    """Return the data to compare with.
+
+    Raises:
+        ValueError: Where there are none, nobody knows what their spectrograms are, or they are not the model's.
+    """
+    if against is None:
+        raise ValueError("name what to compare with: --against RECIPE.yaml, or a folder of real sounds")
+    if Path(against).is_dir():
+        transforms = [
+            each.transform for each in ([model] if model is not None else embeddings) if each.transform is not None
+        ]
+        if not transforms:
+            raise ValueError(
+                "two folders of sounds need an embedding with a spectrogram of its own: --judge CLASSIFIER"
+            )
+        data = SpectrogramData(ClassFolders(val_share=0.5), transforms[0], root=str(against))
+    else:
+        args = ["--config", str(against), *(["--data.root", root] if root else [])]
+        data, _ = data_and_arguments(data_parser("evaluate", ""), args)
+    if model is not None and not model.transform.same_spectrogram(data.transform):
+        raise ValueError(
+            f"the model and {against} have different spectrograms: name data with the transform of the model"
+        )
+    if model is not None and model.label_names != data.label_names:
+        raise ValueError(f"the model knows {', '.join(model.label_names)}, {against} has {', '.join(data.label_names)}")
+    return data
+
+
+def _embeddings_of(config: Path | None) -> list[Embedding]:
+    """Return the embeddings of the run's own evaluation.
+
+    Raises:
+        ValueError: Where there are none.
+    """
+    callbacks = yaml.safe_load(config.read_text())["trainer"]["callbacks"] or [] if config else []
+    for callback in callbacks:
+        if callback["class_path"] == "audiogen.callbacks.evaluation.Evaluation":
+            parser = ArgumentParser(exit_on_error=False)
+            parser.add_argument("--embeddings", type=list[Embedding])
+            found = parser.parse_object({"embeddings": callback["init_args"]["embeddings"]})
+            return list(parser.instantiate(found).embeddings)
+    raise ValueError(
+        "name an embedding to measure distances in: --judge CLASSIFIER (`fit --config configs/classifier_fsdd.yaml` "
+        "trains one), or --embeddings"
+    )
+
+
+def _clips(data: SpectrogramData, split: Any, device: torch.device) -> Clips:
+    clips = data.split(split)
+    return Clips(lambda rows: clips.take(rows).to(device), clips.label)
+
+
+def _made(model: Any, judge: Judge, seed: int, truncation: float) -> Batches:
+    """Yield clips of a generator."""
+    seeds = torch.tensor(model.clip_seeds(seed, judge.num_per_class)).repeat(len(judge.label_names) or 1)
+    for rows in torch.arange(len(judge.label)).split(BATCH):
+        yield model.sample(judge.label[rows], seeds[rows].tolist(), truncation), judge.label[rows]
+
+
+def _files_of_classes(folder: Path, label_names: Sequence[str]) -> list[list[Path]]:
+    """Return the sounds of each class, by their sub-folder or the beginning of their name.
+
+    Raises:
+        ValueError: For a file of no class, and a class without files.
+    """
+    if not label_names:
+        return [find_sounds(folder)]
+    files: dict[str, list[Path]] = {name: [] for name in label_names}
+    for path in find_sounds(folder):
+        inside = path.relative_to(folder)
+        named = _GENERATED.fullmatch(path.stem)
+        label = inside.parts[0] if len(inside.parts) > 1 else named["label"] if named else path.stem
+        if label not in files:
+            raise ValueError(f"{path} is of no class of the data ({', '.join(label_names)}): name it CLASS-000.wav")
+        files[label].append(path)
+    empty = [name for name, paths in files.items() if not paths]
+    if empty:
+        raise ValueError(f"{folder} has no sounds of {', '.join(empty)}")
+    return list(files.values())
+
+
+def _read(files: Sequence[Sequence[Path]], judge: Judge, recipe: Recipe, device: torch.device) -> Batches:
+    """Yield the first sounds of each class as spectrograms, padded and cut as the real ones are.
+
+    Raises:
+        ValueError: For a file that cannot be read.
+    """
+    chosen = [path for paths in files for path in paths[: judge.num_per_class]]
+    for rows in torch.arange(len(chosen)).split(BATCH):
+        wav = torch.stack([_sound(chosen[row], recipe) for row in rows])  # [B, C, T]
+        yield recipe.transform(wav).to(device), judge.label[rows]
+
+
+def _sound(path: Path, recipe: Recipe) -> Tensor:
+    try:
+        return clip_waveform(path, recipe)
+    except AudioFileError as error:
+        raise ValueError(f"{path} cannot be judged: {error}") from error
+
+
+def _rated(path: Path, figures: dict[str, float], label_names: Sequence[str]) -> dict[str, float]:
+    """Return HEEP, overall and of each class, and S_GEN of those of which the first embedding's FAD is known.
+
+    Raises:
+        ValueError: For ratings of other classes.
+    """
+    rated = read_ratings(path)
+    if sorted(rated.label_names) != sorted(label_names):
+        raise ValueError(f"{path} rates {', '.join(rated.label_names)}, the data have {', '.join(label_names)}")
+    each = dict(zip(rated.label_names, heep(rated.ratings, rated.targets), strict=True))
+    found = {"heep": heep_overall(rated.ratings, rated.targets)} | {f"heep/{name}": x for name, x in each.items()}
+    for name, precision in each.items():
+        distance = next((x for key, x in figures.items() if _is_fad_of(key, name)), None)
+        if distance is not None:
+            found[f"s_gen/{name}"] = s_gen(torch.tensor(distance, dtype=torch.float64), precision)
+    return {name: float(value) for name, value in found.items()}
+
+
+def _is_fad_of(figure: str, label: str) -> bool:
+    head, _, of_class = figure.partition("/")
+    return of_class == label and head.startswith("fad_") and not _is_reference(figure)
+
+
+def _is_reference(name: str) -> bool:
+    return name.split("/")[0].endswith(("_floor", "_real"))

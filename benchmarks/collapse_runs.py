@@ -1,0 +1,155 @@
+"""Provoke collapses, and train healthy models, on the embedded digits: `python -m benchmarks.collapse_runs DIR`.
+
+Small conditional StyleGAN2s learn the quickstart's clips; a classifier, trained first, judges them every kimg. The
+logged signals are what `python -m benchmarks.collapse` replays. About half an hour on 2 cores.
+"""
+
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+import yaml
+
+KIMG = 24
+FAULT_KIMG = 14.0  # when faults in flight happen
+SMALL = {"channel_base": 1024, "channel_max": 64}
+
+
+class DropLabels(lightning.Callback):
+    """From some kimg on, call every clip one of the first class, as a data set with a broken column would."""
+
+    def on_train_batch_start(self, trainer: lightning.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        """Overwrite the labels."""
+        if pl_module.kimg >= FAULT_KIMG:
+            batch.label.zero_()
+
+
+class ShrinkGenerator(lightning.Callback):
+    """At some kimg, halve all of the generator's weights once."""
+
+    def on_train_batch_start(self, trainer: lightning.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        """Halve them."""
+        if pl_module.kimg >= FAULT_KIMG and pl_module.kimg - pl_module.batch_size / 1000 < FAULT_KIMG:
+            with torch.no_grad():
+                for weight in pl_module.generator.parameters():
+                    weight.mul_(0.5)
+
+
+class FewClips(lightning.Callback):
+    """Train on a few clips of each class alone.
+
+    Args:
+        num_per_class: How many.
+    """
+
+    def __init__(self, num_per_class: int) -> None:
+        self.num_per_class = num_per_class
+
+    def setup(self, trainer: lightning.Trainer, pl_module: Any, stage: str) -> None:
+        """Cut the training split."""
+        clips = trainer.datamodule.split("train")  # type: ignore[attr-defined]
+        num = self.num_per_class
+        chosen = torch.cat([torch.nonzero(clips.label == index)[:num, 0] for index in clips.label.unique()])
+        clips.segment, clips.label, clips.groups = clips.segment[chosen], clips.label[chosen], [len(chosen)]
+
+
+def _model(**settings: Any) -> dict[str, Any]:
+    return {"model": {"init_args": settings}}
+
+
+def _networks(generator: dict[str, int], discriminator: dict[str, int]) -> dict[str, Any]:
+    return {"generator": {"init_args": generator}, "discriminator": {"init_args": discriminator}}
+
+
+def _callback(callback: type[lightning.Callback], **arguments: Any) -> dict[str, Any]:
+    path = f"benchmarks.collapse_runs.{callback.__name__}"
+    return {"trainer": {"callbacks+": [{"class_path": path, "init_args": arguments}]}}
+
+
+COLLAPSES = {
+    "no_r1": _callback(FewClips, num_per_class=30) | _model(r1_interval=0, augment=None, learning_rate=0.004),
+    "learning_rate_x20": _model(learning_rate=0.04),
+    "strong_discriminator": _callback(FewClips, num_per_class=30)
+    | _model(
+        **_networks({"channel_base": 128, "channel_max": 8}, {"channel_base": 2048, "channel_max": 128}),
+        r1_gamma=0.0001,
+        augment=None,
+        learning_rate=0.004,
+    ),
+    "few_clips": _callback(FewClips, num_per_class=2) | _model(r1_gamma=0.001, augment=None, learning_rate=0.004),
+    "labels_dropped": _callback(DropLabels),
+    "generator_shrunk": _callback(ShrinkGenerator),
+}
+HEALTHY = {
+    "healthy": {},
+    "healthy_seed_1": {"seed_everything": 1},
+    "healthy_slow": _model(learning_rate=0.001),
+    "healthy_mode_seeking": _model(mode_seeking=0.03),
+    "healthy_large_r1": _model(r1_gamma=0.5),
+}
+
+
+def main(folder: Path, names: list[str]) -> None:
+    """Train all, one thread each, as many at a time as AUDIOGEN_JOBS says (2)."""
+    judge = folder / "judge"
+    if not judge.exists():
+        _run(
+            ["--config", "configs/classifier_digits.yaml", "--trainer.default_root_dir", str(judge)],
+            folder / "judge.log",
+        )
+    common = {
+        "model": {
+            "init_args": {**_networks(SMALL, SMALL), "total_kimg": KIMG, "log_every_kimg": 0.25},
+        },
+        "trainer": {"callbacks": [_progress(), _evaluation(judge)]},
+    }
+    (folder / "common.yaml").write_text(yaml.safe_dump(common))
+    runs = {name: change for name, change in (COLLAPSES | HEALTHY).items() if not names or name in names}
+    with ThreadPoolExecutor(int(os.environ.get("AUDIOGEN_JOBS", "2"))) as pool:
+        list(pool.map(lambda item: _train(folder, *item), runs.items()))
+
+
+def _train(folder: Path, name: str, change: dict[str, Any]) -> None:
+    recipe = folder / f"{name}.yaml"
+    recipe.write_text(yaml.safe_dump(change))
+    configs = ["configs/quickstart.yaml", str(folder / "common.yaml"), str(recipe)]
+    flags = [part for config in configs for part in ("--config", config)]
+    _run([*flags, "--trainer.default_root_dir", str(folder / name)], folder / f"{name}.log")
+
+
+def _run(flags: list[str], log: Path) -> None:
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("w") as file:
+        code = subprocess.run(
+            ["env", "OMP_NUM_THREADS=1", sys.executable, "-m", "audiogen", "fit", *flags],
+            stdout=file,
+            stderr=file,
+            check=False,
+        ).returncode
+    print(f"{log.stem}: {'done' if not code else f'ended with status {code}'}", flush=True)
+
+
+def _progress() -> dict[str, Any]:
+    return {"class_path": "audiogen.callbacks.progress.KimgProgress"}
+
+
+def _evaluation(judge: Path) -> dict[str, Any]:
+    embedding = {
+        "class_path": "audiogen.metrics.embeddings.classifier.Classifier",
+        "init_args": {"weights": str(judge)},
+    }
+    return {
+        "class_path": "audiogen.callbacks.evaluation.Evaluation",
+        "init_args": {"embeddings": [embedding], "every_kimg": 1.0, "num_per_class": 40},
+    }
+
+
+if __name__ == "__main__":
+    if len(sys.argv) < 2:
+        raise SystemExit("usage: python -m benchmarks.collapse_runs DIR [NAME ...]")
+    main(Path(sys.argv[1]), sys.argv[2:])

@@ -1,0 +1,154 @@
+"""Evaluating checkpoints and folders of sounds after the fact."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+import audiogen
+from audiogen.__main__ import main
+from audiogen.cli import main as train
+from audiogen.metrics.embeddings.embedding import Embedding
+from tests.tiny_judge import CLASSES, write_judge
+from tests.tiny_run import SAMPLE_RATE, arguments, write_classes
+
+
+@pytest.fixture(scope="module")
+def judge(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    return write_judge(tmp_path_factory.mktemp("judge"))
+
+
+@pytest.fixture(scope="module")
+def run(judge: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    train(arguments(judge[0], folder, 0.008, "--data.transform.floor_db", "-100", "--data.transform.ceil_db", "20"))
+    return folder
+
+
+def test_a_run_is_scored_by_its_own_data(judge: tuple[Path, Path], run: Path) -> None:
+    found = audiogen.evaluate(str(run), judge=str(judge[1]), split="val", num_per_class=10)
+    assert {"fad_classifier", "fad_classifier_floor", "coherence", "coherence_real", "fad"} <= set(found.figures)
+    assert found.figures["coherence_real"] >= 0.75
+    assert found.file == run / "evaluation-val.json"
+    saved = json.loads(found.file.read_text())
+    assert saved["figures"] == found.figures
+    assert saved["settings"]["kimg"] == 0.008
+    text = str(found)
+    assert "10 clips of each of 2 classes" in text
+    assert "8 val clips" in text
+    assert all(name in text for name in ("fad_classifier", "high", "low", "coherence"))
+
+
+def test_the_verb_prints_the_table(
+    judge: tuple[Path, Path],
+    run: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    flags = ["--judge", str(judge[1]), "--split", "val", "--num_per_class", "8", "--out", str(tmp_path / "found.json")]
+    monkeypatch.setattr(sys, "argv", ["audiogen", "evaluate", str(run), *flags])
+    main()
+    assert "coherence" in capsys.readouterr().out
+    assert (tmp_path / "found.json").exists()
+
+
+def test_real_sounds_score_like_real_ones_and_wrong_ones_worse(judge: tuple[Path, Path], tmp_path: Path) -> None:
+    good = write_classes(tmp_path / "good", CLASSES, num=8)
+    bad = write_classes(tmp_path / "bad", {"low": 2000.0, "high": 300.0}, num=8)
+    found = [
+        audiogen.evaluate(str(folder), against=str(judge[0]), judge=str(judge[1]), out=str(tmp_path / "x.json"))
+        for folder in (good, bad)
+    ]
+    assert [one.figures["coherence"] for one in found] == pytest.approx([1, 0], abs=0.15)
+    assert found[0].figures["fad_classifier/low"] < 0.2 * found[1].figures["fad_classifier/low"]
+    assert "40 val clips" in found[0].settings["against"]  # half of the folder
+
+
+def test_sounds_of_generate_are_known_by_their_names(judge: tuple[Path, Path], run: Path, tmp_path: Path) -> None:
+    audiogen.generate(run, num=6, out=tmp_path / "made")
+    found = audiogen.evaluate(
+        str(tmp_path / "made"), against=str(judge[0]), judge=str(judge[1]), out=str(tmp_path / "x.json")
+    )
+    assert "6 clips of each of 2 classes" in found.settings["generated"]
+
+
+def test_other_sample_rates_and_lengths_are_fitted(judge: tuple[Path, Path], tmp_path: Path) -> None:
+    for name, frequency in CLASSES.items():
+        (tmp_path / "made" / name).mkdir(parents=True)
+        for index in range(8):
+            time = np.arange(30000 + 2000 * index) / 22050
+            tone = 0.4 * np.sin(2 * np.pi * frequency * (1 + 0.01 * index) * time)
+            soundfile.write(tmp_path / "made" / name / f"{index}.wav", tone, 22050)
+    found = audiogen.evaluate(
+        str(tmp_path / "made"), against=str(judge[0]), judge=str(judge[1]), out=str(tmp_path / "x.json")
+    )
+    assert found.figures["coherence"] == 1
+    assert SAMPLE_RATE == 8000
+
+
+def ratings(folder: Path, **other: float) -> Path:
+    path = folder / "ratings.csv"
+    path.write_text("file,target,high,low\na.wav,high,5,1\nb.wav,high,4,2\nc.wav,low,1,4\nd.wav,low,3,5\n")
+    return path
+
+
+def test_human_ratings_give_heep_and_s_gen(judge: tuple[Path, Path], run: Path, tmp_path: Path) -> None:
+    good = write_classes(tmp_path / "good", CLASSES, num=8)
+    found = audiogen.evaluate(
+        str(good),
+        against=str(judge[0]),
+        judge=str(judge[1]),
+        ratings=str(ratings(tmp_path)),
+        out=str(tmp_path / "x.json"),
+    )
+    expected = np.corrcoef([5, 4, 1, 3], [1, 1, 0, 0])[0, 1]
+    assert found.figures["heep/high"] == pytest.approx(expected)
+    fad = found.figures["fad_classifier/high"]
+    assert found.figures["s_gen/high"] == pytest.approx((1 / fad + expected) / 2)
+
+
+def test_what_cannot_be_compared_is_refused(judge: tuple[Path, Path], run: Path, tmp_path: Path) -> None:
+    data, weights = (str(path) for path in judge)
+    with pytest.raises(ValueError, match="makes no clips"):
+        audiogen.evaluate(weights, judge=weights)
+    with pytest.raises(ValueError, match="name an embedding to measure distances in: --judge CLASSIFIER"):
+        audiogen.evaluate(str(run))
+    with pytest.raises(ValueError, match="holds a StyleGAN2, not a classifier"):
+        audiogen.evaluate(str(run), judge=str(run))
+    with pytest.raises(ValueError, match="name what to compare with"):
+        audiogen.evaluate(data, judge=weights)
+    with pytest.raises(ValueError, match="this data set has no test split"):
+        audiogen.evaluate(str(run), judge=weights)
+    with pytest.raises(ValueError, match="in 4 features needs 5 clips"):
+        audiogen.evaluate(str(run), judge=weights, split="val", num_per_class=2)
+    other = write_classes(tmp_path / "other", {"a": 300.0, "b": 900.0}, num=8)
+    with pytest.raises(ValueError, match=r"the model knows high, low, .* has a, b"):
+        audiogen.evaluate(str(run), against=str(other), judge=weights)
+    with pytest.raises(ValueError, match=r"is of no class of the data \(high, low\)"):
+        audiogen.evaluate(str(other), against=data, judge=weights)
+
+
+class Loudness(Embedding):
+    """Takes sounds, and knows no spectrogram."""
+
+    def __init__(self) -> None:
+        super().__init__("loudness", 1, 16000)
+
+    def forward(self, clips):  # type: ignore[no-untyped-def]
+        return clips.square().mean(dim=(1, 2))[:, None, None]
+
+
+def test_two_folders_need_an_embedding_with_a_spectrogram(judge: tuple[Path, Path]) -> None:
+    with pytest.raises(ValueError, match="two folders of sounds need an embedding with a spectrogram of its own"):
+        audiogen.evaluate(str(judge[0]), against=str(judge[0]), embeddings=[Loudness()])
+
+
+def test_a_sound_that_cannot_be_read_is_named(judge: tuple[Path, Path], tmp_path: Path) -> None:
+    good = write_classes(tmp_path / "good", CLASSES, num=8)
+    (good / "low" / "0.wav").write_bytes(b"nothing")
+    with pytest.raises(ValueError, match=r"0\.wav cannot be judged: unreadable"):
+        audiogen.evaluate(str(good), against=str(judge[0]), judge=str(judge[1]))
