@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor
 
-from audiogen.pictures import MAX_ROWS, save_figure, spectrogram_grid
+from audiogen.curves import Plot, Point
+from audiogen.pictures import MAX_ROWS, line_plot, save_figure, spectrogram_grid, svg
 from audiogen.transforms.mel import LogMel
 
 
@@ -106,3 +107,62 @@ def test_rows_beyond_the_limit_are_left_out(transform: LogMel) -> None:
 def test_another_shape_is_refused(transform: LogMel, shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match=r"expected spec \[R, N, C, F, L\], got \[1, 1, .*24, 20\]"):
         spectrogram_grid(torch.zeros(shape), [], transform)
+
+
+def points(*values: float) -> list[Point]:
+    return [Point(float(kimg), value) for kimg, value in enumerate(values)]
+
+
+def labels(figure: Figure) -> list[str]:
+    return [text.get_text().strip() for legend in figure.legends for text in legend.get_texts()]
+
+
+def test_curve_is_drawn_as_it_is_with_its_reference_beside() -> None:
+    figure = line_plot(Plot("fad", {"fad": points(9, 5, 3)}, {"fad": ("floor", 1.5)}, log=True))
+    curve, reference = figure.axes[0].lines
+    assert np.asarray(curve.get_xydata()).tolist() == [[0, 9], [1, 5], [2, 3]]
+    assert set(np.asarray(reference.get_ydata())) == {1.5}
+    assert figure.axes[0].get_yscale() == "log"
+    assert labels(figure) == ["floor 1.5"]  # the title names the curve
+
+
+def test_reference_that_a_logarithmic_axis_cannot_show_is_told() -> None:
+    figure = line_plot(Plot("kad", {"kad": points(1, 2)}, {"kad": ("floor", -0.5)}, log=True))
+    assert labels(figure) == ["floor -0.5, below this axis"]
+    assert figure.axes[0].get_ylim()[0] > 0
+
+
+def test_warnings_are_dashed_and_stops_are_solid() -> None:
+    lines = line_plot(Plot("a", {"a": points(1, 2)}), warned=[0.5], stopped=[1.5]).axes[0].lines[1:]
+    assert [(np.asarray(line.get_xdata())[0], line.get_linestyle()) for line in lines] == [(0.5, "--"), (1.5, "-")]
+
+
+@pytest.mark.parametrize("num", [3, 10, 40])
+def test_every_curve_is_named_and_none_is_covered_by_names(num: int) -> None:
+    names = [f"_class_$number${index}" for index in range(num)]  # "_" and "$" mean something to matplotlib
+    curves = {f"fad/{name}": points(1, 2) for name in names}
+    figure = line_plot(Plot("fad", curves, dict.fromkeys(curves, ("floor", 0.5)) if num > 3 else {}))
+    figure.draw_without_rendering()
+    assert labels(figure) == names
+    assert len({line.get_color() for line in figure.axes[0].lines}) == num
+    (legend,) = figure.legends
+    assert not legend.get_window_extent().overlaps(figure.axes[0].get_window_extent())
+    assert figure.bbox.containsx(legend.get_window_extent().x1)
+    assert figure.axes[0].get_window_extent().width > 200
+
+
+def test_small_numbers_on_a_logarithmic_axis_are_written_plainly() -> None:
+    figure = line_plot(Plot("kad", {"kad": points(0.011, 0.2)}, log=True))
+    figure.draw_without_rendering()
+    axis = figure.axes[0].yaxis
+    assert {"0.02", "0.1"} <= {text.get_text() for text in axis.get_ticklabels(which="both")}
+
+
+def test_single_point_and_values_that_are_not_finite_are_drawn() -> None:
+    assert b"<svg" in svg(line_plot(Plot("a", {"a": points(1)}, log=True)))
+    assert b"<svg" in svg(line_plot(Plot("a", {"a": points(1, float("nan"), float("inf"))})))
+
+
+def test_svg_is_the_same_each_time() -> None:
+    plot = Plot("a", {"a": points(1, 2)})
+    assert svg(line_plot(plot)) == svg(line_plot(plot))

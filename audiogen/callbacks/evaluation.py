@@ -1,7 +1,7 @@
 """Judge the averaged generator during training, on validation clips; in the verb `test`, on test clips."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import lightning
@@ -12,6 +12,7 @@ from torch import Tensor
 from audiogen.metrics.embeddings.embedding import Embedding
 from audiogen.metrics.embeddings.memory import remembered
 from audiogen.metrics.judge import Clips, Judge
+from audiogen.metrics.metric import EmbeddingMetric
 
 SAMPLE_BATCH = 64
 
@@ -27,18 +28,25 @@ class Evaluation(lightning.Callback):
         every_kimg: Interval of the validation passes.
         num_per_class: Clips of each class.
         seed: Of the clips: the same ones each time.
+        extra_metrics: Metrics beside the ones that are always computed.
 
     Raises:
         ValueError: For values out of range.
     """
 
     def __init__(
-        self, embeddings: Sequence[Embedding], every_kimg: float = 5.0, num_per_class: int = 100, seed: int = 0
+        self,
+        embeddings: list[Embedding],
+        every_kimg: float = 5.0,
+        num_per_class: int = 100,
+        seed: int = 0,
+        extra_metrics: list[EmbeddingMetric] | None = None,
     ) -> None:
         if every_kimg <= 0:
             raise ValueError(f"every_kimg must be > 0, got {every_kimg}")
-        self.embeddings, self.every_kimg = list(embeddings), every_kimg
+        self.embeddings, self.every_kimg = embeddings, every_kimg
         self.num_per_class, self.seed = num_per_class, seed
+        self.extra_metrics = extra_metrics or []
         self._judge: Judge | None = None
         self._judged = ""  # the split of the real clips
         self._seconds = 0.0
@@ -98,7 +106,8 @@ class Evaluation(lightning.Callback):
             return self._judge
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         device = pl_module.device
-        judge = Judge(self.embeddings, pl_module.transform, pl_module.label_names, self.num_per_class, device)
+        names, num = pl_module.label_names, self.num_per_class
+        judge = Judge(self.embeddings, pl_module.transform, names, num, device, self.extra_metrics)
         start = time.monotonic()
         reference, train = _clips(data.split(split), device), _clips(data.split("train"), device)
         judge.set_real(reference, train, remembered(data.cache.with_name("embeddings")))

@@ -7,7 +7,7 @@ from typing import Any
 
 import lightning
 import torch
-from lightning.pytorch.utilities import rank_zero_warn
+from lightning.pytorch.utilities import rank_zero_info
 
 from audiogen.callbacks.checkpoint import BEST_CHECKPOINT, CHECKPOINT_FOLDER
 from audiogen.metrics.collapse import RULES, Alarm, Rule, Watch
@@ -69,11 +69,11 @@ class ModeCollapse(lightning.Callback):
             self._tell(trainer, alarm)
         if any(alarm.stop for alarm in alarms) and not trainer.should_stop:
             trainer.should_stop = True
-            rank_zero_warn(f"Stopped at {pl_module.kimg:.1f} kimg. {restore_best(trainer, pl_module)}")
+            rank_zero_info(f"Stopped at {pl_module.kimg:.1f} kimg. {restore_best(trainer, pl_module)}")
 
     def _tell(self, trainer: lightning.Trainer, alarm: Alarm) -> None:
         title = f"{'Mode collapse' if alarm.stop else 'Warning'}: {alarm.rule}"
-        rank_zero_warn(f"{title}. {alarm.text}")
+        rank_zero_info(f"{title}. {alarm.text}")
         if not trainer.is_global_zero:
             return
         path = Path(trainer.default_root_dir) / EVENTS

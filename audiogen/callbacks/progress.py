@@ -60,6 +60,8 @@ class KimgProgress(ProgressBar):
         parts = [f"kimg {pl_module.kimg:.1f}/{pl_module.total_kimg:g}"]
         if losses:
             parts.append(", ".join(f"{name} {value:.3f}" for name, value in losses.items()))
+        if "fad" in trainer.callback_metrics:
+            parts.append(f"fad {float(trainer.callback_metrics['fad']):.1f}")
         parts.append(f"{self._clips_per_second:.1f} clips/s")
         left = pl_module.total_kimg * 1000 - pl_module.clips_seen
         parts.append(f"{_clock(left / max(self._clips_per_second, 1e-9))} left")

@@ -9,7 +9,7 @@ real training clips in the same number, or take the estimate for infinitely many
 al., 2024).
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -115,11 +115,6 @@ class FrechetDistance(EmbeddingMetric):
     total: Tensor
     outer: Tensor
 
-    def __init__(self, num_features: int, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        for name, size in (("count", ()), ("total", (num_features,)), ("outer", (num_features, num_features))):
-            self.add_state(name, torch.zeros(size, dtype=torch.float64), dist_reduce_fx="sum")
-
     def minimum_rows(self, num_features: int) -> int:
         """Return D + 1: with fewer clips the covariance has no full rank and the distance is mostly bias."""
         return num_features + 1
@@ -127,6 +122,9 @@ class FrechetDistance(EmbeddingMetric):
     def set_real(self, rows: Tensor) -> None:
         """Take the rows of real clips, float [N, K, D]."""
         self.real = moments(rows.flatten(0, 1))
+        size = rows.shape[2]
+        for name, shape in (("count", ()), ("total", (size,)), ("outer", (size, size))):
+            self.add_state(name, torch.zeros(shape, dtype=torch.float64, device=rows.device), dist_reduce_fx="sum")
 
     def update(self, rows: Tensor) -> None:
         """Add rows of generated clips, float [N, K, D]."""

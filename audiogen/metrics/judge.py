@@ -16,7 +16,6 @@ from audiogen.metrics.neighbours import Neighbours
 from audiogen.transforms.transform import SpectrogramTransform
 
 Embed = Callable[[Embedding, Batches, SpectrogramTransform], Embedded]
-MakeMetrics = Callable[[Embedding], Sequence[EmbeddingMetric]]
 
 
 @dataclass(frozen=True)
@@ -49,16 +48,9 @@ class Clips:
 
 
 def default_metrics(embedding: Embedding) -> list[EmbeddingMetric]:
-    """Return the metrics that are computed where none are named."""
-    return [
-        FrechetDistance(embedding.num_features),
-        FrechetInfinity(),
-        KernelDistance("gaussian" if embedding.kind == "a" else "polynomial"),
-        Neighbours(),
-        Diversity(),
-        Spread(),
-        Vendi(),
-    ]
+    """Return the metrics that are always computed."""
+    kernel = KernelDistance("gaussian" if embedding.kind == "a" else "polynomial")
+    return [FrechetDistance(), FrechetInfinity(), kernel, Neighbours(), Diversity(), Spread(), Vendi()]
 
 
 class Judge:
@@ -74,7 +66,7 @@ class Judge:
         label_names: Class names in index order, empty without classes.
         num_per_class: Clips that are generated of each class, and as many of the training clips, for the floor.
         device: Where the embeddings go.
-        metrics: Makes the metrics of an embedding.
+        extra_metrics: Metrics beside the default ones.
 
     Raises:
         ValueError: For a number below 2, no embedding, or two of one name.
@@ -87,7 +79,7 @@ class Judge:
         label_names: Sequence[str],
         num_per_class: int,
         device: torch.device | str = "cpu",
-        metrics: MakeMetrics = default_metrics,
+        extra_metrics: Sequence[EmbeddingMetric] = (),
     ) -> None:
         names = [embedding.name for embedding in embeddings]
         if num_per_class < 2 or not names or len(set(names)) < len(names):
@@ -96,7 +88,7 @@ class Judge:
             )
         self.embeddings = [embedding.eval().to(device) for embedding in embeddings]
         self.transform, self.label_names = transform, list(label_names)
-        self.num_per_class, self.metrics = num_per_class, metrics
+        self.num_per_class, self.extra_metrics = num_per_class, extra_metrics
         self.notes: list[str] = []
         self.real: dict[str, float] = {}
         self._panels: list[_Panel] = []
@@ -121,7 +113,8 @@ class Judge:
         self.notes, self.real, self._panels = [], {}, []
         for embedding in self.embeddings:
             real = embedder(embedding, reference, self.transform)
-            panel = _Panel(embedding, self.metrics, self.label_names, real, self.num_per_class)
+            metrics = [*default_metrics(embedding), *self.extra_metrics]
+            panel = _Panel(embedding, metrics, self.label_names, real, self.num_per_class)
             panel.update(_share(embedder(embedding, sample, self.transform)))
             self.real |= panel.compute(real=True)
             if real.predicted is not None:
@@ -155,7 +148,12 @@ class _Panel:
     """All metrics in one embedding: of all clips, and of those of each class."""
 
     def __init__(
-        self, embedding: Embedding, make: MakeMetrics, label_names: Sequence[str], real: Embedded, num_per_class: int
+        self,
+        embedding: Embedding,
+        metrics: Sequence[EmbeddingMetric],
+        label_names: Sequence[str],
+        real: Embedded,
+        num_per_class: int,
     ) -> None:
         self.embedding, self.label_names = embedding, label_names
         self.metrics: list[tuple[int | None, EmbeddingMetric]] = []  # class index, None for all clips
@@ -165,15 +163,16 @@ class _Panel:
         for index, name in [(None, ""), *classes]:
             rows = real.rows if index is None else real.rows[real.label == index]
             num_generated = num_per_class * max(len(label_names), 1) if index is None else num_per_class
-            for metric in make(embedding):
+            for metric in metrics:
                 few = _too_few(metric, embedding, len(rows), num_generated)
                 if few and index is None:
                     raise ValueError(few)
                 if few and metric.per_class:
                     skipped.setdefault(type(metric).__name__, []).append(f"{name} ({few})")
                 elif index is None or metric.per_class:
-                    metric.set_real(rows)
-                    self.metrics.append((index, metric.to(rows.device)))
+                    own = metric.clone().to(rows.device)
+                    own.set_real(rows)
+                    self.metrics.append((index, own))
         for kind, names in skipped.items():
             self.notes.append(f"no {kind} of {len(names)} of {len(label_names)} classes, such as {names[0]}")
         knows = len(label_names) > 1 and list(embedding.label_names) == list(label_names)

@@ -123,11 +123,13 @@ def watched(**rule: Any) -> dict[str, Any]:
 
 
 def test_an_alarm_stops_the_run_restores_the_best_and_says_what_it_saw(
-    judge: tuple[Path, Path], tmp_path: Path
+    judge: tuple[Path, Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     rule = watched(signal="val/logits_real", high=-1e9, patience=2)  # the second evaluation is alarming
-    with pytest.warns(UserWarning, match=r"Stopped at 0\.0 kimg\. The averaged generator is again that of 0\.0 kimg"):
+    with caplog.at_level("INFO"):
         main(flags(judge, tmp_path / "run", 0.1, rule))
+    assert "Mode collapse: test. val/logits_real is" in caplog.text
+    assert "Stopped at 0.0 kimg. The averaged generator is again that of 0.0 kimg, the best one." in caplog.text
     (event,) = [json.loads(line) for line in (tmp_path / "run" / EVENTS).read_text().splitlines()]
     assert (event["rule"], event["stop"], event["kimg"]) == ("test", True, 0.016)
     assert "a test" in event["text"]

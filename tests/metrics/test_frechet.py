@@ -71,7 +71,7 @@ def test_shapes_and_values_that_make_no_sense_are_refused() -> None:
 
 def test_metric_in_parts_equals_the_function() -> None:
     real, generated = rows(90, 8), rows(70, 8, seed=2, shift=100.0)
-    metric = FrechetDistance(8)
+    metric = FrechetDistance()
     metric.set_real(real[:, None])
     for part in generated.split(13):
         metric.update(part[:, None])
@@ -81,7 +81,7 @@ def test_metric_in_parts_equals_the_function() -> None:
 
 def test_metric_counts_rows_and_not_clips() -> None:
     real, generated = rows(90, 8), rows(60, 8, seed=2)
-    metric = FrechetDistance(8)
+    metric = FrechetDistance()
     metric.set_real(real.unflatten(0, (30, 3)))
     metric.update(generated.unflatten(0, (20, 3)))
     expected = float(frechet_distance(*moments(generated), *moments(real)))
@@ -90,7 +90,7 @@ def test_metric_counts_rows_and_not_clips() -> None:
 
 def test_float32_rows_are_summed_in_float64() -> None:
     real, generated = rows(500, 4, shift=1000.0), rows(500, 4, seed=1, shift=1000.0)
-    metric = FrechetDistance(4).float()  # what moving a model does to its metrics
+    metric = FrechetDistance().float()  # what moving a model does to its metrics
     metric.set_real(real[:, None].float())
     metric.update(generated[:, None].float())
     assert float(metric.compute()["fad"]) == pytest.approx(by_scipy(generated.float(), real.float()), rel=1e-4)

@@ -1,0 +1,108 @@
+"""Replay runs that collapsed, and healthy ones, through the rules: `python -m benchmarks.collapse [DIR]`.
+
+The runs are those of `benchmarks.collapse_runs`, whose logged figures are in `benchmarks/collapse_runs.json`; with DIR,
+its runs are read, and that file is written anew. For each rule: the collapses it caught, its false alarms, and how much
+of training was left before the Frechet distance had doubled from its best. Then when each run would have been warned of
+and stopped.
+"""
+
+import csv
+import json
+import math
+import sys
+from pathlib import Path
+
+from audiogen.callbacks.mode_collapse import VALIDATED
+from audiogen.metrics.collapse import RULES, Alarm, Watch
+from benchmarks.collapse_runs import COLLAPSES, HEALTHY
+
+RECORDED = Path(__file__).with_name("collapse_runs.json")
+WARM_UP_KIMG = 2.0
+TRAINING = ("logits/real", "logits/fake", "loss/discriminator", "loss/generator", "minibatch_stddev/ratio")
+EVALUATION = (
+    *("fad", "coherence", "class_entropy", "coverage_classifier", "diversity_classifier", "diversity_min_classifier"),
+    *VALIDATED,
+)
+Row = dict[str, float]
+
+
+def read_run(folder: Path) -> list[Row]:
+    """Return the rows of a run's table, with the columns that rules can be about, four digits each."""
+    with (folder / "metrics.csv").open() as file:
+        rows = [
+            {name: row[name] for name in ("kimg", *TRAINING, *EVALUATION) if row.get(name)}
+            for row in csv.DictReader(file)
+        ]
+    return [{name: float(f"{float(value):.4g}") for name, value in row.items()} for row in rows]
+
+
+def alarms_of(rows: list[Row]) -> list[Alarm]:
+    """Return what the rules say of a run, training by training and evaluation by evaluation."""
+    watch = Watch(RULES, WARM_UP_KIMG)
+    alarms = []
+    for row in rows:
+        for names in (TRAINING, EVALUATION):  # rows of one time hold both
+            if figures := {name: row[name] for name in names if name in row}:
+                alarms += watch.update(row["kimg"], figures)
+    return alarms
+
+
+def doubled(rows: list[Row]) -> float:
+    """Return at which kimg the distance was twice its best, infinity where it never was."""
+    best = math.inf
+    for row in rows:
+        if "fad" in row and row["kimg"] >= WARM_UP_KIMG:
+            if row["fad"] >= 2 * best:
+                return row["kimg"]
+            best = min(best, row["fad"])
+    return math.inf
+
+
+def main(folder: Path | None) -> None:
+    """Replay and print."""
+    if folder is not None:
+        recorded = {name: read_run(folder / name) for name in COLLAPSES | HEALTHY}
+        RECORDED.write_text(json.dumps(recorded) + "\n")
+    runs: dict[str, list[Row]] = json.loads(RECORDED.read_text())
+    alarms = {name: alarms_of(rows) for name, rows in runs.items()}
+    _print_rules(runs, alarms)
+    _print_runs(runs, alarms)
+
+
+def _print_rules(runs: dict[str, list[Row]], alarms: dict[str, list[Alarm]]) -> None:
+    print(f"{'rule':<24}{'caught':>8}{'false alarms':>14}   kimg of warning before the distance doubled")
+    for rule in RULES:
+        first = {name: next((a.kimg for a in found if a.rule == rule.name), None) for name, found in alarms.items()}
+        caught = [name for name in COLLAPSES if first[name] is not None]
+        wrong = [name for name in HEALTHY if first[name] is not None]
+        lead = {name: doubled(runs[name]) - (first[name] or 0.0) for name in caught}
+        told = ", ".join(f"{name} {'(never)' if math.isinf(kimg) else f'{kimg:.2f}'}" for name, kimg in lead.items())
+        print(f"{rule.name:<24}{f'{len(caught)}/{len(COLLAPSES)}':>8}{f'{len(wrong)}/{len(HEALTHY)}':>14}   {told}")
+
+
+def _print_runs(runs: dict[str, list[Row]], alarms: dict[str, list[Alarm]]) -> None:
+    print(
+        f"\n{'run':<24}{'best':>7}{'at':>7}{'worst after':>12}{'doubled':>9}{'warned':>8}{'stopped':>9}   first words"
+    )
+    caught, wrong, early = 0, 0, 0
+    for name, rows in runs.items():
+        found = alarms[name]
+        best, at = min((row["fad"], row["kimg"]) for row in rows if "fad" in row)
+        worst = max((row["fad"] for row in rows if "fad" in row and row["kimg"] > at), default=best)
+        warned = next((alarm.kimg for alarm in found), math.inf)
+        stopped = next((alarm.kimg for alarm in found if alarm.stop), math.inf)
+        times = "".join(
+            f"{'-' if math.isinf(t) else f'{t:.2f}':>{w}}" for t, w in ((doubled(rows), 9), (warned, 8), (stopped, 9))
+        )
+        print(f"{name:<24}{best:>7.1f}{at:>7.1f}{worst:>12.1f}{times}   {found[0].text if found else ''}")
+        caught += name in COLLAPSES and bool(found)
+        early += name in COLLAPSES and warned < doubled(rows)
+        wrong += name in HEALTHY and bool(found)
+    print(
+        f"\nCaught: {caught} of {len(COLLAPSES)} collapses, {early} of them before the distance had doubled; "
+        f"false alarms: {wrong} of {len(HEALTHY)} healthy runs"
+    )
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else None)
