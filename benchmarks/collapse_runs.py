@@ -40,6 +40,16 @@ class ShrinkGenerator(lightning.Callback):
                     weight.mul_(0.5)
 
 
+class StrengthenDiscriminator(lightning.Callback):
+    """From some kimg on, let the discriminator learn twenty times as fast."""
+
+    def on_train_batch_start(self, trainer: lightning.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        """Raise its learning rate."""
+        if pl_module.kimg >= FAULT_KIMG:
+            for group in trainer.optimizers[1].param_groups:
+                group["lr"] = 20 * pl_module.learning_rate
+
+
 class FewClips(lightning.Callback):
     """Train on a few clips of each class alone.
 
@@ -72,15 +82,9 @@ def _callback(callback: type[lightning.Callback], **arguments: Any) -> dict[str,
 
 
 COLLAPSES = {
-    "no_r1": _callback(FewClips, num_per_class=30) | _model(r1_interval=0, augment=None, learning_rate=0.004),
+    "no_r1": _model(r1_interval=0, augment=None, learning_rate=0.01, beta1=0.5),
     "learning_rate_x20": _model(learning_rate=0.04),
-    "strong_discriminator": _callback(FewClips, num_per_class=30)
-    | _model(
-        **_networks({"channel_base": 128, "channel_max": 8}, {"channel_base": 2048, "channel_max": 128}),
-        r1_gamma=0.0001,
-        augment=None,
-        learning_rate=0.004,
-    ),
+    "strong_discriminator": _callback(StrengthenDiscriminator) | _model(augment=None),
     "few_clips": _callback(FewClips, num_per_class=2) | _model(r1_gamma=0.001, augment=None, learning_rate=0.004),
     "labels_dropped": _callback(DropLabels),
     "generator_shrunk": _callback(ShrinkGenerator),
@@ -145,7 +149,7 @@ def _evaluation(judge: Path) -> dict[str, Any]:
     }
     return {
         "class_path": "audiogen.callbacks.evaluation.Evaluation",
-        "init_args": {"embeddings": [embedding], "every_kimg": 1.0, "num_per_class": 40},
+        "init_args": {"embeddings": [embedding], "every_kimg": 1.0, "num_clips": 400},
     }
 
 

@@ -99,7 +99,7 @@ def evaluation() -> dict[str, Callable[[], object]]:
     transform = LogMel(sample_rate=16000, n_fft=1024, hop_length=256, n_mels=64, num_frames=64)
     torch.manual_seed(0)
     spec, label = torch.rand(1000, 1, 64, 64) * 2 - 1, torch.arange(10).repeat_interleave(100)
-    judge = Judge([ClassifierFeatures(transform)], transform, NAMES, num_per_class=100)
+    judge = Judge([ClassifierFeatures(transform)], transform, NAMES, num_clips=1000)
     clips = Clips(lambda chosen: spec[chosen], label)
     judge.set_real(clips, clips)
 

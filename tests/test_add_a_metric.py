@@ -19,7 +19,7 @@ def test_metric_and_embedding_of_the_page_are_logged(tmp_path: Path, monkeypatch
     monkeypatch.syspath_prepend(str(tmp_path))
     (config,) = re.findall(r"```yaml\n(.*?)```", PAGE, re.S)
     content = yaml.safe_load(config)
-    content["trainer"]["callbacks+"][0]["init_args"] |= {"every_kimg": 0.008, "num_per_class": 6}
+    content["trainer"]["callbacks+"][0]["init_args"] |= {"every_kimg": 0.008, "num_clips": 12}
     (tmp_path / "more.yaml").write_text(yaml.safe_dump(content))
     data = write_classes(tmp_path / "data", {"low": 300.0, "high": 2000.0}, num=30)
     args = arguments(data, tmp_path / "run", 0.008)

@@ -26,7 +26,7 @@ class Evaluation(lightning.Callback):
     Args:
         embeddings: In which distances are measured; the first gives `fad`.
         every_kimg: Interval of the validation passes.
-        num_per_class: Clips of each class.
+        num_clips: To be made, the same number of each class.
         seed: Of the clips: the same ones each time.
         extra_metrics: Metrics beside the ones that are always computed.
 
@@ -38,14 +38,14 @@ class Evaluation(lightning.Callback):
         self,
         embeddings: list[Embedding],
         every_kimg: float = 5.0,
-        num_per_class: int = 100,
+        num_clips: int = 1000,
         seed: int = 0,
         extra_metrics: list[EmbeddingMetric] | None = None,
     ) -> None:
         if every_kimg <= 0:
             raise ValueError(f"every_kimg must be > 0, got {every_kimg}")
         self.embeddings, self.every_kimg = embeddings, every_kimg
-        self.num_per_class, self.seed = num_per_class, seed
+        self.num_clips, self.seed = num_clips, seed
         self.extra_metrics = extra_metrics or []
         self._judge: Judge | None = None
         self._judged = ""  # the split of the real clips
@@ -106,7 +106,7 @@ class Evaluation(lightning.Callback):
             return self._judge
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         device = pl_module.device
-        names, num = pl_module.label_names, self.num_per_class
+        names, num = pl_module.label_names, self.num_clips
         judge = Judge(self.embeddings, pl_module.transform, names, num, device, self.extra_metrics)
         start = time.monotonic()
         reference, train = _clips(data.split(split), device), _clips(data.split("train"), device)

@@ -21,7 +21,6 @@ from audiogen.data.folder import ClassFolders, find_sounds
 from audiogen.data.module import SpectrogramData
 from audiogen.metrics.embeddings.classifier import Classifier
 from audiogen.metrics.embeddings.embedding import Batches, Embedding
-
 from audiogen.metrics.heep import heep, heep_overall, read_ratings, s_gen
 from audiogen.metrics.judge import Clips, Judge
 
@@ -76,7 +75,7 @@ def evaluate(
     judge: str | None = None,
     embeddings: list[Embedding] | None = None,
     split: Literal["train", "val", "test"] = "test",
-    num_per_class: int = 100,
+    num_clips: int = 1000,
     seed: int = 0,
     truncation: float = 1.0,
     ratings: str | None = None,
@@ -95,7 +94,7 @@ def evaluate(
         embeddings: Other embeddings, beside or in place of it; by default those of the run's own evaluation.
         split: Which real clips to compare with. Models are chosen on val and reported on test. A folder of real sounds
             has no splits: a half of it is compared with, the other half scores the floor.
-        num_per_class: Clips to make of each class; of a folder, how many are taken at most.
+        num_clips: To be made, the same number of each class; of a folder, how many are taken at most.
         seed: Of the clips.
         truncation: Of the generator.
         ratings: CSV of human ratings of the clips, for HEEP and S_GEN (paper X).
@@ -120,7 +119,8 @@ def evaluate(
         split = "val"  # one of the halves
     names = data.label_names
     files = _files_of_classes(path, names) if sounds else []
-    bench = Judge(chosen, data.transform, names, min([num_per_class, *map(len, files)]), where)
+    few = min([num_clips, *(len(paths) * len(files) for paths in files)])
+    bench = Judge(chosen, data.transform, names, few, where)
     bench.set_real(_clips(data, split, where), _clips(data, "test" if split == "train" else "train", where))
     bench.update(_read(files, bench, data.recipe, where) if sounds else _made(model, bench, seed, truncation))
     figures = bench.compute()

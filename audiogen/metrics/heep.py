@@ -1,8 +1,8 @@
 """Human ratings of generated clips: HEEP and S_GEN of the ExVo competition.
 
-Equations 1 and 2 of Jiralerspong & Gidel (2022). They compare the matrix H of ratings [N, E] with the matrix T of one-hot targets by their correlation, and their
-Table 1 has one value for each emotion: that of a column of H with the same column of T. The correlation of the whole
-matrices, flattened, is `heep_overall`; the paper has none.
+Equations 1 and 2 of Jiralerspong & Gidel (2022). They compare the matrix H of ratings [N, E] with the matrix T of
+one-hot targets by their correlation. Their Table 1 has one value for each emotion: it is read as the correlation of a
+column of H with the same column of T. That of the whole matrices, flattened, is `heep_overall`; the paper has none.
 """
 
 import csv

@@ -1,6 +1,7 @@
 """All figures of a generator: embeddings times metrics, overall and for each class, beside those of real clips."""
 
 from collections.abc import Callable, Iterator, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, replace
 
 import torch
@@ -64,12 +65,12 @@ class Judge:
         embeddings: At least one; names must differ.
         transform: The spectrogram definition of the clips.
         label_names: Class names in index order, empty without classes.
-        num_per_class: Clips that are generated of each class, and as many of the training clips, for the floor.
+        num_clips: To be generated, the same number of each class. As many training clips score the floor.
         device: Where the embeddings go.
         extra_metrics: Metrics beside the default ones.
 
     Raises:
-        ValueError: For a number below 2, no embedding, or two of one name.
+        ValueError: For less than two clips of each class, no embedding, or two of one name.
     """
 
     def __init__(
@@ -77,18 +78,19 @@ class Judge:
         embeddings: Sequence[Embedding],
         transform: SpectrogramTransform,
         label_names: Sequence[str],
-        num_per_class: int,
+        num_clips: int,
         device: torch.device | str = "cpu",
         extra_metrics: Sequence[EmbeddingMetric] = (),
     ) -> None:
         names = [embedding.name for embedding in embeddings]
-        if num_per_class < 2 or not names or len(set(names)) < len(names):
-            raise ValueError(
-                f"need num_per_class >= 2 and embeddings of different names, got {num_per_class} and {names or 'none'}"
-            )
+        self.num_per_class = num_clips // max(len(label_names), 1)
+        if self.num_per_class < 2:
+            raise ValueError(f"{num_clips} clips are less than two of each of {len(label_names) or 1} classes")
+        if not names or len(set(names)) < len(names):
+            raise ValueError(f"need embeddings of different names, got {names or 'none'}")
         self.embeddings = [embedding.eval().to(device) for embedding in embeddings]
         self.transform, self.label_names = transform, list(label_names)
-        self.num_per_class, self.extra_metrics = num_per_class, extra_metrics
+        self.extra_metrics = extra_metrics
         self.notes: list[str] = []
         self.real: dict[str, float] = {}
         self._panels: list[_Panel] = []
@@ -170,7 +172,7 @@ class _Panel:
                 if few and metric.per_class:
                     skipped.setdefault(type(metric).__name__, []).append(f"{name} ({few})")
                 elif index is None or metric.per_class:
-                    own = metric.clone().to(rows.device)
+                    own = deepcopy(metric).to(rows.device)
                     own.set_real(rows)
                     self.metrics.append((index, own))
         for kind, names in skipped.items():
@@ -231,6 +233,6 @@ def _too_few(metric: EmbeddingMetric, embedding: Embedding, num_real: int, num_g
         return ""
     return (
         f"{type(metric).__name__} in {embedding.num_features} features needs {least} clips, there are {num_real} real "
-        f"and {num_generated} generated ones: take more (num_per_class, a larger validation split) or an embedding of "
+        f"and {num_generated} generated ones: take more (num_clips, a larger validation split) or an embedding of "
         "fewer features"
     )

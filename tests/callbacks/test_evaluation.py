@@ -27,7 +27,7 @@ def evaluation(judge: Path, **settings: Any) -> dict[str, Any]:
         "class_path": "audiogen.metrics.embeddings.classifier.Classifier",
         "init_args": {"weights": str(judge)},
     }
-    settings = {"embeddings": [embedding], "every_kimg": 0.008, "num_per_class": 8} | settings
+    settings = {"embeddings": [embedding], "every_kimg": 0.008, "num_clips": 16} | settings
     return {"class_path": "audiogen.callbacks.evaluation.Evaluation", "init_args": settings}
 
 
@@ -113,7 +113,7 @@ def test_data_without_validation_clips_are_refused(judge: tuple[Path, Path], tmp
 
 def test_too_few_clips_are_refused_before_training(judge: tuple[Path, Path], tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="in 4 features needs 5 clips, there are 8 real and 4 generated ones"):
-        main(flags(judge, tmp_path / "run", 0.008, num_per_class=2))
+        main(flags(judge, tmp_path / "run", 0.008, num_clips=4))
 
 
 def watched(**rule: Any) -> dict[str, Any]:

@@ -29,7 +29,7 @@ def run(judge: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> P
 
 
 def test_a_run_is_scored_by_its_own_data(judge: tuple[Path, Path], run: Path) -> None:
-    found = audiogen.evaluate(str(run), judge=str(judge[1]), split="val", num_per_class=10)
+    found = audiogen.evaluate(str(run), judge=str(judge[1]), split="val", num_clips=20)
     assert {"fad_classifier", "fad_classifier_floor", "coherence", "coherence_real", "fad"} <= set(found.figures)
     assert found.figures["coherence_real"] >= 0.75
     assert found.file == run / "evaluation-val.json"
@@ -49,7 +49,7 @@ def test_the_verb_prints_the_table(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    flags = ["--judge", str(judge[1]), "--split", "val", "--num_per_class", "8", "--out", str(tmp_path / "found.json")]
+    flags = ["--judge", str(judge[1]), "--split", "val", "--num_clips", "16", "--out", str(tmp_path / "found.json")]
     monkeypatch.setattr(sys, "argv", ["audiogen", "evaluate", str(run), *flags])
     main()
     assert "coherence" in capsys.readouterr().out
@@ -124,7 +124,7 @@ def test_what_cannot_be_compared_is_refused(judge: tuple[Path, Path], run: Path,
     with pytest.raises(ValueError, match="this data set has no test split"):
         audiogen.evaluate(str(run), judge=weights)
     with pytest.raises(ValueError, match="in 4 features needs 5 clips"):
-        audiogen.evaluate(str(run), judge=weights, split="val", num_per_class=2)
+        audiogen.evaluate(str(run), judge=weights, split="val", num_clips=4)
     other = write_classes(tmp_path / "other", {"a": 300.0, "b": 900.0}, num=8)
     with pytest.raises(ValueError, match=r"the model knows high, low, .* has a, b"):
         audiogen.evaluate(str(run), against=str(other), judge=weights)

@@ -35,6 +35,7 @@ class Page(HTMLParser):
         self.tags: list[str] = []
         self.cells: list[str] = []
         self.text = ""
+        self.in_cell = False
         self.feed(path.read_text(encoding="utf-8"))
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -45,11 +46,15 @@ class Page(HTMLParser):
             self.alts.append(found.get("alt") or "")
         if tag == "td":
             self.cells.append("")
+            self.in_cell = True
 
     def handle_data(self, data: str) -> None:
         self.text += data
-        if self.cells:
-            self.cells[-1] += data.rstrip()
+        if self.in_cell:
+            self.cells[-1] += data
+
+    def handle_endtag(self, tag: str) -> None:
+        self.in_cell = self.in_cell and tag != "td"
 
 
 @pytest.fixture

@@ -49,7 +49,7 @@ def real(num: int, seed: int) -> Clips:
     return Clips(lambda rows: spec[rows], label)
 
 
-def judge_of(*embeddings: Embedding, num: int = 20) -> Judge:
+def judge_of(*embeddings: Embedding, num: int = 40) -> Judge:
     found = Judge(embeddings, transform(), NAMES, num)
     found.set_real(real(25, 0), real(40, 1))
     return found
@@ -103,13 +103,13 @@ def test_batches_and_their_order_change_nothing() -> None:
 
 
 def test_too_few_clips_for_the_embedding_are_refused() -> None:
-    judge = Judge([Means()], transform(), NAMES, 2)
+    judge = Judge([Means()], transform(), NAMES, 4)
     with pytest.raises(ValueError, match="in 4 features needs 5 clips, there are 50 real and 4 generated ones"):
         judge.set_real(real(25, 0), real(40, 1))
 
 
 def test_classes_with_too_few_clips_are_left_out_and_said() -> None:
-    judge = Judge([Means()], transform(), NAMES, 20)
+    judge = Judge([Means()], transform(), NAMES, 40)
     judge.set_real(real(4, 0), real(40, 1))
     judge.update([clips(20, 2)])
     figures = judge.compute()
@@ -120,7 +120,7 @@ def test_classes_with_too_few_clips_are_left_out_and_said() -> None:
 
 
 def test_classifier_of_other_classes_gives_no_coherence() -> None:
-    judge = Judge([Means()], transform(), ["a", "b"], 20)
+    judge = Judge([Means()], transform(), ["a", "b"], 40)
     judge.set_real(real(25, 0), real(40, 1))
     judge.update([clips(20, 2)])
     assert "coherence" not in judge.compute()
@@ -139,10 +139,10 @@ def test_data_without_classes_are_judged_as_a_whole() -> None:
 
 
 def test_embeddings_need_different_names() -> None:
-    with pytest.raises(ValueError, match=r"embeddings of different names, got 20 and \['means', 'means'\]"):
-        Judge([Means(), Means()], transform(), NAMES, 20)
-    with pytest.raises(ValueError, match="got 20 and none"):
-        Judge([], transform(), NAMES, 20)
+    with pytest.raises(ValueError, match=r"embeddings of different names, got \['means', 'means'\]"):
+        Judge([Means(), Means()], transform(), NAMES, 40)
+    with pytest.raises(ValueError, match="different names, got none"):
+        Judge([], transform(), NAMES, 40)
 
 
 def test_embedding_that_is_nan_names_the_clip() -> None:
