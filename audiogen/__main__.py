@@ -17,7 +17,15 @@ TRAINING_VERBS = {
 }
 # Verbs that are functions: module, function, what it does.
 COMMANDS = {
+    "evaluate": (
+        "audiogen.commands.evaluate",
+        "evaluate",
+        "score a generator, or a folder of sounds, by real clips",
+    ),
+    "export": ("audiogen.checkpoint", "export", "write a trained model as safetensors, to share it"),
     "generate": ("audiogen.commands.generate", "generate_files", "make sounds with a trained model"),
+    "report": ("audiogen.commands.report", "report", "draw the curves and sounds of a run as one HTML page"),
+    "dashboard": ("audiogen.commands.dashboard", "dashboard", "build a W&B workspace with the same curves"),
 }
 # Verbs that take the data part of a recipe, and their command line as it is.
 DATA_COMMANDS = {

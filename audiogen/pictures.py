@@ -1,17 +1,27 @@
-"""Draw spectrograms the way people look at them: time to the right, low frequencies at the bottom."""
+"""Draw spectrograms the way people look at them, time to the right and low frequencies at the bottom; and curves."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 
+import matplotlib
 import torch
 import torch.nn.functional as F
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogFormatter
 from torch import Tensor
 
+from audiogen.curves import Plot, Point
 from audiogen.transforms.transform import SpectrogramTransform
 
 MAX_ROWS = 50
+COLOR = "#51127c"
+WARNED, STOPPED = "#e08214", "#c00000"
+NAMELESS = " "  # matplotlib leaves names that begin with "_" out of legends: all begin with this
+MANY = 6  # curves in a plot that have their names beside it
 
 
 def spectrogram_grid(
@@ -67,18 +77,117 @@ def histogram(values: Sequence[float], label: str) -> Figure:
     """
     figure = Figure(figsize=(6, 3), dpi=100, layout="constrained")
     axis = figure.subplots()
-    axis.hist(values, bins=40, color="#51127c")
+    axis.hist(values, bins=40, color=COLOR)
     axis.set_xlabel(label)
     axis.set_ylabel("files")
+    return figure
+
+
+def line_plot(plot: Plot, warned: Sequence[float] = (), stopped: Sequence[float] = ()) -> Figure:
+    """Draw curves over kimg, and what real clips score as dashed lines.
+
+    Args:
+        plot: The curves.
+        warned: kimg of dashed vertical lines.
+        stopped: kimg of solid vertical lines.
+    """
+    many = len(plot.curves) > MANY
+    figure = Figure(figsize=(8.8, 3.6) if many else (4.3, 2.8), dpi=100, layout="constrained")
+    axis = figure.subplots()
+    if plot.log:
+        axis.set_yscale("log")
+        axis.yaxis.set_major_formatter(_PlainNumbers())
+        axis.yaxis.set_minor_formatter(_PlainNumbers(minor_thresholds=(2, 0.4)))  # up to two powers of ten: others too
+    for color, (name, points) in zip(_colors(len(plot.curves)), plot.curves.items(), strict=True):
+        _draw_curve(axis, plot.label(name), points, color)
+        if name in plot.references:
+            _draw_reference(axis, plot.label(name), *plot.references[name], color)
+    _add_legend(figure, axis, plot)
+    for kimg in warned:
+        axis.axvline(kimg, color=WARNED, linestyle="--", linewidth=0.9)
+    for kimg in stopped:
+        axis.axvline(kimg, color=STOPPED, linewidth=1.2)
+    axis.set_title(plot.title, loc="left", fontsize="small", parse_math=False)
+    axis.set_xlabel("kimg", fontsize="x-small")
+    axis.tick_params(which="both", labelsize="x-small")
+    axis.grid(alpha=0.25)
+    axis.spines[["top", "right"]].set_visible(False)
     return figure
 
 
 def save_figure(figure: Figure, path: Path) -> None:
     """Write a figure as PNG, making missing folders."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # names in other scripts are drawn as boxes
+    with _no_glyph_warnings():
         figure.savefig(path)
+
+
+def svg(figure: Figure) -> bytes:
+    """Return a figure as SVG, the same bytes each time."""
+    file = BytesIO()
+    with _no_glyph_warnings(), matplotlib.rc_context({"svg.hashsalt": "audiogen"}):
+        figure.savefig(file, format="svg", metadata={"Date": None})
+    return file.getvalue()
+
+
+@contextmanager
+def _no_glyph_warnings() -> Iterator[None]:
+    """Let names in other scripts be drawn as boxes."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
+        yield
+
+
+class _PlainNumbers(LogFormatter):
+    """Write 0.2, not 2e-01, where matplotlib writes anything."""
+
+    def __call__(self, x: float, pos: int | None = None) -> str:
+        return f"{x:g}" if super().__call__(x, pos) else ""
+
+
+def _colors(num: int) -> list:
+    """Return colours that can be told apart, as far as there are so many."""
+    if num == 1:
+        return [COLOR]
+    some = matplotlib.colormaps["tab10" if num <= 10 else "turbo"]
+    return [some(index if num <= 10 else index / (num - 1)) for index in range(num)]
+
+
+def _draw_curve(axis: Axes, name: str, points: Sequence[Point], color: str) -> None:
+    kimg, values = zip(*points, strict=True)
+    axis.plot(
+        kimg, values, color=color, label=f"{NAMELESS}{name}", linewidth=1.1, marker="." if len(points) <= 40 else None
+    )
+
+
+def _draw_reference(axis: Axes, name: str, kind: str, value: float, color: str) -> None:
+    below = axis.get_yscale() == "log" and value <= 0
+    label = f"{NAMELESS}{name} {kind} {value:.3g}{', below this axis' if below else ''}"
+    if below:
+        axis.plot([], [], color=color, linestyle="--", linewidth=0.8, label=label)
+    else:
+        axis.axhline(value, color=color, linestyle="--", linewidth=0.8, label=label)
+
+
+def _add_legend(figure: Figure, axis: Axes, plot: Plot) -> None:
+    """Name the curves outside of the axes: on the right where they are many."""
+    many = len(plot.curves) > MANY
+    lines = [line for line in axis.lines if line.get_label() != NAMELESS]
+    lines = [line for line in lines if line.get_linestyle() == "-" or not many]
+    labels = [str(line.get_label()) for line in lines]
+    if not labels:
+        return
+    columns = -(-len(labels) // 15) if many else min(len(labels), 3)
+    legend = figure.legend(
+        handles=lines,
+        labels=labels,
+        loc="outside right upper" if many else "outside lower center",
+        ncols=columns,
+        fontsize="x-small",
+        frameon=False,
+    )
+    for text in legend.get_texts():
+        text.set_parse_math(False)
 
 
 def _frequency_ticks(transform: SpectrogramTransform) -> tuple[list[int], list[str]]:

@@ -12,11 +12,20 @@ from tests.tiny_run import write_classes
 
 README = Path("README.md").read_text()
 SHORT = {
-    "quickstart": ["--data.dataset.init_args.num_clips", "100", "--model.total_kimg", "0.032"],
+    "quickstart": ["--data.dataset.init_args.num_clips", "600", "--model.total_kimg", "0.032"],
+    "classifier_fsdd": ["--model.total_kimg", "0.64"],
+    "stylegan2_fsdd": ["--model.total_kimg", "0.016"],
     "stylegan2_folder": ["--data.batch_size", "4", "--model.total_kimg", "0.008"]
     + [f"--model.{name}.channel_max=16" for name in ("generator", "discriminator")],
 }
-CONTINUED = ["--data.dataset.init_args.num_clips", "100", "--model.total_kimg", "0.048"]
+CONTINUED = ["--data.dataset.init_args.num_clips", "600", "--model.total_kimg", "0.048"]
+
+
+def write_fsdd(folder: Path) -> None:
+    """Write tones in the layout of FSDD: ten digits, 17 takes, of which 5 are for the test and 8 for validation."""
+    write_classes(folder, {str(digit): 200.0 + 150 * digit for digit in range(10)}, num=17)
+    for path in sorted(folder.rglob("*.wav")):
+        path.rename(folder / f"{path.parent.name}_anna_{path.stem}.wav")
 
 
 def commands() -> list[list[str]]:
@@ -28,23 +37,26 @@ def commands() -> list[list[str]]:
 def test_readme_names_the_verbs_it_should() -> None:
     verbs = [command[0] for command in commands()]
     assert verbs[:2] == ["fit", "generate"]
-    assert {"prepare", "inspect"} <= set(verbs)
+    assert {"prepare", "inspect", "report", "evaluate"} <= set(verbs)
     assert verbs.count("fit") >= 4
 
 
 def test_commands_run_as_they_stand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "configs").symlink_to(Path("configs").resolve())
+    for name in ("configs", "checkpoints"):
+        (tmp_path / name).symlink_to(Path(name).resolve())
     monkeypatch.setenv("AUDIOGEN_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
-    data = write_classes(tmp_path / "DIR", {"low": 300, "high": 2000})
-    for command in commands():
-        args = [str(data) if part == "DIR" else part for part in command]
+    write_classes(tmp_path / "DIR", {"low": 300, "high": 2000})
+    write_fsdd(tmp_path / "FSDD")
+    for args in commands():
         if args[0] == "fit":
             recipe = Path(args[args.index("--config") + 1]).stem
             args += CONTINUED if "--ckpt_path" in args else SHORT[recipe]
         monkeypatch.setattr(sys, "argv", ["audiogen", *args])
         main()
-    for run in ("quickstart", "speakers", "stylegan2_folder"):
+    assert (tmp_path / "runs" / "quickstart" / "report.html").exists()
+    assert (tmp_path / "runs" / "quickstart" / "evaluation-test.json").exists()
+    for run in ("quickstart", "speakers", "stylegan2_folder", "classifier_fsdd", "stylegan2_fsdd"):
         assert list((tmp_path / "runs" / run / "checkpoints").glob("*.ckpt"))
         assert (tmp_path / "runs" / run / "metrics.csv").exists()
     assert len(list((tmp_path / "samples").glob("seven-*.wav"))) == 16
