@@ -56,7 +56,7 @@ def test_commands_run_as_they_stand(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         main()
     assert (tmp_path / "runs" / "quickstart" / "report.html").exists()
     assert (tmp_path / "runs" / "quickstart" / "evaluation-test.json").exists()
-    for run in ("quickstart", "speakers", "stylegan2_folder", "classifier_fsdd", "stylegan2_fsdd"):
+    for run in ("quickstart", "varied", "stylegan2_folder", "classifier_fsdd", "stylegan2_fsdd"):
         assert list((tmp_path / "runs" / run / "checkpoints").glob("*.ckpt"))
         assert (tmp_path / "runs" / run / "metrics.csv").exists()
     assert len(list((tmp_path / "samples").glob("seven-*.wav"))) == 16

@@ -6,13 +6,14 @@ gets worse was calibrated on runs that were made to collapse and on healthy ones
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from statistics import median
 from typing import Any, Literal, NamedTuple
 
 Against = Literal["nothing", "median", "lowest", "highest"]
 MIN_VALUES = 4  # before a median says anything
 WINDOW = 40  # values that the median is of
+CALM = 8  # values in a row that are fine before a rule that fired may fire again
 
 
 @dataclass(frozen=True)
@@ -66,11 +67,14 @@ class Alarm(NamedTuple):
 
 @dataclass
 class _Seen:
-    """What a rule has seen of its signal."""
+    """What a rule has seen of its signal; values that are alarming are no measure and left out."""
 
-    values: list[float] = field(default_factory=list)
-    kimg: list[float] = field(default_factory=list)
-    running: int = 0
+    recent: list[float] = field(default_factory=list)
+    lowest: tuple[float, float] = (math.inf, 0.0)  # value and kimg
+    highest: tuple[float, float] = (-math.inf, 0.0)
+    running: int = 0  # alarming values in a row
+    calm: int = 0  # others in a row
+    silent: bool = False  # has fired
 
 
 class Watch:
@@ -93,7 +97,7 @@ class Watch:
             figures: Those that are new.
 
         Returns:
-            The rules that fire and did not at their last value.
+            The rules that fire; one that fired is silent until its signal has been calm for a while.
         """
         new = {**figures, **derived(figures)}
         alarms = [self._judge(rule, kimg, _find(rule.signal, new)) for rule in self.rules]
@@ -101,27 +105,30 @@ class Watch:
 
     def state(self) -> dict[str, Any]:
         """Return what has been seen, as plain values."""
-        return {rule.name: [one.kimg, one.values, one.running] for rule, one in self._seen.items()}
+        return {rule.name: asdict(seen) for rule, seen in self._seen.items()}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Go on from `state`; rules that were not there then begin anew."""
         for rule in self.rules:
             if rule.name in state:
-                kimg, values, running = state[rule.name]
-                self._seen[rule] = _Seen(list(values), list(kimg), running)
+                self._seen[rule] = _Seen(**state[rule.name])
 
     def _judge(self, rule: Rule, kimg: float, value: float | None) -> Alarm | None:
         if value is None or kimg < self.warm_up_kimg:
             return None
         seen = self._seen[rule]
         reference, since = _reference(rule, seen)
-        fires = reference is not None and _outside(value, reference, rule)
-        seen.running = seen.running + 1 if fires else 0
-        if not fires:  # what is wrong is no measure
-            seen.values.append(value)
-            seen.kimg.append(kimg)
-        if seen.running != rule.patience:
+        if reference is not None and _outside(value, reference, rule):
+            seen.running, seen.calm = seen.running + 1, 0
+        else:
+            seen.running, seen.calm = 0, seen.calm + 1
+            seen.silent = seen.silent and seen.calm < CALM
+            seen.recent = [*seen.recent[-WINDOW + 1 :], value]
+            seen.lowest = min(seen.lowest, (value, kimg))
+            seen.highest = max(seen.highest, (value, kimg))
+        if seen.running < rule.patience or seen.silent:
             return None
+        seen.silent = True
         return Alarm(kimg, rule.name, _tell(rule, kimg, value, reference, since), rule.stop)
 
 
@@ -159,11 +166,9 @@ def _reference(rule: Rule, seen: _Seen) -> tuple[float | None, float]:
     if rule.against == "nothing":
         return 1.0, 0.0
     if rule.against == "median":
-        return (median(seen.values[-WINDOW:]), 0.0) if len(seen.values) >= MIN_VALUES else (None, 0.0)
-    if not seen.values:
-        return None, 0.0
-    best = min(seen.values) if rule.against == "lowest" else max(seen.values)
-    return best, seen.kimg[seen.values.index(best)]
+        return (median(seen.recent), 0.0) if len(seen.recent) >= MIN_VALUES else (None, 0.0)
+    best = seen.lowest if rule.against == "lowest" else seen.highest
+    return best if math.isfinite(best[0]) else (None, 0.0)
 
 
 def _outside(value: float, reference: float, rule: Rule) -> bool:
@@ -231,7 +236,6 @@ RULES = (
         low=0.75,
         against="highest",
         patience=2,
-        stop=True,
         meaning="clips lose what makes them different",
     ),
     Rule(
@@ -255,6 +259,7 @@ RULES = (
         "fad",
         high=1.5,
         against="lowest",
+        patience=2,
         stop=True,
         meaning="the clips get worse",
     ),

@@ -2,7 +2,7 @@
 
 import pytest
 
-from audiogen.metrics.collapse import RULES, Rule, Watch, derived
+from audiogen.metrics.collapse import CALM, RULES, Rule, Watch, derived
 
 
 def watch(rule: Rule, values: list[float], warm_up: float = 0.0) -> list[float]:
@@ -13,11 +13,14 @@ def watch(rule: Rule, values: list[float], warm_up: float = 0.0) -> list[float]:
 
 def test_bounds_on_the_value_itself() -> None:
     rule = Rule("r", "x", low=1.0, high=3.0)
-    assert watch(rule, [2, 1, 3, 0.9, 2, 3.1]) == [4, 6]
+    assert watch(rule, [2, 1, 3, 0.9]) == [4]
+    assert watch(rule, [2, 1, 3, 3.1]) == [4]
 
 
-def test_a_rule_fires_once_until_the_signal_recovers() -> None:
-    assert watch(Rule("r", "x", high=1.0), [0, 2, 2, 2, 0, 2]) == [2, 6]
+def test_a_rule_fires_once_until_the_signal_was_calm_for_a_while() -> None:
+    rule = Rule("r", "x", high=1.0)
+    assert watch(rule, [0, 2, 2, 2, 0, 2, 0, 2]) == [2]
+    assert watch(rule, [2, *[0] * (CALM - 1), 2, *[0] * CALM, 2]) == [1, 2 * CALM + 2]
 
 
 def test_patience_asks_for_values_in_a_row() -> None:
@@ -28,11 +31,11 @@ def test_ratio_to_the_median_needs_a_few_values_and_leaves_out_alarming_ones() -
     rule = Rule("r", "x", low=0.5, against="median")
     assert watch(rule, [1, 0.1, 1, 1]) == []
     assert watch(rule, [1, 1, 1, 1, 0.4]) == [5]
-    assert watch(rule, [1, 1, 1, 1, *[0.4] * 50, 1, 0.4]) == [5, 56]
+    assert watch(rule, [1, 1, 1, 1, *[0.4] * 50, *[1] * CALM, 0.4]) == [5, 55 + CALM]
 
 
 def test_ratio_to_the_best_so_far() -> None:
-    assert watch(Rule("r", "fad", high=1.5, against="lowest"), [90, 40, 20, 29, 31, 25, 31]) == [5, 7]
+    assert watch(Rule("r", "fad", high=1.5, against="lowest"), [90, 40, 20, 29, 31, 25]) == [5]
     assert watch(Rule("r", "coverage", low=0.5, against="highest"), [0.1, 0.4, 0.3, 0.19]) == [4]
 
 
