@@ -113,5 +113,5 @@ def _run_id(folder: Path) -> str:
     path = folder / ID_FILE
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        path.write_text(secrets.token_hex(4))
+        path.write_text(os.environ.get("WANDB_RUN_ID") or secrets.token_hex(4))  # the former is set by sweeps
     return path.read_text().strip()
