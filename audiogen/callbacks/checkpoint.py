@@ -42,7 +42,7 @@ class KimgCheckpoint(Checkpoint):
     @property
     def state_key(self) -> str:
         """Tell several of them in one Trainer apart."""
-        return self._generate_state_key(every_kimg=self.every_kimg, keep=self.keep, monitor=self.monitor)
+        return self._generate_state_key(keep=self.keep, monitor=self.monitor)
 
     def state_dict(self) -> dict[str, Any]:
         """Return what the best was so far."""

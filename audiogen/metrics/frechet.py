@@ -73,7 +73,7 @@ def frechet_distance(mean_a: Tensor, cov_a: Tensor, mean_b: Tensor, cov_b: Tenso
     return distance.clamp_min(0)
 
 
-def frechet_infinity(rows: Tensor, mean: Tensor, cov: Tensor, num_sizes: int = 8, num_draws: int = 4) -> Tensor:
+def frechet_infinity(rows: Tensor, mean: Tensor, cov: Tensor, num_sizes: int = 5, num_draws: int = 3) -> Tensor:
     """Extrapolate the Frechet distance of clips to a normal distribution to infinitely many clips.
 
     The bias is proportional to 1/N: distances of random subsets of several sizes N are fitted by a line over 1/N
@@ -121,7 +121,7 @@ class FrechetDistance(EmbeddingMetric):
 
     def set_real(self, rows: Tensor) -> None:
         """Take the rows of real clips, float [N, K, D]."""
-        self.real = moments(rows.flatten(0, 1))
+        self.moments = moments(rows.flatten(0, 1))
         size = rows.shape[2]
         for name, shape in (("count", ()), ("total", (size,)), ("outer", (size, size))):
             self.add_state(name, torch.zeros(shape, dtype=torch.float64, device=rows.device), dist_reduce_fx="sum")
@@ -129,7 +129,7 @@ class FrechetDistance(EmbeddingMetric):
     def update(self, rows: Tensor) -> None:
         """Add rows of generated clips, float [N, K, D]."""
         # Sums around the real mean: the far smaller numbers keep their digits.
-        centred = rows.flatten(0, 1).double() - self.real.mean
+        centred = rows.flatten(0, 1).double() - self.moments.mean
         self.count += len(centred)
         self.total += centred.sum(dim=0)
         self.outer += centred.T @ centred
@@ -138,7 +138,7 @@ class FrechetDistance(EmbeddingMetric):
         """Return {"fad": float64 []}."""
         mean = self.total / self.count
         cov = (self.outer - self.count * torch.outer(mean, mean)) / (self.count - 1)
-        return {"fad": frechet_distance(mean + self.real.mean, cov, *self.real)}
+        return {"fad": frechet_distance(mean + self.moments.mean, cov, *self.moments)}
 
 
 class FrechetInfinity(ClipMetric):
@@ -150,9 +150,13 @@ class FrechetInfinity(ClipMetric):
         """Return D + 1, as for the distance itself."""
         return num_features + 1
 
+    def set_real(self, rows: Tensor) -> None:
+        """Take the rows of real clips, float [N, K, D]."""
+        self.moments = moments(rows.flatten(0, 1))
+
     def compute(self) -> dict[str, Tensor]:
         """Return {"fad_infinity": float64 []}."""
-        return {"fad_infinity": frechet_infinity(self.generated_rows, *moments(self.real_rows.flatten(0, 1)))}
+        return {"fad_infinity": frechet_infinity(self.generated_rows, *self.moments)}
 
 
 def _root(cov: Tensor) -> Tensor:

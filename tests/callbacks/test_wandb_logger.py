@@ -58,3 +58,29 @@ def test_without_a_key_the_run_is_kept_on_disk_and_said(tmp_path: Path, monkeypa
         logger.log_metrics({"x": 1.0}, step=1000)
     logger.experiment.finish()
     assert list((tmp_path / "run" / "wandb").glob("offline-run-*"))
+
+
+class Experiment:
+    """Takes artifacts, as a W&B run does."""
+
+    id = "abc"
+
+    def __init__(self, mode: str) -> None:
+        self.settings = type("Settings", (), {"mode": mode})
+        self.logged: list[tuple[Any, list[str]]] = []
+
+    def log_artifact(self, artifact: Any, aliases: list[str]) -> None:
+        self.logged.append((artifact, aliases))
+
+
+@pytest.mark.parametrize(("mode", "num"), [("online", 1), ("offline", 0)])
+def test_best_checkpoint_is_uploaded_where_there_is_a_server(mode: str, num: int, tmp_path: Path) -> None:
+    logger, experiment = KimgWandbLogger(save_dir=str(tmp_path)), Experiment(mode)
+    logger._experiment = experiment  # type: ignore[assignment]
+    (tmp_path / "best.ckpt").write_bytes(b"weights")
+    logger.log_checkpoint(tmp_path / "best.ckpt", {"fad": 2.5, "kimg": 30.0})
+    assert len(experiment.logged) == num
+    for artifact, aliases in experiment.logged:
+        assert (artifact.name, artifact.type, aliases) == ("abc-best", "model", ["best"])
+        assert artifact.metadata == {"fad": 2.5, "kimg": 30.0}
+        assert "best.ckpt" in artifact.manifest.entries

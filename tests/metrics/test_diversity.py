@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from audiogen.metrics.diversity import Diversity, Spread, Vendi, effective_rank, vendi_score
+from audiogen.metrics.metric import MAX_REAL
 
 
 def test_vendi_score_counts_orthogonal_rows() -> None:
@@ -53,3 +54,11 @@ def test_clips_that_are_all_the_same_have_no_diversity() -> None:
         metric.set_real(real)
         metric.update(same)
         assert {name: float(x) for name, x in metric.compute().items()} == pytest.approx(expected, abs=1e-6)
+
+
+def test_of_very_many_real_clips_some_are_compared_with() -> None:
+    metric = Diversity()
+    metric.set_real(torch.randn(MAX_REAL + 1000, 1, 2, generator=torch.Generator().manual_seed(0)))
+    assert metric.real.shape == (MAX_REAL, 2)
+    metric.update(torch.randn(500, 1, 2, generator=torch.Generator().manual_seed(1)))
+    assert float(metric.compute()["diversity"]) == pytest.approx(1, abs=0.05)

@@ -106,7 +106,7 @@ def embed(embedding: Embedding, batches: Batches, transform: SpectrogramTransfor
         transform: The spectrogram definition of the clips.
 
     Returns:
-        The rows, on the embedding's device.
+        The rows, on the embedding's device where it computes in float64.
 
     Raises:
         ValueError: Where an embedding is NaN or infinite, naming the clip, or there are no clips.
@@ -118,9 +118,10 @@ def embed(embedding: Embedding, batches: Batches, transform: SpectrogramTransfor
         if len(bad):
             of_class = int(label[bad[0]])
             raise ValueError(f"{embedding.name}: the embedding of clip {seen + int(bad[0])} (class {of_class}) is NaN")
-        predicted += [embedding.classify(found)] if embedding.label_names else []
-        rows.append(found.double())
-        labels.append(label.to(found.device))
+        place = torch.device("cpu") if found.device.type == "mps" else found.device  # which has no float64
+        predicted += [embedding.classify(found).to(place)] if embedding.label_names else []
+        rows.append(found.to(place).double())
+        labels.append(label.to(place))
         seen += len(label)
     if not rows:
         raise ValueError(f"{embedding.name}: no clips to embed")
