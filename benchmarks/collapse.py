@@ -20,7 +20,16 @@ RECORDED = Path(__file__).with_name("collapse_runs.json")
 WARM_UP_KIMG = 2.0
 TRAINING = ("logits/real", "logits/fake", "loss/discriminator", "loss/generator", "minibatch_stddev/ratio")
 EVALUATION = (
-    *("fad", "coherence", "class_entropy", "coverage_classifier", "diversity_classifier", "diversity_min_classifier"),
+    *(
+        "fad",
+        "fad_floor",
+        "coherence",
+        "coherence_real",
+        "class_entropy",
+        "coverage_classifier",
+        "diversity_classifier",
+        "diversity_min_classifier",
+    ),
     *VALIDATED,
 )
 Row = dict[str, float]
