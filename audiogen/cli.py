@@ -15,6 +15,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveCon
 from lightning.pytorch.utilities import rank_zero_info
 
 from audiogen.callbacks.checkpoint import CHECKPOINT_FOLDER
+from audiogen.callbacks.evaluation import Evaluation
 from audiogen.callbacks.metrics_csv import MetricsCSV
 from audiogen.callbacks.mode_collapse import EVENTS
 from audiogen.callbacks.samples import SAMPLE_FOLDER
@@ -120,6 +121,8 @@ class AudiogenCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> lightning.Trainer:
         """Add the table of metrics to whichever loggers the config has."""
         trainer = super().instantiate_trainer(**kwargs)
+        # It sets the interval of validation, which others read when they are set up.
+        trainer.callbacks.sort(key=lambda callback: not isinstance(callback, Evaluation))  # type: ignore[attr-defined]
         if self.subcommand == "fit":
             trainer.loggers = [*trainer.loggers, MetricsCSV(trainer.default_root_dir)]
         return trainer

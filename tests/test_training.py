@@ -156,6 +156,7 @@ def test_a_new_run_does_not_overwrite_another(run: Path, data: Path) -> None:
 def test_only_the_newest_checkpoints_are_kept_when_asked(data: Path, tmp_path: Path) -> None:
     more = ["--trainer.callbacks+", "audiogen.callbacks.checkpoint.KimgCheckpoint"]
     more += ["--trainer.callbacks.every_kimg", "0.004", "--trainer.callbacks.keep", "2"]
+    more += ["--trainer.callbacks.monitor", "none"]
     main(arguments(data, tmp_path / "few", 0.016, *more))
     assert len(list((tmp_path / "few" / "checkpoints").iterdir())) == 2
 

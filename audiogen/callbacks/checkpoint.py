@@ -42,7 +42,7 @@ class KimgCheckpoint(Checkpoint):
     @property
     def state_key(self) -> str:
         """Tell several of them in one Trainer apart."""
-        return self._generate_state_key(keep=self.keep, monitor=self.monitor)
+        return self._generate_state_key(monitor=self.monitor)
 
     def state_dict(self) -> dict[str, Any]:
         """Return what the best was so far."""
@@ -52,15 +52,20 @@ class KimgCheckpoint(Checkpoint):
         """Go on from `state_dict`."""
         self.best = state_dict["best"]
 
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+        """Forget a best one that is not here: the run may have been continued in another directory."""
+        if not self._path(trainer, 0).with_name(BEST_CHECKPOINT).exists():
+            self.best = None
+
     def on_validation_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         """Save `best.ckpt` where the monitored figure is better than ever."""
         value = float(trainer.callback_metrics.get(self.monitor, math.nan))
-        if trainer.state.fn != "fit" or math.isnan(value):
+        if trainer.state.fn != "fit" or trainer.sanity_checking or math.isnan(value):
             return
         sign = 1 if self.mode == "min" else -1
         if self.best is None or sign * value < sign * self.best[0]:
             self.best = (value, pl_module.kimg)
-            self._save(trainer, Path(trainer.default_root_dir) / CHECKPOINT_FOLDER / BEST_CHECKPOINT)
+            self._save(trainer, self._path(trainer, 0).with_name(BEST_CHECKPOINT))
 
     def on_train_batch_end(
         self, trainer: lightning.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int

@@ -26,7 +26,7 @@ class Evaluation(lightning.Callback):
     Args:
         embeddings: In which distances are measured; the first gives `fad`.
         every_kimg: Interval of the validation passes.
-        num_clips: To be made, the same number of each class.
+        num_clips: To be made, of each class as large a share as of the real ones.
         seed: Of the clips: the same ones each time.
         extra_metrics: Metrics beside the ones that are always computed.
 
@@ -58,6 +58,7 @@ class Evaluation(lightning.Callback):
         Raises:
             ValueError: For data without the split that is needed, and models that make no clips.
         """
+        self._judge = None
         if not hasattr(pl_module, "sample"):
             raise ValueError(f"Evaluation needs a model with a method sample; {type(pl_module).__name__} has none")
         if stage == "fit":
@@ -76,7 +77,8 @@ class Evaluation(lightning.Callback):
 
     def on_validation_epoch_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         """Judge by validation clips."""
-        self._evaluate(trainer, pl_module, "val")
+        if not trainer.sanity_checking:
+            self._evaluate(trainer, pl_module, "val")
 
     def on_test_epoch_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         """Judge by test clips."""
@@ -120,10 +122,10 @@ class Evaluation(lightning.Callback):
 
     def _generate(self, judge: Judge, pl_module: Any, rank: int, world_size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield this process's share of the clips; clip i of a class has the seed it has in `generate`."""
-        seeds = torch.tensor(pl_module.clip_seeds(self.seed, judge.num_per_class)).repeat(len(judge.label_names) or 1)
-        for rows in torch.arange(rank, len(judge.label), world_size).split(SAMPLE_BATCH):
-            label = judge.label[rows]
-            yield pl_module.sample(label, seeds[rows].tolist()), label.to(pl_module.device)
+        label, number = judge.wanted
+        seeds = torch.tensor(pl_module.clip_seeds(self.seed, int(number.max()) + 1))[number]
+        for rows in torch.arange(rank, len(label), world_size).split(SAMPLE_BATCH):
+            yield pl_module.sample(label[rows], seeds[rows].tolist()), label[rows].to(pl_module.device)
 
 
 def _clips(clips: Any, device: torch.device) -> Clips:

@@ -38,6 +38,7 @@ class ModeCollapse(lightning.Callback):
             raise ValueError(f"warm_up_kimg must be >= 0, got {warm_up_kimg}")
         self.watch = Watch(RULES if rules is None else rules, warm_up_kimg)
         self.stop = stop
+        self._stopped = False
 
     def state_dict(self) -> dict[str, Any]:
         """Return what has been seen."""
@@ -46,6 +47,18 @@ class ModeCollapse(lightning.Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from `state_dict`."""
         self.watch.load_state(state_dict)
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+        """Drop events of a stretch of training that is done again."""
+        path = Path(trainer.default_root_dir) / EVENTS
+        if trainer.is_global_zero and path.exists():
+            lines = path.read_text().splitlines(keepends=True)
+            path.write_text("".join(line for line in lines if json.loads(line)["kimg"] <= pl_module.kimg))
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+        """Restore the best after the last evaluation, and before the last checkpoint, pictures and sounds."""
+        if self._stopped:
+            rank_zero_info(f"Stopped at {pl_module.kimg:.1f} kimg. {restore_best(trainer, pl_module)}")
 
     def on_train_batch_end(
         self, trainer: lightning.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
@@ -68,8 +81,7 @@ class ModeCollapse(lightning.Callback):
         for alarm in alarms:
             self._tell(trainer, alarm)
         if any(alarm.stop for alarm in alarms) and not trainer.should_stop:
-            trainer.should_stop = True
-            rank_zero_info(f"Stopped at {pl_module.kimg:.1f} kimg. {restore_best(trainer, pl_module)}")
+            trainer.should_stop = self._stopped = True
 
     def _tell(self, trainer: lightning.Trainer, alarm: Alarm) -> None:
         title = f"{'Mode collapse' if alarm.stop else 'Warning'}: {alarm.rule}"

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -13,7 +14,7 @@ from jsonargparse import ArgumentParser
 from torch import Tensor
 
 from audiogen.audio.io import AudioFileError
-from audiogen.checkpoint import find_config, load, newest_checkpoint
+from audiogen.checkpoint import CONFIG_NAME, find_config, load, newest_checkpoint
 from audiogen.commands.data_arguments import data_and_arguments, data_parser
 from audiogen.commands.generate import pick_device
 from audiogen.data.build import Recipe, clip_waveform
@@ -84,6 +85,9 @@ def evaluate(
 ) -> Evaluated:
     """Score a generator, or sounds that are there already, against real clips.
 
+    Real and generated clips alike are judged by their spectrograms, or by sounds made of these where an embedding takes
+    sounds or another spectrogram: what is lost on the way counts for neither.
+
     Args:
         checkpoint: A checkpoint, a run directory for its newest one, or a folder of sounds: with a sub-folder for each
             class, or with files named as `generate` does (seven-000.wav).
@@ -92,9 +96,9 @@ def evaluate(
         root: Folder of the data set, for a recipe that names none.
         judge: A trained classifier to embed the clips with: its checkpoint or run directory, or a .safetensors file.
         embeddings: Other embeddings, beside or in place of it; by default those of the run's own evaluation.
-        split: Which real clips to compare with. Models are chosen on val and reported on test. A folder of real sounds
-            has no splits: a half of it is compared with, the other half scores the floor.
-        num_clips: To be made, the same number of each class; of a folder, how many are taken at most.
+        split: Which real clips to compare with, train, val or test. Models are chosen on val and reported on test. A
+            folder of real sounds has no splits: a half of it is compared with, the other half scores the floor.
+        num_clips: To be made, of each class as large a share as of the real ones; of a folder, taken at most.
         seed: Of the clips.
         truncation: Of the generator.
         ratings: CSV of human ratings of the clips, for HEEP and S_GEN (paper X).
@@ -114,20 +118,22 @@ def evaluate(
         raise ValueError(f"{checkpoint} is a {type(model).__name__}, which makes no clips")
     config = None if sounds else find_config(path)
     chosen = [*([Classifier(judge)] if judge else []), *(embeddings or [])] or _embeddings_of(config)
+    if against is not None and (Path(against) / CONFIG_NAME).is_file():
+        against = str(Path(against) / CONFIG_NAME)  # of a run directory
     data = _real_data(against or config, root, chosen, model)
     if against is not None and Path(against).is_dir():
         split = "val"  # one of the halves
     names = data.label_names
     files = _files_of_classes(path, names) if sounds else []
-    few = min([num_clips, *(len(paths) * len(files) for paths in files)])
-    bench = Judge(chosen, data.transform, names, few, where)
+    few = min([num_clips, *(_as_many_as(files, data.split(split).label) if sounds else [])])
+    bench = Judge(chosen, deepcopy(data.transform).to(where), names, few, where)
     bench.set_real(_clips(data, split, where), _clips(data, "test" if split == "train" else "train", where))
     bench.update(_read(files, bench, data.recipe, where) if sounds else _made(model, bench, seed, truncation))
     figures = bench.compute()
     if ratings is not None:
         figures |= _rated(Path(ratings), figures, names)
     settings = {
-        "generated": f"{path}, {bench.num_per_class} clips of each of {len(names) or 1} classes",
+        "generated": f"{int(bench.counts.sum())} clips of {path}",
         "against": f"{len(data.split(split))} {split} clips of {against or config}",
         "notes": bench.notes,
         **({} if model is None else {"kimg": model.kimg}),
@@ -156,7 +162,10 @@ def _real_data(
             raise ValueError(
                 "two folders of sounds need an embedding with a spectrogram of its own: --judge CLASSIFIER"
             )
-        data = SpectrogramData(ClassFolders(val_share=0.5), transforms[0], root=str(against))
+        folders = ClassFolders(val_share=0.5)
+        known = [model] if model is not None else embeddings
+        folders.label_order = tuple(next((each.label_names for each in known if each.label_names), ()))
+        data = SpectrogramData(folders, transforms[0], root=str(against))
     else:
         args = ["--config", str(against), *(["--data.root", root] if root else [])]
         data, _ = data_and_arguments(data_parser("evaluate", ""), args)
@@ -195,9 +204,10 @@ def _clips(data: SpectrogramData, split: Any, device: torch.device) -> Clips:
 
 def _made(model: Any, judge: Judge, seed: int, truncation: float) -> Batches:
     """Yield clips of a generator."""
-    seeds = torch.tensor(model.clip_seeds(seed, judge.num_per_class)).repeat(len(judge.label_names) or 1)
-    for rows in torch.arange(len(judge.label)).split(BATCH):
-        yield model.sample(judge.label[rows], seeds[rows].tolist(), truncation), judge.label[rows]
+    label, number = judge.wanted
+    seeds = torch.tensor(model.clip_seeds(seed, int(number.max()) + 1))[number]
+    for rows in torch.arange(len(label)).split(BATCH):
+        yield model.sample(label[rows], seeds[rows].tolist(), truncation), label[rows]
 
 
 def _files_of_classes(folder: Path, label_names: Sequence[str]) -> list[list[Path]]:
@@ -222,16 +232,23 @@ def _files_of_classes(folder: Path, label_names: Sequence[str]) -> list[list[Pat
     return list(files.values())
 
 
+def _as_many_as(files: Sequence[Sequence[Path]], label: Tensor) -> list[int]:
+    """Return how many clips there can be in all, for each class, if their shares are those of real ones, int64 [N]."""
+    counts = label.bincount(minlength=len(files)).tolist()
+    return [len(paths) * len(label) // num for paths, num in zip(files, counts, strict=True) if num]
+
+
 def _read(files: Sequence[Sequence[Path]], judge: Judge, recipe: Recipe, device: torch.device) -> Batches:
     """Yield the first sounds of each class as spectrograms, padded and cut as the real ones are.
 
     Raises:
         ValueError: For a file that cannot be read.
     """
-    chosen = [path for paths in files for path in paths[: judge.num_per_class]]
-    for rows in torch.arange(len(chosen)).split(BATCH):
-        wav = torch.stack([_sound(chosen[row], recipe) for row in rows])  # [B, C, T]
-        yield recipe.transform(wav).to(device), judge.label[rows]
+    label, number = judge.wanted
+    for rows in torch.arange(len(label)).split(BATCH):
+        paths = [files[index][place] for index, place in zip(label[rows].tolist(), number[rows].tolist(), strict=True)]
+        wav = torch.stack([_sound(path, recipe) for path in paths])  # [B, C, T]
+        yield recipe.transform(wav).to(device), label[rows]
 
 
 def _sound(path: Path, recipe: Recipe) -> Tensor:

@@ -98,7 +98,7 @@ class SpectrogramData(lightning.LightningDataModule):
         """
         splits = self.loaded.splits
         if name not in splits:
-            raise DatasetError(f"this data set has no {name} split")
+            raise DatasetError(f"this data set has no {name} split, only {', '.join(splits)}")
         return splits[name]
 
     def train_dataloader(self) -> DataLoader[Batch]:

@@ -166,9 +166,10 @@ def _reference(rule: Rule, seen: _Seen) -> tuple[float | None, float]:
     if rule.against == "nothing":
         return 1.0, 0.0
     if rule.against == "median":
-        return (median(seen.recent), 0.0) if len(seen.recent) >= MIN_VALUES else (None, 0.0)
+        usual = median(seen.recent) if len(seen.recent) >= MIN_VALUES else 0.0
+        return (usual, 0.0) if usual > 0 else (None, 0.0)
     best = seen.lowest if rule.against == "lowest" else seen.highest
-    return best if math.isfinite(best[0]) else (None, 0.0)
+    return best if 0 < best[0] < math.inf else (None, 0.0)  # of what is not positive there is no share
 
 
 def _outside(value: float, reference: float, rule: Rule) -> bool:
@@ -187,8 +188,9 @@ def _tell(rule: Rule, kimg: float, value: float, reference: float | None, since:
     elif rule.against != "nothing":
         seen += f", its best was {reference:.3g} at {since:.1f} kimg"
     else:
-        bounds = [f"below {rule.low:g}" if rule.low is not None else "", f"above {rule.high:g}" if rule.high else ""]
-        seen += f" ({' or '.join(part for part in bounds if part)} is alarming)"
+        bounds = [f"below {rule.low:g}"] if rule.low is not None else []
+        bounds += [f"above {rule.high:g}"] if rule.high is not None else []
+        seen += f" ({' or '.join(bounds)} is alarming)"
     return f"{seen}: {rule.meaning}" if rule.meaning else seen
 
 
@@ -237,6 +239,21 @@ RULES = (
         against="highest",
         patience=2,
         meaning="clips lose what makes them different",
+    ),
+    Rule(
+        "diversity of a class",
+        "diversity_min",
+        low=0.4,
+        patience=2,
+        meaning="some class has lost its variety",
+    ),
+    Rule(
+        "coverage",
+        "coverage",
+        low=0.4,
+        against="highest",
+        patience=2,
+        meaning="parts of the data are no longer made",
     ),
     Rule(
         "coherence",

@@ -103,7 +103,7 @@ def frechet_infinity(rows: Tensor, mean: Tensor, cov: Tensor, num_sizes: int = 5
         means.append(torch.stack(distances).mean())
     over = torch.tensor([1 / size for size in sizes], dtype=torch.float64)
     design = torch.stack([torch.ones_like(over), over], dim=1)  # [S, 2]
-    return torch.linalg.lstsq(design, torch.stack(means)[:, None]).solution[0, 0]
+    return torch.linalg.lstsq(design, torch.stack(means).cpu()[:, None]).solution[0, 0]
 
 
 class FrechetDistance(EmbeddingMetric):

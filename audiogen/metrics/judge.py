@@ -41,11 +41,30 @@ class Clips:
         for part in indices.split(self.batch_size):
             yield self.take(part), self.label[part]
 
-    def of_each_class(self, num: int) -> "Clips":
-        """Return up to `num` clips of each class, drawn once and for all."""
+    def of_classes(self, counts: Tensor) -> "Clips":
+        """Return up to `counts` clips of each class, int64 [K], drawn once and for all."""
         order = torch.randperm(len(self.label), generator=torch.Generator().manual_seed(0))
-        chosen = [order[self.label[order] == index][:num] for index in self.label.unique()]
+        chosen = [order[self.label[order] == index][:num] for index, num in enumerate(counts.tolist())]
         return replace(self, indices=torch.cat(chosen))
+
+
+def share_out(num_clips: int, label: Tensor, num_classes: int) -> Tensor:
+    """Share clips out among classes as real ones are: other shares would count as a difference.
+
+    Args:
+        num_clips: In all.
+        label: int64 [N], of real clips.
+        num_classes: K, at least 1.
+
+    Returns:
+        int64 [K]: at least 2 of each class that there are real clips of, and none of others.
+
+    Example:
+        >>> share_out(100, torch.tensor([0, 0, 0, 1]), 3)
+        tensor([75, 25,  0])
+    """
+    real = label.bincount(minlength=num_classes)
+    return (num_clips * real / real.sum()).round().long().clamp_min(2) * (real > 0)
 
 
 def default_metrics(embedding: Embedding) -> list[EmbeddingMetric]:
@@ -59,18 +78,19 @@ class Judge:
 
     Names of figures are those of the metrics with the embedding's: fad_classifier, coverage_vggish; of one class
     fad_classifier/zero. The score of real training clips in the same number has the suffix _floor (of distances) or
-    _real: nothing better can be asked for. `fad` and `fad_floor` repeat those of the first embedding.
+    _real: nothing better can be asked for. `fad` and `fad_floor` repeat those of the first embedding of sounds.
 
     Args:
         embeddings: At least one; names must differ.
         transform: The spectrogram definition of the clips.
         label_names: Class names in index order, empty without classes.
-        num_clips: To be generated, the same number of each class. As many training clips score the floor.
+        num_clips: To be generated, of each class as large a share as of the real ones. As many training clips score the
+            floor.
         device: Where the embeddings go.
         extra_metrics: Metrics beside the default ones.
 
     Raises:
-        ValueError: For less than two clips of each class, no embedding, or two of one name.
+        ValueError: For less than two clips, no embedding, or two of one name.
     """
 
     def __init__(
@@ -83,22 +103,23 @@ class Judge:
         extra_metrics: Sequence[EmbeddingMetric] = (),
     ) -> None:
         names = [embedding.name for embedding in embeddings]
-        self.num_per_class = num_clips // max(len(label_names), 1)
-        if self.num_per_class < 2:
-            raise ValueError(f"{num_clips} clips are less than two of each of {len(label_names) or 1} classes")
+        if num_clips < 2:
+            raise ValueError(f"need at least two clips, got {num_clips}")
         if not names or len(set(names)) < len(names):
             raise ValueError(f"need embeddings of different names, got {names or 'none'}")
         self.embeddings = [embedding.eval().to(device) for embedding in embeddings]
         self.transform, self.label_names = transform, list(label_names)
-        self.extra_metrics = extra_metrics
+        self.num_clips, self.extra_metrics = num_clips, extra_metrics
+        self.counts = torch.zeros(max(len(label_names), 1), dtype=torch.long)
         self.notes: list[str] = []
         self.real: dict[str, float] = {}
         self._panels: list[_Panel] = []
 
     @property
-    def label(self) -> Tensor:
-        """Classes of the clips to generate, int64 [N]: those of one class together."""
-        return torch.arange(max(len(self.label_names), 1)).repeat_interleave(self.num_per_class)
+    def wanted(self) -> tuple[Tensor, Tensor]:
+        """Class of each clip to make, and its number within the class, int64 [N]; known once there are real ones."""
+        label = torch.arange(len(self.counts)).repeat_interleave(self.counts)
+        return label, torch.cat([torch.arange(num) for num in self.counts.tolist()])
 
     def set_real(self, reference: Clips, train: Clips, embedder: Embed = embed) -> None:
         """Embed real clips and compute what real training clips score.
@@ -111,15 +132,19 @@ class Judge:
         Raises:
             ValueError: Where there are too few clips to tell anything.
         """
-        sample = train.of_each_class(self.num_per_class)
+        self.counts = share_out(self.num_clips, reference.label, len(self.counts))
+        sample = train.of_classes(self.counts)
         self.notes, self.real, self._panels = [], {}, []
+        if missing := [name for name, num in zip(self.label_names, self.counts.tolist(), strict=False) if not num]:
+            self.notes.append(f"no real clips of {', '.join(missing)}: none are made")
         for embedding in self.embeddings:
             real = embedder(embedding, reference, self.transform)
             metrics = [*default_metrics(embedding), *self.extra_metrics]
-            panel = _Panel(embedding, metrics, self.label_names, real, self.num_per_class)
-            panel.update(_share(embedder(embedding, sample, self.transform)))
-            self.real |= panel.compute(real=True)
-            if real.predicted is not None:
+            panel = _Panel(embedding, metrics, self.label_names, real, self.counts)
+            known = embedder(embedding, sample, self.transform)
+            panel.update(_share(known))
+            self.real |= panel.compute(of_real=known.label)
+            if panel.coherence is not None and real.predicted is not None:
                 self.real["coherence_real"] = float((real.predicted == real.label).double().mean())
             self.notes += [embedding.describe(self.transform), *panel.notes]
             self._panels.append(panel)
@@ -127,9 +152,11 @@ class Judge:
 
     def update(self, batches: Batches) -> None:
         """Add generated clips, those of this process, in batches of spec [B, C, F, L] and label [B]."""
-        for batch in batches:
+        seen = 0
+        for spec, label in batches:
             for panel in self._panels:
-                panel.update(embed(panel.embedding, [batch], self.transform))
+                panel.update(embed(panel.embedding, [(spec, label)], self.transform, seen))
+            seen += len(label)
 
     def compute(self) -> dict[str, float]:
         """Return all figures of the clips added since the last call, over all processes, and those of real ones."""
@@ -140,10 +167,10 @@ class Judge:
         return figures | self.real
 
     def _add_short_names(self, figures: dict[str, float]) -> None:
+        names = [embedding.full_name("fad") for embedding in self.embeddings if embedding.kind == "a"]
         for suffix in ("", "_floor"):
-            long = self._panels[0].embedding.full_name("fad") + suffix
-            if long in figures:
-                figures[f"fad{suffix}"] = figures[long]
+            if names and names[0] + suffix in figures:
+                figures[f"fad{suffix}"] = figures[names[0] + suffix]
 
 
 class _Panel:
@@ -155,7 +182,7 @@ class _Panel:
         metrics: Sequence[EmbeddingMetric],
         label_names: Sequence[str],
         real: Embedded,
-        num_per_class: int,
+        counts: Tensor,
     ) -> None:
         self.embedding, self.label_names = embedding, label_names
         self.metrics: list[tuple[int | None, EmbeddingMetric]] = []  # class index, None for all clips
@@ -164,7 +191,7 @@ class _Panel:
         classes = enumerate(label_names) if len(label_names) > 1 else ()
         for index, name in [(None, ""), *classes]:
             rows = real.rows if index is None else real.rows[real.label == index]
-            num_generated = num_per_class * max(len(label_names), 1) if index is None else num_per_class
+            num_generated = int(counts.sum() if index is None else counts[index])
             for metric in metrics:
                 few = _too_few(metric, embedding, len(rows), num_generated)
                 if few and index is None:
@@ -180,34 +207,38 @@ class _Panel:
         knows = len(label_names) > 1 and list(embedding.label_names) == list(label_names)
         self.coherence = Coherence(len(label_names)).to(real.rows.device) if knows else None
         if embedding.label_names and not knows:
-            self.notes.append(f"{embedding.name} was trained on other classes than the data's: no coherence")
+            self.notes.append(f"{embedding.name} was trained on other classes, or in another order: no coherence")
 
     def update(self, found: Embedded) -> None:
         """Add embedded clips."""
         for index, metric in self.metrics:
-            rows = found.rows if index is None else found.rows[found.label == index]
-            if len(rows):
-                metric.update(rows)
+            metric.update(found.rows if index is None else found.rows[found.label == index])  # no rows too: ranks agree
         if self.coherence is not None and found.predicted is not None:
             self.coherence.update(found.predicted, found.label)
 
-    def compute(self, real: bool = False) -> dict[str, float]:
+    def compute(self, of_real: Tensor | None = None) -> dict[str, float]:
         """Return figures by their full names, and start anew.
 
         Args:
-            real: The clips were real ones: their figures are named so, and nobody asks for their coherence.
+            of_real: Classes, int64 [N], of the clips, where they were real ones: figures are named so, those of too few
+                clips are left out, and nobody asks for their coherence.
         """
         figures: dict[str, float] = {}
         for index, metric in self.metrics:
-            ending = f"_{metric.reference}" if real else ""
-            ending += "" if index is None else f"/{self.label_names[index]}"
-            figures |= {self.embedding.full_name(name) + ending: float(x) for name, x in metric.compute().items()}
+            ending = "" if index is None else f"/{self.label_names[index]}"
+            enough = True
+            if of_real is not None:
+                num = len(of_real) if index is None else int((of_real == index).sum())
+                enough = num >= metric.minimum_rows(self.embedding.num_features)
+                ending = f"_{metric.reference}{ending}"
+            found = metric.compute() if enough else {}
             metric.reset()
+            figures |= {self.embedding.full_name(name) + ending: float(x) for name, x in found.items()}
         if self.coherence is not None:
-            figures |= {} if real else self._coherence()
+            figures |= {} if of_real is not None else self._coherence()
             self.coherence.reset()
         least = [x for name, x in figures.items() if name.startswith("diversity") and "/" in name]
-        if least and not real:
+        if least and of_real is None:
             figures[self.embedding.full_name("diversity_min")] = min(least)
         return figures
 

@@ -173,7 +173,7 @@ class StyleGAN2(KimgModule):
         self.log_held_out("val/logits_train", self._mean_logit(recent))
         self.log_held_out("val/logits_fake", self._mean_logit(recent._replace(spec=fake)))
         if not self.path_length_interval:
-            num = self.batch_size
+            num = min(self.batch_size, len(recent.spec))
             with torch.inference_mode(False), torch.enable_grad():
                 ws = self.generator.mapping(self._latents(num), None if label is None else label[:num].clone())
                 spec = self.generator.synthesis(ws)

@@ -170,3 +170,58 @@ def test_two_processes_find_what_one_does(tmp_path: Path) -> None:
     torch.multiprocessing.spawn(_judge_a_share, args=(str(tmp_path),), nprocs=2)
     for rank in range(2):
         assert torch.load(tmp_path / f"{rank}.pt") == pytest.approx(alone, rel=1e-6, abs=1e-9)
+
+
+def test_clips_are_made_in_the_shares_of_real_ones() -> None:
+    """A perfect generator of unbalanced data scores as well as the data themselves."""
+    spec, label = clips(200, 0)
+    unbalanced = torch.cat([torch.arange(180), torch.arange(200, 220)])
+    reference = Clips(lambda rows: spec[unbalanced][rows], label[unbalanced])
+    judge = Judge([Means()], transform(), NAMES, 100)
+    judge.set_real(reference, real(150, 1))
+    wanted, number = judge.wanted
+    assert wanted.bincount().tolist() == [90, 10]
+    assert number.tolist() == [*range(90), *range(10)]
+    fresh, fresh_label = clips(90, 3)
+    chosen = torch.cat([torch.arange(90), torch.arange(90, 100)])
+    judge.update([(fresh[chosen], fresh_label[chosen])])
+    figures = judge.compute()
+    assert figures["fad"] < 3 * figures["fad_floor"] < 0.05
+    assert figures["diversity_means"] == pytest.approx(1, abs=0.3)
+
+
+def test_classes_without_real_clips_are_not_made_and_said() -> None:
+    spec, label = clips(30, 0)
+    judge = Judge([Means()], transform(), NAMES, 20)
+    judge.set_real(Clips(lambda rows: spec[:30][rows], label[:30]), real(40, 1))
+    assert judge.wanted[0].tolist() == [0] * 20
+    assert "no real clips of high: none are made" in judge.notes
+
+
+def test_classes_with_too_few_training_clips_have_no_floor() -> None:
+    spec, label = clips(40, 1)
+    judge = Judge([Means()], transform(), NAMES, 40)
+    judge.set_real(real(25, 0), Clips(lambda rows: spec[:41][rows], label[:41]))
+    assert "fad_means_floor/low" in judge.real
+    assert "fad_means_floor/high" not in judge.real
+    assert "diversity_means_real/high" not in judge.real
+
+
+def test_no_coherence_of_real_clips_by_a_classifier_of_other_classes() -> None:
+    judge = Judge([Means()], transform(), ["a", "b"], 40)
+    judge.set_real(real(25, 0), real(40, 1))
+    assert "coherence_real" not in judge.real
+
+
+def test_fid_is_not_called_fad() -> None:
+    judge = judge_of(Means("pictures", kind="i"), Means())
+    assert judge.real["fad_floor"] == judge.real["fad_means_floor"]
+    assert "fad_floor" not in judge_of(Means(kind="i")).real
+
+
+def test_nan_is_told_by_the_number_of_the_clip_over_all_batches() -> None:
+    judge = judge_of(Means())
+    spec, label = clips(20, 2)
+    spec[33] = torch.nan
+    with pytest.raises(ValueError, match="the embedding of clip 33 "):
+        judge.update((spec[part], label[part]) for part in torch.arange(40).split(8))

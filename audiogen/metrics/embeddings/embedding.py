@@ -97,13 +97,14 @@ class Embedded(NamedTuple):
 
 
 @torch.no_grad()
-def embed(embedding: Embedding, batches: Batches, transform: SpectrogramTransform) -> Embedded:
+def embed(embedding: Embedding, batches: Batches, transform: SpectrogramTransform, first: int = 0) -> Embedded:
     """Embed clips.
 
     Args:
         embedding: On the device where it computes.
         batches: spec, float32 [B, C, F, L] of `transform`, and label, int64 [B].
         transform: The spectrogram definition of the clips.
+        first: Number of the first clip, for what is said of one.
 
     Returns:
         The rows, on the embedding's device where it computes in float64.
@@ -111,7 +112,7 @@ def embed(embedding: Embedding, batches: Batches, transform: SpectrogramTransfor
     Raises:
         ValueError: Where an embedding is NaN or infinite, naming the clip, or there are no clips.
     """
-    rows, labels, predicted, seen = [], [], [], 0
+    rows, labels, predicted, seen = [], [], [], first
     for spec, label in batches:
         found = embedding(clips_for(embedding, spec, transform))  # [B, K, D]
         bad = torch.nonzero(~torch.isfinite(found).all(dim=2).all(dim=1))[:, 0]

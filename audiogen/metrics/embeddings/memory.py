@@ -1,13 +1,15 @@
 """Embed real clips once: their rows are kept on disk, by a key of all that decides them."""
 
 import hashlib
+import inspect
 import os
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from audiogen.metrics.embeddings.embedding import Batches, Embedded, Embedding, embed
 from audiogen.transforms.transform import SpectrogramTransform
@@ -42,8 +44,8 @@ def remembered(folder: Path) -> Callable[[Embedding, Batches, SpectrogramTransfo
 
 
 def _key(embedding: Embedding, batches: Batches, transform: SpectrogramTransform) -> str:
-    """Return a digest of the clips, the weights and the way between them."""
-    digest = hashlib.sha256(f"{type(embedding).__qualname__} {embedding.describe(transform)} {transform}".encode())
+    """Return a digest of the clips, and of weights, settings and code of the embedding and of the way to it."""
+    digest = hashlib.sha256(repr([_settings(embedding), _settings(transform)]).encode())
     for name, tensor in sorted(embedding.state_dict().items()):
         digest.update(name.encode())
         digest.update(_bytes(tensor))
@@ -51,6 +53,25 @@ def _key(embedding: Embedding, batches: Batches, transform: SpectrogramTransform
         digest.update(_bytes(spec))
         digest.update(_bytes(label))
     return digest.hexdigest()[:32]
+
+
+def _settings(module: nn.Module) -> list[tuple[Any, ...]]:
+    """Return name, class, digest of the code, and plain attributes of a module and all below it."""
+    found = []
+    for name, part in module.named_modules():
+        kind = type(part)
+        plain = sorted((key, x) for key, x in vars(part).items() if isinstance(x, str | int | float | tuple | None))
+        plain = [(key, x) for key, x in plain if key != "training"]
+        found.append((name, f"{kind.__module__}.{kind.__qualname__}", _code(kind), plain))
+    return found
+
+
+def _code(kind: type) -> str:
+    """Return a digest of the file that defines a class; nothing where there is none."""
+    try:
+        return hashlib.sha256(Path(inspect.getfile(kind)).read_bytes()).hexdigest()
+    except (OSError, TypeError):
+        return ""
 
 
 def _bytes(tensor: Tensor) -> memoryview:
