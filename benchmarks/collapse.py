@@ -14,7 +14,7 @@ from pathlib import Path
 
 from audiogen.callbacks.mode_collapse import VALIDATED
 from audiogen.metrics.collapse import RULES, Alarm, Watch
-from benchmarks.collapse_runs import COLLAPSES, HEALTHY
+from benchmarks.collapse_runs import COLLAPSES, FAULT_KIMG, HEALTHY, IN_FLIGHT
 
 RECORDED = Path(__file__).with_name("collapse_runs.json")
 WARM_UP_KIMG = 2.0
@@ -74,6 +74,10 @@ def main(folder: Path | None) -> None:
         RECORDED.write_text(json.dumps(recorded) + "\n")
     runs: dict[str, list[Row]] = json.loads(RECORDED.read_text())
     alarms = {name: alarms_of(rows) for name, rows in runs.items()}
+    early = {name: found for name in IN_FLIGHT if (found := [a for a in alarms[name] if a.kimg < FAULT_KIMG])}
+    if early:
+        print(f"False alarms before the fault at {FAULT_KIMG:g} kimg: {early}\n")
+        alarms |= {name: [a for a in alarms[name] if a.kimg >= FAULT_KIMG] for name in early}
     _print_rules(runs, alarms)
     _print_runs(runs, alarms)
 
@@ -93,23 +97,27 @@ def _print_runs(runs: dict[str, list[Row]], alarms: dict[str, list[Alarm]]) -> N
     print(
         f"\n{'run':<24}{'best':>7}{'at':>7}{'worst after':>12}{'doubled':>9}{'warned':>8}{'stopped':>9}   first words"
     )
-    caught, wrong, early = 0, 0, 0
+    caught, in_time, never, wrong = [], [], [], []
     for name, rows in runs.items():
         found = alarms[name]
         best, at = min((row["fad"], row["kimg"]) for row in rows if "fad" in row)
         worst = max((row["fad"] for row in rows if "fad" in row and row["kimg"] > at), default=best)
         warned = next((alarm.kimg for alarm in found), math.inf)
         stopped = next((alarm.kimg for alarm in found if alarm.stop), math.inf)
-        times = "".join(
-            f"{'-' if math.isinf(t) else f'{t:.2f}':>{w}}" for t, w in ((doubled(rows), 9), (warned, 8), (stopped, 9))
-        )
-        print(f"{name:<24}{best:>7.1f}{at:>7.1f}{worst:>12.1f}{times}   {found[0].text if found else ''}")
-        caught += name in COLLAPSES and bool(found)
-        early += name in COLLAPSES and warned < doubled(rows)
-        wrong += name in HEALTHY and bool(found)
+        times = ((doubled(rows), 9), (warned, 8), (stopped, 9))
+        cells = "".join(f"{'-' if math.isinf(time) else f'{time:.2f}':>{width}}" for time, width in times)
+        print(f"{name:<24}{best:>7.1f}{at:>7.1f}{worst:>12.1f}{cells}   {found[0].text if found else ''}")
+        if name in HEALTHY:
+            wrong += [name] if found else []
+        else:
+            caught += [name] if found else []
+            never += [name] if math.isinf(doubled(rows)) else []
+            in_time += [name] if warned < doubled(rows) < math.inf else []
+    num = len(COLLAPSES)
     print(
-        f"\nCaught: {caught} of {len(COLLAPSES)} collapses, {early} of them before the distance had doubled; "
-        f"false alarms: {wrong} of {len(HEALTHY)} healthy runs"
+        f"\nCaught: {len(caught)} of {num} collapses. The distance doubled in {num - len(never)}, of which "
+        f"{len(in_time)} were warned of before; it never did in {', '.join(never) or 'none'}.\n"
+        f"False alarms: {len(wrong)} of {len(HEALTHY)} healthy runs."
     )
 
 

@@ -89,6 +89,7 @@ COLLAPSES = {
     "labels_dropped": _callback(DropLabels),
     "generator_shrunk": _callback(ShrinkGenerator),
 }
+IN_FLIGHT = ("strong_discriminator", "labels_dropped", "generator_shrunk")  # from FAULT_KIMG on
 HEALTHY = {
     "healthy": {},
     "healthy_seed_1": {"seed_everything": 1},

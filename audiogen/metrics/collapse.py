@@ -27,6 +27,8 @@ class Rule:
         high: Above this it fires; None for no upper bound.
         against: What the value is divided by before: "nothing", the "median", the "lowest" or the "highest" of the
             values before.
+        above: Reference values have to be above this: of what is not positive there is no share, and of next to
+            nothing no meaningful one.
         patience: How often running.
         stop: Whether the training should end.
         meaning: What it says, in words.
@@ -40,6 +42,7 @@ class Rule:
     low: float | None = None
     high: float | None = None
     against: Against = "nothing"
+    above: float = 0.0
     patience: int = 1
     stop: bool = False
     meaning: str = ""
@@ -166,10 +169,10 @@ def _reference(rule: Rule, seen: _Seen) -> tuple[float | None, float]:
     if rule.against == "nothing":
         return 1.0, 0.0
     if rule.against == "median":
-        usual = median(seen.recent) if len(seen.recent) >= MIN_VALUES else 0.0
-        return (usual, 0.0) if usual > 0 else (None, 0.0)
+        usual = median(seen.recent) if len(seen.recent) >= MIN_VALUES else -math.inf
+        return (usual, 0.0) if usual > rule.above else (None, 0.0)
     best = seen.lowest if rule.against == "lowest" else seen.highest
-    return best if 0 < best[0] < math.inf else (None, 0.0)  # of what is not positive there is no share
+    return best if rule.above < best[0] < math.inf else (None, 0.0)
 
 
 def _outside(value: float, reference: float, rule: Rule) -> bool:
@@ -252,6 +255,7 @@ RULES = (
         "coverage",
         low=0.4,
         against="highest",
+        above=0.1,
         patience=2,
         meaning="parts of the data are no longer made",
     ),

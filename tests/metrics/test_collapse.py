@@ -91,3 +91,13 @@ def test_rules_without_bounds_or_patience_are_refused() -> None:
 
 def test_names_of_the_default_rules_differ() -> None:
     assert len({rule.name for rule in RULES}) == len(RULES)
+
+
+def test_references_that_are_nothing_are_none() -> None:
+    assert watch(Rule("r", "kad", high=1.5, against="lowest"), [-0.002, -0.002, 0.5]) == []
+    assert watch(Rule("r", "coverage", low=0.5, against="highest", above=0.1), [0.005, 0.0, 0.2, 0.05]) == [4]
+
+
+def test_a_bound_of_zero_is_told() -> None:
+    (alarm,) = Watch([Rule("r", "x", high=0.0)], 0).update(1.0, {"x": 1.0})
+    assert "(above 0 is alarming)" in alarm.text
