@@ -7,7 +7,6 @@ generator of the size of `stylegan2_fsdd.yaml`, embedded by a classifier, all me
 
 import json
 import multiprocessing
-import resource
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -61,9 +60,16 @@ def rows(num: int, size: int) -> tuple[torch.Tensor, torch.Tensor]:
 def _peak(method: Callable[..., float], num: int, size: int, queue: Any) -> None:
     real, generated = rows(num, size)
     method(*rows(300, 128))  # libraries load what they need
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far (Linux)
+    before = memory_mb("VmRSS")
     method(real, generated)
-    queue.put((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+    queue.put(memory_mb("VmHWM") - before)
+
+
+def memory_mb(kind: str) -> float:
+    """Return the resident memory of this process in MB, now (VmRSS) or at its peak (VmHWM)."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(kind)) / 1024
 
 
 def peak_mb(method: Callable[..., float], num: int, size: int) -> float:
