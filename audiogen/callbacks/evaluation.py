@@ -1,5 +1,6 @@
 """Judge the averaged generator during training, on validation clips; in the verb `test`, on test clips."""
 
+import math
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -68,7 +69,8 @@ class Evaluation(lightning.Callback):
                     "--data.dataset.init_args.val_share 0.1), or leave the callback out. Test clips are for the end."
                 )
             trainer.check_val_every_n_epoch = None
-            trainer.val_check_interval = max(round(self.every_kimg * 1000 / pl_module.batch_size), 1)
+            # Rounded up, lest the last pass but one lie a few steps before the end, where there is one in any case.
+            trainer.val_check_interval = math.ceil(self.every_kimg * 1000 / pl_module.batch_size - 1e-6)
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         """Embed the real clips, and start the clock."""
