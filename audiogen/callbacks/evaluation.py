@@ -60,6 +60,8 @@ class Evaluation(lightning.Callback):
             ValueError: For data without the split that is needed, and models that make no clips.
         """
         self._judge = None
+        if sum(isinstance(callback, Evaluation) for callback in trainer.callbacks) > 1:  # type: ignore[attr-defined]
+            raise ValueError("there are two Evaluation callbacks: name all embeddings in one")
         if not hasattr(pl_module, "sample"):
             raise ValueError(f"Evaluation needs a model with a method sample; {type(pl_module).__name__} has none")
         if stage == "fit":

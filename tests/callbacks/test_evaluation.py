@@ -163,3 +163,13 @@ def test_restoring_puts_the_averaged_weights_of_the_best_checkpoint_back(run: Pa
 def test_without_a_best_checkpoint_it_says_so(tmp_path: Path) -> None:
     trainer = lightning.Trainer(default_root_dir=tmp_path, logger=False, accelerator="cpu")
     assert "no best checkpoint" in restore_best(trainer, None)
+
+
+def test_two_evaluations_are_refused(judge: tuple[Path, Path], tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="two Evaluation callbacks: name all embeddings in one"):
+        main(flags(judge, tmp_path / "run", 0.008, evaluation(judge[1])))
+
+
+def test_a_judge_that_is_missing_is_told_with_how_to_train_it(judge: tuple[Path, Path], tmp_path: Path) -> None:
+    with pytest.raises(Exception, match=r"no classifier .*nowhere: train one with `python -m audiogen fit"):
+        main(flags((judge[0], tmp_path / "nowhere"), tmp_path / "run", 0.008))

@@ -17,12 +17,18 @@ class Classifier(Embedding):
         name: Part of the metrics' names.
 
     Raises:
-        CheckpointError: Where there is no such file, or it is something else.
-        ValueError: For a checkpoint of another kind of model.
+        CheckpointError: For a file that is no checkpoint.
+        ValueError: Where there is no such file, and for a checkpoint of another kind of model.
     """
 
     def __init__(self, weights: str, name: str = "classifier") -> None:
-        model: Any = load(Path(weights).expanduser())
+        path = Path(weights).expanduser()
+        if not path.exists():
+            raise ValueError(
+                f"no classifier {weights}: train one with `python -m audiogen fit --config "
+                "configs/classifier_fsdd.yaml` (or classifier_folder), or name another one"
+            )
+        model: Any = load(path)
         network: Any = getattr(model, "network", None)
         if not (hasattr(network, "embed") and hasattr(network, "logits")):
             raise ValueError(f"{weights} holds a {type(model).__name__}, not a classifier")
