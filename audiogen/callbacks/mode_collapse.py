@@ -13,12 +13,8 @@ from audiogen.callbacks.checkpoint import BEST_CHECKPOINT, CHECKPOINT_FOLDER
 from audiogen.metrics.collapse import RULES, Alarm, Rule, Watch
 
 EVENTS = "events.jsonl"
-VALIDATED = (
-    "val/logits_real",
-    "val/logits_train",
-    "val/logits_fake",
-    "path_length/mean",
-)  # logged by the model's validation pass
+# Logged by the model's validation pass.
+VALIDATED = ("val/logits_real", "val/logits_train", "val/logits_fake", "path_length/mean")
 
 
 class ModeCollapse(lightning.Callback):
@@ -58,23 +54,24 @@ class ModeCollapse(lightning.Callback):
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         """Restore the best after the last evaluation, and before the last checkpoint, pictures and sounds."""
         if self._stopped:
-            rank_zero_info(f"Stopped at {pl_module.kimg:.1f} kimg. {restore_best(trainer, pl_module)}")
+            told = restore_best(trainer, pl_module)
+            rank_zero_info(f"Stopped at {pl_module.kimg:.1f} kimg. {told}")
 
     def on_train_batch_end(
         self, trainer: lightning.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Judge the means of a stretch of training."""
         if pl_module.crossed(pl_module.log_every_kimg):
-            self._judge(trainer, pl_module, pl_module.last_logged)
+            self._apply_rules(trainer, pl_module, pl_module.last_logged)
 
     def on_validation_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         """Judge the figures of an evaluation."""
         if trainer.state.fn == "fit":
             known = trainer.callback_metrics
             validated = {name: float(known[name]) for name in VALIDATED if name in known}
-            self._judge(trainer, pl_module, pl_module.last_logged | validated)
+            self._apply_rules(trainer, pl_module, pl_module.last_logged | validated)
 
-    def _judge(self, trainer: lightning.Trainer, pl_module: Any, figures: dict[str, float]) -> None:
+    def _apply_rules(self, trainer: lightning.Trainer, pl_module: Any, figures: dict[str, float]) -> None:
         alarms = self.watch.update(pl_module.kimg, figures)
         alarms = [alarm._replace(stop=alarm.stop and self.stop) for alarm in alarms]
         alarms = trainer.strategy.broadcast(alarms)  # all processes stop together

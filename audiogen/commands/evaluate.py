@@ -123,15 +123,14 @@ def evaluate(
     data = _real_data(against or config, root, chosen, model)
     if against is not None and Path(against).is_dir():
         split = "val"  # one of the halves
-    names = data.label_names
-    files = _files_of_classes(path, names) if sounds else []
+    files = _files_of_classes(path, data.label_names) if sounds else []
     few = min([num_clips, *(_as_many_as(files, data.split(split).label) if sounds else [])])
-    bench = Judge(chosen, deepcopy(data.transform).to(where), names, few, where)
+    bench = Judge(chosen, deepcopy(data.transform).to(where), data.label_names, few, where)
     bench.set_real(_clips(data, split, where), _clips(data, "test" if split == "train" else "train", where))
     bench.update(_read(files, bench, data.recipe, where) if sounds else _made(model, bench, seed, truncation))
     figures = bench.compute()
     if ratings is not None:
-        figures |= _rated(Path(ratings), figures, names)
+        figures |= _rated(Path(ratings), figures, data.label_names)
     settings = {
         "generated": f"{int(bench.counts.sum())} clips of {path}",
         "against": f"{len(data.split(split))} {split} clips of {against or config}",
@@ -139,9 +138,15 @@ def evaluate(
         **({} if model is None else {"kimg": model.kimg}),
     }
     file = Path(out) if out else (config.parent if config else Path()) / f"evaluation-{split}.json"
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps({"settings": settings, "figures": figures}, indent=2) + "\n")
-    return Evaluated(figures, settings, names, file)
+    return _written(Evaluated(figures, settings, data.label_names, file))
+
+
+def _written(found: Evaluated) -> Evaluated:
+    """Write the JSON file."""
+    found.file.parent.mkdir(parents=True, exist_ok=True)
+    content = {"settings": found.settings, "figures": found.figures}
+    found.file.write_text(json.dumps(content, indent=2) + "\n")
+    return found
 
 
 def _real_data(
@@ -163,8 +168,8 @@ def _real_data(
                 "two folders of sounds need an embedding with a spectrogram of its own: --judge CLASSIFIER"
             )
         folders = ClassFolders(val_share=0.5)
-        known = [model] if model is not None else embeddings
-        folders.label_order = tuple(next((each.label_names for each in known if each.label_names), ()))
+        named = [model] if model is not None else embeddings
+        folders.label_order = tuple(next((each.label_names for each in named if each.label_names), ()))
         data = SpectrogramData(folders, transforms[0], root=str(against))
     else:
         args = ["--config", str(against), *(["--data.root", root] if root else [])]
@@ -174,7 +179,8 @@ def _real_data(
             f"the model and {against} have different spectrograms: name data with the transform of the model"
         )
     if model is not None and model.label_names != data.label_names:
-        raise ValueError(f"the model knows {', '.join(model.label_names)}, {against} has {', '.join(data.label_names)}")
+        known, has = (", ".join(names) or "no classes" for names in (model.label_names, data.label_names))
+        raise ValueError(f"the model knows {known}, {against} has {has}")
     return data
 
 

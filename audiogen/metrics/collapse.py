@@ -103,7 +103,7 @@ class Watch:
             The rules that fire; one that fired is silent until its signal has been calm for a while.
         """
         new = {**figures, **derived(figures)}
-        alarms = [self._judge(rule, kimg, _find(rule.signal, new)) for rule in self.rules]
+        alarms = [self._check(rule, kimg, _find(rule.signal, new)) for rule in self.rules]
         return [alarm for alarm in alarms if alarm is not None]
 
     def state(self) -> dict[str, Any]:
@@ -116,7 +116,7 @@ class Watch:
             if rule.name in state:
                 self._seen[rule] = _Seen(**state[rule.name])
 
-    def _judge(self, rule: Rule, kimg: float, value: float | None) -> Alarm | None:
+    def _check(self, rule: Rule, kimg: float, value: float | None) -> Alarm | None:
         if value is None or kimg < self.warm_up_kimg:
             return None
         seen = self._seen[rule]
@@ -159,9 +159,12 @@ def _find(signal: str, figures: Mapping[str, float]) -> float | None:
     """Return a figure by its name, or by its name without the embedding's, of the first embedding."""
     if signal in figures:
         return figures[signal]
-    names = (name for name in figures if name.startswith(f"{signal}_") and "/" not in name)
-    found = next((name for name in names if not name.endswith(("_floor", "_real"))), None)
-    return None if found is None else figures[found]
+    ends = [name.removeprefix(f"{signal}_") for name in figures if name.startswith(f"{signal}_") and "/" not in name]
+    ends = [end for end in ends if not end.endswith(("_floor", "_real"))]
+    # Of diversity, those of diversity_classifier and diversity_min_classifier: the latter is another figure.
+    own = (end for end in ends if not any(end.endswith(f"_{other}") for other in ends))
+    found = next(own, None)
+    return None if found is None else figures[f"{signal}_{found}"]
 
 
 def _reference(rule: Rule, seen: _Seen) -> tuple[float | None, float]:

@@ -173,3 +173,15 @@ def test_two_evaluations_are_refused(judge: tuple[Path, Path], tmp_path: Path) -
 def test_a_judge_that_is_missing_is_told_with_how_to_train_it(judge: tuple[Path, Path], tmp_path: Path) -> None:
     with pytest.raises(Exception, match=r"no classifier .*nowhere: train one with `python -m audiogen fit"):
         main(flags((judge[0], tmp_path / "nowhere"), tmp_path / "run", 0.008))
+
+
+def test_a_continued_run_is_evaluated_and_watched_as_one_that_was_never_stopped(
+    judge: tuple[Path, Path], run: Path, tmp_path: Path
+) -> None:
+    main(flags(judge, tmp_path / "parts", 0.016))
+    main([*flags(judge, tmp_path / "parts", 0.024), "--ckpt_path", "last"])
+    rows = [[(row["kimg"], row["fad"]) for row in read_metrics(folder)] for folder in (run, tmp_path / "parts")]
+    assert rows[0] == rows[1]
+    states = [torch.load(f / "checkpoints/kimg-00000.024.ckpt", weights_only=True) for f in (run, tmp_path / "parts")]
+    for name, tensor in states[0]["state_dict"].items():
+        assert torch.equal(tensor, states[1]["state_dict"][name]), name

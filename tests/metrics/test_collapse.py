@@ -101,3 +101,10 @@ def test_references_that_are_nothing_are_none() -> None:
 def test_a_bound_of_zero_is_told() -> None:
     (alarm,) = Watch([Rule("r", "x", high=0.0)], 0).update(1.0, {"x": 1.0})
     assert "(above 0 is alarming)" in alarm.text
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_signal_is_not_taken_for_another_whose_name_goes_on(order: int) -> None:
+    figures = {"diversity_classifier": 0.9, "diversity_min_classifier": 0.1}
+    watched = Watch([Rule("r", "diversity", low=0.5)], 0)
+    assert watched.update(1.0, dict(list(figures.items())[::order])) == []

@@ -119,7 +119,7 @@ def embed(embedding: Embedding, batches: Batches, transform: SpectrogramTransfor
         if len(bad):
             of_class = int(label[bad[0]])
             raise ValueError(f"{embedding.name}: the embedding of clip {seen + int(bad[0])} (class {of_class}) is NaN")
-        place = torch.device("cpu") if found.device.type == "mps" else found.device  # which has no float64
+        place = device_of_rows(found.device)
         predicted += [embedding.classify(found).to(place)] if embedding.label_names else []
         rows.append(found.to(place).double())
         labels.append(label.to(place))
@@ -127,6 +127,11 @@ def embed(embedding: Embedding, batches: Batches, transform: SpectrogramTransfor
     if not rows:
         raise ValueError(f"{embedding.name}: no clips to embed")
     return Embedded(torch.cat(rows), torch.cat(labels), torch.cat(predicted) if predicted else None)
+
+
+def device_of_rows(device: torch.device) -> torch.device:
+    """Return where rows of clips on a device are kept: there, unless it has no float64."""
+    return torch.device("cpu") if device.type == "mps" else device
 
 
 def clips_for(embedding: Embedding, spec: Tensor, transform: SpectrogramTransform) -> Tensor:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from audiogen.metrics.embeddings.embedding import Batches, Embedded, Embedding, embed
+from audiogen.metrics.embeddings.embedding import Batches, Embedded, Embedding, device_of_rows, embed
 from audiogen.transforms.transform import SpectrogramTransform
 
 
@@ -23,8 +23,9 @@ def remembered(folder: Path) -> Callable[[Embedding, Batches, SpectrogramTransfo
     """
 
     def look_up(embedding: Embedding, batches: Batches, transform: SpectrogramTransform) -> Embedded:
+        """Embed, or read what was embedded before; arguments as of `embed`."""
         path = folder / f"{_key(embedding, batches, transform)}.pt"
-        device = next((weight.device for weight in embedding.parameters()), torch.device("cpu"))
+        device = device_of_rows(next(iter(batches))[0].device)
         try:
             rows, label, predicted = torch.load(path, map_location=device, weights_only=True)
             return Embedded(rows, label, predicted)
