@@ -1,22 +1,24 @@
 """Train generative audio models on spectrograms.
 
 `audiogen.load(checkpoint)` returns a trained model, `audiogen.generate(checkpoint, label="seven", num=4)` makes sounds,
-`audiogen.evaluate(checkpoint)` scores it, `audiogen.export(checkpoint, "model.safetensors")` writes it for others.
+`audiogen.convert(checkpoint, "in.wav", out="out.wav")` converts them, `audiogen.evaluate(checkpoint)` scores a model, `audiogen.export(checkpoint, "model.safetensors")` writes it for others.
 """
 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from audiogen.checkpoint import export, load
+    from audiogen.commands.convert import convert
     from audiogen.commands.evaluate import evaluate
     from audiogen.commands.generate import generate
 
-__all__ = ["evaluate", "export", "generate", "load"]
+__all__ = ["convert", "evaluate", "export", "generate", "load"]
 
 _HOMES = {
     "load": "audiogen.checkpoint",
     "export": "audiogen.checkpoint",
     "generate": "audiogen.commands.generate",
+    "convert": "audiogen.commands.convert",
     "evaluate": "audiogen.commands.evaluate",
 }
 

@@ -17,6 +17,7 @@ TRAINING_VERBS = {
 }
 # Verbs that are functions: module, function, what it does.
 COMMANDS = {
+    "convert": ("audiogen.commands.convert", "convert_files", "make sounds of one domain into sounds of another"),
     "evaluate": (
         "audiogen.commands.evaluate",
         "evaluate",

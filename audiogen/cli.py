@@ -15,7 +15,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveCon
 from lightning.pytorch.utilities import rank_zero_info
 
 from audiogen.callbacks.checkpoint import CHECKPOINT_FOLDER
-from audiogen.callbacks.evaluation import Evaluation
+from audiogen.callbacks.evaluation import PeriodicEvaluation
 from audiogen.callbacks.metrics_csv import MetricsCSV
 from audiogen.callbacks.mode_collapse import EVENTS
 from audiogen.callbacks.samples import SAMPLE_FOLDER
@@ -122,7 +122,7 @@ class AudiogenCLI(LightningCLI):
         """Add the table of metrics to whichever loggers the config has."""
         trainer = super().instantiate_trainer(**kwargs)
         # It sets the interval of validation, which others read when they are set up.
-        trainer.callbacks.sort(key=lambda callback: not isinstance(callback, Evaluation))  # type: ignore[attr-defined]
+        trainer.callbacks.sort(key=lambda callback: not isinstance(callback, PeriodicEvaluation))  # type: ignore[attr-defined]
         if self.subcommand == "fit":
             trainer.loggers = [*trainer.loggers, MetricsCSV(trainer.default_root_dir)]
         return trainer
@@ -143,6 +143,8 @@ class AudiogenCLI(LightningCLI):
         }
         lines += [f"  {what:<20} {place}" for what, place in places.items() if place.exists()]
         lines.append(f"See them on one page:\n  {_command('report', str(root))}")
+        if hasattr(self.model, "convert"):
+            lines.append(f"Convert sounds:\n  {_command('convert', str(newest), 'in.wav', '--out', 'out.wav')}")
         if hasattr(self.model, "sample"):
             more = ["generate", str(newest), "--num", "8", "--out", str(root / "more")]
             lines.append(f"Make more sounds:\n  {_command(*more)}")

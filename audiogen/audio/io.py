@@ -3,7 +3,8 @@
 import math
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import soundfile
 import torch
 from torch import Tensor
 
-from audiogen.audio.resample import resample
+from audiogen.audio.resample import resample, resample_parts
 
 AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".mp3", ".aiff", ".aif", ".opus"})
 
@@ -24,6 +25,7 @@ _FORMATS = {".aif": "AIFF"}
 MAX_PEAK = 100.0  # times full scale
 _LARGEST_PAGE = 65307  # bytes of an Ogg page
 _SKIPPED_BLOCK = 1 << 20  # samples at a time
+_STREAM_SECONDS = 10  # whole seconds are whole numbers of samples at any rate
 
 
 class AudioFileError(ValueError):
@@ -128,6 +130,25 @@ def read_parts(
             yield resample(wav, info.sample_rate, sample_rate)
 
 
+def stream_audio(path: str | Path, sample_rate: int, num_channels: int = 1) -> Iterator[Tensor]:
+    """Read a sound file part by part; the parts together are the whole, resampled as one.
+
+    Args:
+        path: As for `read_audio`.
+        sample_rate: Wanted rate in Hz.
+        num_channels: Wanted channels.
+
+    Yields:
+        wav, float32 [C, T], of a few seconds each.
+
+    Raises:
+        AudioFileError: As `read_audio`, but for files without sound.
+    """
+    info = audio_info(path)
+    parts = [(float(start), float(_STREAM_SECONDS)) for start in range(0, math.ceil(info.seconds), _STREAM_SECONDS)]
+    yield from resample_parts(read_parts(path, info.sample_rate, num_channels, parts), info.sample_rate, sample_rate)
+
+
 def require_sound(wav: Tensor, which: str = "every sample is") -> Tensor:
     """Return wav, float [C, T], unless there is nothing to hear in it; `which` words the reason.
 
@@ -148,19 +169,55 @@ def write_audio(path: str | Path, wav: Tensor, sample_rate: int) -> None:
         sample_rate: In Hz.
 
     Raises:
-        ValueError: Where `wav` is not [C, T] or not finite.
+        ValueError: Where `wav` is not [C, T] or not finite, and for a suffix of no known format.
     """
     if wav.ndim != 2:
         raise ValueError(f"expected wav [C, T], got {list(wav.shape)}")
-    if not torch.isfinite(wav).all():
-        raise ValueError(f"wav for {path} is not finite (NaN or Inf samples)")
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    suffix = Path(path).suffix.lower()
+    with audio_writer(path, sample_rate, len(wav)) as write:
+        write(wav)
+
+
+@contextmanager
+def audio_writer(path: str | Path, sample_rate: int, num_channels: int) -> Iterator[Callable[[Tensor], None]]:
+    """Open a file to write a waveform part by part. It appears when it is whole.
+
+    Args:
+        path: Target; its suffix chooses the format. Missing folders are made.
+        sample_rate: In Hz.
+        num_channels: Of the waveform.
+
+    Yields:
+        A function that appends a part, float [C, T]; it clips what lies beyond full scale, and raises a ValueError for
+        samples that are not finite.
+
+    Raises:
+        ValueError: For a suffix of no known format, and a sample rate that the format does not have.
+    """
+    target = Path(path)
+    suffix = target.suffix.lower()
     container, subtype = ("OGG", "OPUS") if suffix == ".opus" else (_FORMATS.get(suffix, suffix[1:].upper()), None)
+    if suffix not in AUDIO_SUFFIXES:
+        raise ValueError(f"{target} should end in one of {', '.join(sorted(AUDIO_SUFFIXES))}")
     if subtype is None and soundfile.check_format(container, "PCM_16"):
         subtype = "PCM_16"
-    samples = wav.detach().cpu().float().clamp(-1, 1).T.numpy()
-    soundfile.write(path, samples, sample_rate, format=container, subtype=subtype)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_name(f".{target.name}.part")
+
+    def write(wav: Tensor) -> None:
+        if not torch.isfinite(wav).all():
+            raise ValueError(f"wav for {target} is not finite (NaN or Inf samples)")
+        file.write(wav.detach().cpu().float().clamp(-1, 1).T.numpy())
+
+    try:
+        with soundfile.SoundFile(
+            os.fsencode(part), "w", sample_rate, num_channels, format=container, subtype=subtype
+        ) as file:
+            yield write
+        part.replace(target)
+    except soundfile.LibsndfileError as error:
+        raise ValueError(f"{target} cannot be written at {sample_rate} Hz as {container}: {error}") from error
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def _promised_samples(path: str | Path, info: Any) -> int:

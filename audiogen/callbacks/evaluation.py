@@ -2,6 +2,7 @@
 
 import math
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,56 +19,56 @@ from audiogen.metrics.metric import EmbeddingMetric
 SAMPLE_BATCH = 64
 
 
-class Evaluation(lightning.Callback):
-    """Make clips with the averaged generator, score them beside real clips, and log the figures.
+class PeriodicEvaluation(lightning.Callback, ABC):
+    """Compute figures at an interval, log them, and tell what it cost.
 
     It decides when the Trainer validates: figures come with the validation pass, so that Lightning's ModelCheckpoint
     and EarlyStopping find them by their names, such as `fad`. The verbs `validate` and `test` print them.
 
     Args:
-        embeddings: In which distances are measured; the first gives `fad`.
         every_kimg: Interval of the validation passes.
-        num_clips: To be made, of each class as large a share as of the real ones.
-        seed: Of the clips: the same ones each time.
-        extra_metrics: Metrics beside the ones that are always computed.
+
+    Attributes:
+        method: What a model must be able to do.
 
     Raises:
         ValueError: For values out of range.
     """
 
-    def __init__(
-        self,
-        embeddings: list[Embedding],
-        every_kimg: float = 5.0,
-        num_clips: int = 1000,
-        seed: int = 0,
-        extra_metrics: list[EmbeddingMetric] | None = None,
-    ) -> None:
+    method: str
+
+    def __init__(self, every_kimg: float) -> None:
         if every_kimg <= 0:
             raise ValueError(f"every_kimg must be > 0, got {every_kimg}")
-        self.embeddings, self.every_kimg = embeddings, every_kimg
-        self.num_clips, self.seed = num_clips, seed
-        self.extra_metrics = extra_metrics or []
-        self._judge: Judge | None = None
-        self._judged = ""  # the split of the real clips
+        self.every_kimg = every_kimg
         self._seconds = 0.0
         self._started = 0.0
+
+    @abstractmethod
+    def prepare(self, trainer: lightning.Trainer, pl_module: Any, split: str) -> None:
+        """Embed the real clips of a split."""
+
+    @abstractmethod
+    def figures(self, trainer: lightning.Trainer, pl_module: Any, split: str) -> dict[str, float]:
+        """Compute the figures beside those of the real clips of a split, after `prepare`."""
 
     def setup(self, trainer: lightning.Trainer, pl_module: Any, stage: str) -> None:
         """Set the Trainer's validation interval.
 
         Raises:
-            ValueError: For data without the split that is needed, and models that make no clips.
+            ValueError: For data without the split that is needed, and models of another kind.
         """
-        self._judge = None
-        if sum(isinstance(callback, Evaluation) for callback in trainer.callbacks) > 1:  # type: ignore[attr-defined]
-            raise ValueError("there are two Evaluation callbacks: name all embeddings in one")
-        if not hasattr(pl_module, "sample"):
-            raise ValueError(f"Evaluation needs a model with a method sample; {type(pl_module).__name__} has none")
+        name = type(self).__name__
+        if sum(isinstance(callback, PeriodicEvaluation) for callback in trainer.callbacks) > 1:  # type: ignore[attr-defined]
+            raise ValueError(f"there are two callbacks like {name}: name all embeddings in one")
+        if not hasattr(pl_module, self.method):
+            raise ValueError(
+                f"{name} needs a model with a method {self.method}; {type(pl_module).__name__} has none"
+            )
         if stage == "fit":
             if "val" not in trainer.datamodule.loaded.splits:  # type: ignore[attr-defined]
                 raise ValueError(
-                    "Evaluation needs validation clips, and this data set has none: hold some out (such as "
+                    f"{name} needs validation clips, and this data set has none: hold some out (such as "
                     "--data.dataset.init_args.val_share 0.1), or leave the callback out. Test clips are for the end."
                 )
             trainer.check_val_every_n_epoch = None
@@ -76,7 +77,7 @@ class Evaluation(lightning.Callback):
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         """Embed the real clips, and start the clock."""
-        self._prepare(trainer, pl_module, "val")
+        self.prepare(trainer, pl_module, "val")
         self._started, self._seconds = time.monotonic(), 0.0
 
     def on_validation_epoch_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
@@ -95,9 +96,8 @@ class Evaluation(lightning.Callback):
 
     def _evaluate(self, trainer: lightning.Trainer, pl_module: Any, split: str) -> None:
         start = time.monotonic()
-        judge = self._prepare(trainer, pl_module, split)
-        judge.update(self._generate(judge, pl_module, trainer.global_rank, trainer.world_size))
-        figures = judge.compute()
+        self.prepare(trainer, pl_module, split)
+        figures = self.figures(trainer, pl_module, split)
         self._seconds += time.monotonic() - start
         if trainer.state.fn == "fit":
             elapsed = time.monotonic() - self._started
@@ -106,23 +106,64 @@ class Evaluation(lightning.Callback):
         else:
             pl_module.log_dict({f"{split}/{name}": value for name, value in figures.items()})
 
-    def _prepare(self, trainer: lightning.Trainer, pl_module: Any, split: str) -> Judge:
-        """Return the judge, with real clips of a split."""
+
+class Evaluation(PeriodicEvaluation):
+    """Make clips with the averaged generator and score them beside real clips.
+
+    Args:
+        embeddings: In which distances are measured; the first gives `fad`.
+        every_kimg: Interval of the validation passes.
+        num_clips: To be made, of each class as large a share as of the real ones.
+        seed: Of the clips: the same ones each time.
+        extra_metrics: Metrics beside the ones that are always computed.
+
+    Raises:
+        ValueError: For values out of range.
+    """
+
+    method = "sample"
+
+    def __init__(
+        self,
+        embeddings: list[Embedding],
+        every_kimg: float = 5.0,
+        num_clips: int = 1000,
+        seed: int = 0,
+        extra_metrics: list[EmbeddingMetric] | None = None,
+    ) -> None:
+        super().__init__(every_kimg)
+        self.embeddings, self.num_clips, self.seed = embeddings, num_clips, seed
+        self.extra_metrics = extra_metrics or []
+        self._judge: Judge | None = None
+        self._judged = ""  # the split of the real clips
+
+    def setup(self, trainer: lightning.Trainer, pl_module: Any, stage: str) -> None:
+        """Forget the judge of another model; see `PeriodicEvaluation`."""
+        self._judge = None
+        super().setup(trainer, pl_module, stage)
+
+    def figures(self, trainer: lightning.Trainer, pl_module: Any, split: str) -> dict[str, float]:
+        """Make clips and compute the figures."""
+        assert self._judge is not None
+        self._judge.update(self._generate(self._judge, pl_module, trainer.global_rank, trainer.world_size))
+        return self._judge.compute()
+
+    def prepare(self, trainer: lightning.Trainer, pl_module: Any, split: str) -> None:
+        """Make the judge, with real clips of a split."""
         if self._judge is not None and self._judged == split:
-            return self._judge
+            return
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         device = pl_module.device
         names, num = pl_module.label_names, self.num_clips
         judge = Judge(self.embeddings, pl_module.transform, names, num, device, self.extra_metrics)
         start = time.monotonic()
-        reference, train = _clips(data.split(split), device), _clips(data.split("train"), device)
+        reference, train = clips_on(device, data.split(split)), clips_on(device, data.split("train"))
         judge.set_real(reference, train, remembered(data.cache.with_name("embeddings")))
         for note in judge.notes:
             rank_zero_info(f"Evaluation: {note}")
         seconds = time.monotonic() - start
         rank_zero_info(f"Evaluation: {len(reference.label)} {split} clips embedded in {seconds:.1f} s")
         self._judge, self._judged = judge, split
-        return judge
 
     def _generate(self, judge: Judge, pl_module: Any, rank: int, world_size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield this process's share of the clips; clip i of a class has the seed it has in `generate`."""
@@ -132,5 +173,6 @@ class Evaluation(lightning.Callback):
             yield pl_module.sample(label[rows], seeds[rows].tolist()), label[rows].to(pl_module.device)
 
 
-def _clips(clips: Any, device: torch.device) -> Clips:
+def clips_on(device: torch.device, clips: Any) -> Clips:
+    """Return the clips of a split, to be taken to a device."""
     return Clips(lambda rows: clips.take(rows).to(device), clips.label)

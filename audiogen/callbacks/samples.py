@@ -75,7 +75,7 @@ class SampleLogger(lightning.Callback):
         figure = spectrogram_grid(spec, pl_module.label_names, pl_module.transform, title=name)
         save_figure(figure, Path(trainer.default_root_dir) / SAMPLE_FOLDER / f"{name}.png")
         for logger in trainer.loggers:
-            _log_picture(
+            log_picture(
                 logger, "samples/real" if name == "real" else "samples/generated", figure, pl_module.clips_seen
             )
 
@@ -91,22 +91,23 @@ class SampleLogger(lightning.Callback):
             if write:
                 write_audio(folder / f"{name}.wav", wav, sample_rate)
             for logger in takers:
-                _log_sound(logger, f"sounds/{name}/{kind}", wav, sample_rate, pl_module.clips_seen)
+                log_sound(logger, f"sounds/{name}/{kind}", wav, sample_rate, pl_module.clips_seen)
 
 
 def _num_rows(pl_module: Any) -> int:
     return max(len(pl_module.label_names), 1)
 
 
-def _log_picture(logger: Logger, name: str, figure: Figure, step: int) -> None:
+def log_picture(logger: Logger, name: str, figure: Figure, step: int) -> None:
+    """Hand a picture to a logger that takes pictures."""
     if isinstance(logger, TensorBoardLogger):
         logger.experiment.add_image(name, _pixels(figure), step, dataformats="HWC")
     elif isinstance(logger, WandbLogger):
         logger.log_image(name, [_pixels(figure)], step=step)
 
 
-def _log_sound(logger: Logger, name: str, wav: Tensor, sample_rate: int, step: int) -> None:
-    """Log wav, float [C, T] in [-1, 1]; TensorBoard takes one channel."""
+def log_sound(logger: Logger, name: str, wav: Tensor, sample_rate: int, step: int) -> None:
+    """Hand wav, float [C, T] in [-1, 1], to a logger that takes sounds; TensorBoard takes one channel."""
     if isinstance(logger, TensorBoardLogger):
         logger.experiment.add_audio(name, wav.mean(dim=0), step, sample_rate)
     elif isinstance(logger, WandbLogger):

@@ -16,6 +16,7 @@ from torch import Tensor
 from audiogen.audio.io import AudioFileError
 from audiogen.checkpoint import CONFIG_NAME, find_config, load, newest_checkpoint
 from audiogen.commands.data_arguments import data_and_arguments, data_parser
+from audiogen.commands.evaluate_conversion import EvaluatedConversion, conversion_judges, evaluate_conversion
 from audiogen.commands.generate import pick_device
 from audiogen.data.build import Recipe, clip_waveform
 from audiogen.data.folder import ClassFolders, find_sounds
@@ -74,6 +75,7 @@ def evaluate(
     against: str | None = None,
     root: str | None = None,
     judge: str | None = None,
+    content: str | None = None,
     embeddings: list[Embedding] | None = None,
     split: Literal["train", "val", "test"] = "test",
     num_clips: int = 1000,
@@ -82,8 +84,8 @@ def evaluate(
     ratings: str | None = None,
     out: str | None = None,
     device: str | None = None,
-) -> Evaluated:
-    """Score a generator, or sounds that are there already, against real clips.
+) -> Evaluated | EvaluatedConversion:
+    """Score a generator, a translator, or sounds that are there already, against real clips.
 
     Real and generated clips alike are judged by their spectrograms, or by sounds made of these where an embedding takes
     sounds or another spectrogram: what is lost on the way counts for neither.
@@ -95,6 +97,8 @@ def evaluate(
             the data of the checkpoint's run.
         root: Folder of the data set, for a recipe that names none.
         judge: A trained classifier to embed the clips with: its checkpoint or run directory, or a .safetensors file.
+            Of a translator it tells the domains apart: which does it take a converted clip for?
+        content: Of a translator alone: a trained classifier of what should stay, such as words.
         embeddings: Other embeddings, beside or in place of it; by default those of the run's own evaluation.
         split: Which real clips to compare with, train, val or test. Models are chosen on val and reported on test. A
             folder of real sounds has no splits: a half of it is compared with, the other half scores the floor.
@@ -114,9 +118,17 @@ def evaluate(
     path, where = Path(checkpoint), pick_device(device)
     sounds = path.is_dir() and newest_checkpoint(path) is None
     model: Any = None if sounds else load(path, where)
+    config = None if sounds else find_config(path)
+    if hasattr(model, "convert"):
+        judges = conversion_judges(judge, content, config)
+        data = _real_data(against or config, root, [judges[0]], model)
+        settings = {"by": checkpoint, "kimg": model.kimg, "against": f"{split} clips of {against or config}"}
+        file = _file(out, config, split)
+        return evaluate_conversion(model, data, (judges[0], judges[1]), split, settings, file)
+    if content is not None:
+        raise ValueError("--content is for translators, whose clips have a source")
     if model is not None and not hasattr(model, "sample"):
         raise ValueError(f"{checkpoint} is a {type(model).__name__}, which makes no clips")
-    config = None if sounds else find_config(path)
     chosen = [*([Classifier(judge)] if judge else []), *(embeddings or [])] or _embeddings_of(config)
     if against is not None and (Path(against) / CONFIG_NAME).is_file():
         against = str(Path(against) / CONFIG_NAME)  # of a run directory
@@ -137,8 +149,12 @@ def evaluate(
         "notes": bench.notes,
         **({} if model is None else {"kimg": model.kimg}),
     }
-    file = Path(out) if out else (config.parent if config else Path()) / f"evaluation-{split}.json"
-    return _written(Evaluated(figures, settings, data.label_names, file))
+    return _written(Evaluated(figures, settings, data.label_names, _file(out, config, split)))
+
+
+def _file(out: str | None, config: Path | None, split: str) -> Path:
+    """Return the JSON file to write."""
+    return Path(out) if out else (config.parent if config else Path()) / f"evaluation-{split}.json"
 
 
 def _written(found: Evaluated) -> Evaluated:

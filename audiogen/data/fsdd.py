@@ -24,30 +24,41 @@ class FSDD(AudioDataset):
         label: What the class of a clip is: the digit (zero ... nine) or the speaker.
         val_takes: Takes of the official training set, the first ones, that are for validation.
 
+        speakers: Those that are wanted, in the order of their classes; all by default.
+
     Raises:
         ValueError: For a number of takes out of range.
     """
 
-    label_order = DIGITS
-
-    def __init__(self, label: Literal["digit", "speaker"] = "digit", val_takes: int = 8) -> None:
+    def __init__(
+        self, label: Literal["digit", "speaker"] = "digit", val_takes: int = 8, speakers: list[str] | None = None
+    ) -> None:
         if not 0 <= val_takes < NUM_TAKES - NUM_TEST_TAKES:
             raise ValueError(f"val_takes must be in [0, {NUM_TAKES - NUM_TEST_TAKES}), got {val_takes}")
-        self.label, self.val_takes = label, val_takes
+        self.label, self.val_takes, self.speakers = label, val_takes, speakers
+        self.label_order = DIGITS if label == "digit" else tuple(speakers or ())
 
     def scan(self, root: Path | None) -> Sequence[Clip]:
         """List the `*.wav` files of `root` or of its `recordings` folder (the layout of the original repository)."""
         folder = existing_folder(root)
         if (folder / "recordings").is_dir():
             folder = folder / "recordings"
-        clips = []
-        for path in sorted(folder.glob("*.wav")):
-            if match := _NAME.fullmatch(path.stem):
-                label = DIGITS[int(match["digit"])] if self.label == "digit" else match["speaker"]
-                clips.append(Clip(path, label, self._split(int(match["take"]))))
-        if not clips:
+        found = [(path, _NAME.fullmatch(path.stem)) for path in sorted(folder.glob("*.wav"))]
+        named = [(path, match) for path, match in found if match]
+        if not named:
             raise DatasetError(f"no files named {{digit}}_{{speaker}}_{{take}}.wav in {folder}: is this FSDD?")
-        return clips
+        known = {match["speaker"] for _, match in named}
+        if missing := [name for name in self.speakers or () if name not in known]:
+            raise DatasetError(f"no speaker {', '.join(missing)} in {folder}, only {', '.join(sorted(known))}")
+        return [
+            Clip(
+                path,
+                DIGITS[int(match["digit"])] if self.label == "digit" else match["speaker"],
+                self._split(int(match["take"])),
+            )
+            for path, match in named
+            if self.speakers is None or match["speaker"] in self.speakers
+        ]
 
     def _split(self, take: int) -> Split:
         if take < NUM_TEST_TAKES:

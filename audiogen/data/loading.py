@@ -91,6 +91,7 @@ def load(
     label_order: Sequence[str] = (),
     num_workers: int = 1,
     progress: bool = False,
+    exclusive: bool = False,
 ) -> LoadedData:
     """Find the spectrograms of all clips, leaving out files that cannot be used.
 
@@ -101,13 +102,14 @@ def load(
         label_order: Class names that come first, in this order; the others are sorted.
         num_workers: Processes that read files where the spectrograms are not stored yet.
         progress: Show a progress bar on a terminal.
+        exclusive: Leave out sounds that are in two classes.
 
     Raises:
         DatasetError: Where nothing to train on is left: no usable file, or no class with two.
     """
     paths = list(dict.fromkeys(clip.path for clip in clips))
     store = cached_store(paths, recipe, cache, num_workers, progress)
-    used, rejected = _usable(clips, paths, store)
+    used, rejected = _usable(clips, paths, store, exclusive)
     used, label_names = _classes(used, rejected, label_order)
     if not used:
         reason = _summary({}, 0, [], rejected)
@@ -132,7 +134,7 @@ def load(
 
 
 def _usable(
-    clips: Sequence[Clip], paths: Sequence[Path], store: SpectrogramStore
+    clips: Sequence[Clip], paths: Sequence[Path], store: SpectrogramStore, exclusive: bool
 ) -> tuple[list[Clip], list[tuple[str, Clip]]]:
     """Part the clips into those with sound and those without, each with the reason."""
     number = {path: index for index, path in enumerate(paths)}
@@ -140,13 +142,21 @@ def _usable(
     broken = {clip.pair for clip, reason in zip(clips, reasons, strict=True) if reason and clip.pair is not None}
     used: list[Clip] = []
     rejected: list[tuple[str, Clip]] = []
-    first: dict[tuple[bytes, str | None], Clip] = {}
-    for clip, reason in zip(clips, reasons, strict=True):
+    digests = [store.digests[number[clip.path]] for clip in clips]
+    of_class: dict[bytes, dict[str | None, Clip]] = {}  # the first clip of each class with some content
+    for clip, digest in zip(clips, digests, strict=True):
+        if clip.pair is None:
+            of_class.setdefault(digest, {}).setdefault(clip.label, clip)
+    for clip, digest, reason in zip(clips, digests, reasons, strict=True):
         if not reason and clip.pair in broken:
             reason = "the other sound of its pair cannot be used"
         if not reason and clip.pair is None:
-            other = first.setdefault((store.digests[number[clip.path]], clip.label), clip)
-            if other is not clip:
+            alike = of_class[digest]
+            other = alike[clip.label]
+            if exclusive and len(alike) > 1:
+                rival = next(found for label, found in alike.items() if label != clip.label)
+                reason = f"in two classes (the same sound as {rival.path} of {rival.label})"
+            elif other is not clip:
                 twice = f"listed twice (as {other.split} and {clip.split})"
                 reason = twice if other.path == clip.path else f"duplicate (the same sound as {other.path})"
         if reason:

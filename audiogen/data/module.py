@@ -38,6 +38,8 @@ class SpectrogramData(lightning.LightningDataModule):
         cache: Folder of stored spectrograms; $AUDIOGEN_CACHE or else ~/.cache/audiogen by default.
         num_workers: Processes that compute spectrograms; all cores by default.
         shards: Folder or URL of shards that `prepare --shards` wrote; no sound files are read then.
+        domains: Whether the classes are domains to convert between: equal numbers of clips of each are drawn to train
+            on, however many there are, and a sound that is in two of them is left out.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class SpectrogramData(lightning.LightningDataModule):
         cache: str | None = None,
         num_workers: int | None = None,
         shards: str | None = None,
+        domains: bool = False,
     ) -> None:
         super().__init__()
         if batch_size < 1 or (num_workers is not None and num_workers < 1):
@@ -61,7 +64,7 @@ class SpectrogramData(lightning.LightningDataModule):
         self.root = None if root is None else Path(root).expanduser()
         self.recipe = Recipe(transform, tuple(preprocess or ()), crop, min_seconds, segment_seconds)
         self.cache = (cache_folder() if cache is None else Path(cache).expanduser()) / "spectrograms"
-        self.shards = shards
+        self.shards, self.domains = shards, domains
         self.num_workers = num_workers or len(os.sched_getaffinity(0))
 
     @cached_property
@@ -72,7 +75,7 @@ class SpectrogramData(lightning.LightningDataModule):
         clips = self.dataset.scan(self.root)
         main_process = os.environ.get("LOCAL_RANK", "0") == "0"
         order = self.dataset.label_order
-        return load(clips, self.recipe, self.cache, order, self.num_workers, progress=main_process)
+        return load(clips, self.recipe, self.cache, order, self.num_workers, main_process, exclusive=self.domains)
 
     def setup(self, stage: str) -> None:
         """Tell what the data are, and name every file that was left out in the run directory: the log names a few."""
@@ -104,16 +107,19 @@ class SpectrogramData(lightning.LightningDataModule):
     def train_dataloader(self) -> DataLoader[Batch]:
         """Return the endless stream, entered where the model stopped."""
         assert self.trainer is not None
+        clips = self.split("train")
+        classes = [torch.nonzero(clips.label == index)[:, 0].tolist() for index in range(len(self.label_names))]
         stream = BatchStream(
-            len(self.split("train")),
+            len(clips),
             self.batch_size,
             seed=int(os.environ.get("PL_GLOBAL_SEED", 0)),
             position=getattr(self.trainer.lightning_module, "clips_seen", 0),
             rank=self.trainer.global_rank,
             world_size=self.trainer.world_size,
-            groups=self.split("train").groups,
+            groups=clips.groups,
+            parts=[part for part in classes if part] if self.domains else None,
         )
-        return DataLoader(self.split("train"), batch_sampler=stream, collate_fn=_as_is)
+        return DataLoader(clips, batch_sampler=stream, collate_fn=_as_is)
 
     def val_dataloader(self) -> DataLoader[Batch] | list[Any]:
         """Return one pass over the validation split; data without one can be trained on, but not validated."""

@@ -26,7 +26,7 @@ from audiogen.data.dataset import AudioDataset, Clip, DatasetError, Split
 from audiogen.data.fsdd import DIGITS
 from audiogen.data.parallel import parallel_map
 
-Label = Literal["digit", "speaker"]
+Label = Literal["digit", "speaker", "gender"]
 VERSION = 1  # part of the folder's name: raise it with every change that alters a sample
 ACCENTS = {
     "british": "en",
@@ -43,6 +43,9 @@ VOICES = (
     *("f2", "adam", "linda", "boris", "Jacky", "aunty", "klatt3", "Lee", "Michael", "grandma"),
     *("steph", "max", "zac", "ed", "paul", "belinda", "travis", "victor", "quincy", "shelby"),
 )
+FEMALE = ("f1", "f2", "f3", "f5", "Annie", "linda", "aunty", "grandma", "steph", "belinda")
+NEITHER = ("zac", "shelby")  # a child, and a voice as high as the women's
+GENDERS = ("male", "female")
 RATES = (150, 185)  # words per minute, inclusive: 98 % of the clips stay below 0.6 s
 PITCHES = (30, 70)  # espeak's scale 0 to 99, inclusive; 50 is the voice's own pitch, this is about -20 to +20 %
 PITCH_RANGES = (30, 70)  # likewise: how far the melody of the word moves
@@ -171,7 +174,8 @@ class SpokenDigits(AudioDataset):
     """Speak the digits zero to nine on first use and list them; no speaker and no voice is in two splits.
 
     Args:
-        label: What the class of a clip is: the digit (zero ... nine) or the speaker; then the takes are split instead.
+        label: What the class of a clip is: the digit (zero ... nine), the speaker (then the takes are split instead), or
+            the gender that the voice sounds like (male, female; two voices that sound like neither are left out).
         num_clips: Size of the data set, at least 100.
         seed: Another one draws other rates and pitches.
         sample_rate: Of the files, in Hz.
@@ -180,11 +184,11 @@ class SpokenDigits(AudioDataset):
         DatasetError: Where an argument is out of range.
     """
 
-    label_order = DIGITS
+    label_order = (*DIGITS, *GENDERS)
 
     def __init__(self, label: Label = "digit", num_clips: int = 6000, seed: int = 0, sample_rate: int = 8000) -> None:
         if label not in get_args(Label):
-            raise DatasetError(f"expected label {' or '.join(get_args(Label))}, got {label!r}")
+            raise DatasetError(f"expected label {', '.join(get_args(Label))}, got {label!r}")
         if num_clips < MIN_CLIPS or sample_rate <= 0:
             raise DatasetError(f"expected num_clips >= {MIN_CLIPS}, sample_rate > 0, got {num_clips}, {sample_rate}")
         self.label, self.num_clips, self.seed, self.sample_rate = label, num_clips, seed, sample_rate
@@ -207,13 +211,17 @@ class SpokenDigits(AudioDataset):
         for split in get_args(Split):
             for path in sorted((folder / split).glob("*.wav")):
                 digit, speaker, take = path.stem.split("_")
-                if self.label == "digit":
-                    clips.append(Clip(path, DIGITS[int(digit)], split))
-                else:
-                    clips.append(Clip(path, speaker, _split_of_take(int(take))))
+                label = {"digit": DIGITS[int(digit)], "speaker": speaker, "gender": _gender(speaker)}[self.label]
+                clips.append(Clip(path, label, _split_of_take(int(take)) if self.label == "speaker" else split))
         if len(clips) != self.num_clips:
             raise DatasetError(f"expected {self.num_clips} clips in {folder}, found {len(clips)}: delete it to rebuild")
-        return clips
+        return [clip for clip in clips if clip.label is not None]
+
+
+def _gender(speaker: str) -> str | None:
+    """Return what a speaker such as "british-f1" sounds like; None where that is neither."""
+    voice = speaker.rsplit("-", 1)[1]
+    return None if voice in NEITHER else GENDERS[voice in FEMALE]
 
 
 def _split_of_take(take: int) -> Split:

@@ -22,9 +22,11 @@ class BatchStream(Sampler[list[Draw]]):
         rank: This process.
         world_size: Processes.
         groups: Numbers of clips that lie together, such as in one shard; they stay together in every pass.
+        parts: Indices of the clips of each of K parts that are drawn from in turn, each in passes of its own, so that
+            a small one is shown as often as a large one; by default all clips are one.
 
     Raises:
-        ValueError: Where the batch cannot be shared evenly among the processes.
+        ValueError: Where the batch cannot be shared evenly among the processes, and for parts of clips in groups.
     """
 
     def __init__(
@@ -36,32 +38,43 @@ class BatchStream(Sampler[list[Draw]]):
         rank: int = 0,
         world_size: int = 1,
         groups: Sequence[int] | None = None,
+        parts: Sequence[Sequence[int]] | None = None,
     ) -> None:
         if batch_size % world_size:
             raise ValueError(f"batch_size {batch_size} is not a multiple of the {world_size} processes")
+        if parts is not None and groups is not None and len(groups) > 1:
+            raise ValueError("classes cannot be drawn evenly from shards, which are read one after another")
         self.num_clips, self.batch_size, self.seed = num_clips, batch_size, seed
         self.position, self.rank, self.world_size = position, rank, world_size
         self.groups = groups or [num_clips]
+        self.parts = parts
 
     def __iter__(self) -> Iterator[list[Draw]]:
         """Yield lists of batch_size / world_size draws."""
         share = self.batch_size // self.world_size
         position = self.position + self.rank * share
-        order_of, order = -1, list[Draw]()
+        num_parts = len(self.parts) if self.parts is not None else 1
+        orders: list[tuple[int, list[Draw]]] = [(-1, [])] * num_parts
         while True:
             batch = []
             for place in range(position, position + share):
-                pass_index, index = divmod(place, self.num_clips)
-                if pass_index != order_of:
-                    order_of, order = pass_index, self._order(pass_index)
-                batch.append(order[index])
+                turn, part = divmod(place, num_parts)
+                pass_index, index = divmod(turn, self.num_clips if self.parts is None else len(self.parts[part]))
+                if pass_index != orders[part][0]:
+                    orders[part] = (pass_index, self._order(pass_index, part))
+                batch.append(orders[part][1][index])
             yield batch
             position += self.batch_size
 
-    def _order(self, pass_index: int) -> list[Draw]:
-        generator = torch.Generator().manual_seed(hash((self.seed, pass_index)))
-        order = shuffled(self.groups, generator)
-        crops = torch.rand(self.num_clips, generator=generator, dtype=torch.float64).tolist()
+    def _order(self, pass_index: int, part: int) -> list[Draw]:
+        """Return one pass over all clips, or over those of a part."""
+        if self.parts is None:
+            generator = torch.Generator().manual_seed(hash((self.seed, pass_index)))
+            order = shuffled(self.groups, generator)
+        else:
+            generator = torch.Generator().manual_seed(hash((self.seed, pass_index, part)))
+            order = [self.parts[part][place] for place in shuffled([len(self.parts[part])], generator)]
+        crops = torch.rand(len(order), generator=generator, dtype=torch.float64).tolist()
         return list(zip(order, crops, strict=True))
 
 

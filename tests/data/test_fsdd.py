@@ -30,6 +30,19 @@ def test_class_can_be_the_speaker(folder: Path) -> None:
     assert counts == {("george", "george"): 18, ("yweweler", "yweweler"): 18}
 
 
+def test_speakers_can_be_chosen_and_ordered(folder: Path) -> None:
+    data = FSDD(label="speaker", speakers=["yweweler", "george"])
+    assert data.label_order == ("yweweler", "george")
+    assert len(data.scan(folder)) == 36
+    assert {clip.label for clip in FSDD(label="speaker", speakers=["george"]).scan(folder)} == {"george"}
+    assert len(FSDD(speakers=["george"]).scan(folder)) == 18
+
+
+def test_speaker_that_is_not_there_is_named(folder: Path) -> None:
+    with pytest.raises(DatasetError, match="no speaker anna in .*, only george, yweweler"):
+        FSDD(label="speaker", speakers=["george", "anna"]).scan(folder)
+
+
 def test_takes_below_five_are_the_test_set_and_the_next_eight_for_validation(folder: Path) -> None:
     split_of = {clip.path.stem.split("_")[2]: clip.split for clip in FSDD().scan(folder)}
     assert split_of == {"0": "test", "4": "test", "5": "val", "12": "val", "13": "train", "49": "train"}

@@ -23,8 +23,10 @@ WriteTone = Callable[..., Path]
 STEP = 0.5 / 32767 + 1e-6  # of what is stored
 
 
-def load(clips: list[Clip], transform: LogMel, label_order: tuple[str, ...] = (), **recipe: Any) -> loading.LoadedData:
-    return loading.load(clips, Recipe(transform, **recipe), cache_folder(), label_order)
+def load(
+    clips: list[Clip], transform: LogMel, label_order: tuple[str, ...] = (), exclusive: bool = False, **recipe: Any
+) -> loading.LoadedData:
+    return loading.load(clips, Recipe(transform, **recipe), cache_folder(), label_order, exclusive=exclusive)
 
 
 def specs(split: loading.Spectrograms) -> torch.Tensor:
@@ -222,6 +224,18 @@ def test_same_sound_twice_in_a_class_is_left_out_but_not_in_another_class(
     loaded = load([first, same, other, clip("3.wav"), clip("4.wav", "b")], transform)
     assert loaded.rejected == [(f"duplicate (the same sound as {first.path})", same)]
     assert {name: len(split) for name, split in loaded.splits.items()} == {"train": 4}
+
+
+def test_sound_that_is_in_two_exclusive_classes_is_in_neither(
+    clip: Callable[..., Clip], transform: LogMel
+) -> None:
+    first, other = (clip(f"{name}.wav", label, frequency=500) for name, label in ("0a", "1b"))
+    rest = [clip(f"{name}.wav", label) for name, label in ("2a", "3a", "4b", "5b")]
+    loaded = load([first, other, *rest], transform, exclusive=True)
+    assert loaded.rejected == [
+        (f"in two classes (the same sound as {other.path} of b)", first),
+        (f"in two classes (the same sound as {first.path} of a)", other),
+    ]
 
 
 def test_clip_of_two_classes_is_in_both(clip: Callable[..., Clip], transform: LogMel) -> None:

@@ -195,7 +195,7 @@ def test_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
     [
         ({"num_clips": 99}, "expected num_clips >= 100, sample_rate > 0, got 99, 8000"),
         ({"sample_rate": 0}, "got 6000, 0"),
-        ({"label": "accent"}, "expected label digit or speaker, got 'accent'"),
+        ({"label": "accent"}, "expected label digit, speaker, gender, got 'accent'"),
     ],
 )
 def test_arguments_out_of_range_are_refused(arguments: dict, message: str) -> None:

@@ -94,3 +94,32 @@ def test_crops_are_spread_evenly_and_differ_from_pass_to_pass() -> None:
 def test_batch_that_cannot_be_shared_evenly_is_refused() -> None:
     with pytest.raises(ValueError, match="batch_size 4 is not a multiple of the 3 processes"):
         BatchStream(NUM_CLIPS, 4, seed=0, world_size=3)
+
+
+PARTS = [[0, 1, 2, 3, 4, 5, 6], [7, 8], [9]]
+
+
+def test_parts_are_shown_in_turn_each_in_whole_passes() -> None:
+    shown = clips(3 * 28, parts=PARTS)
+    for index, part in enumerate(PARTS):
+        of_part = shown[index::3]
+        for start in range(0, 28, len(part)):
+            assert sorted(of_part[start : start + len(part)]) == part
+    assert len({tuple(shown[0::3][start : start + 7]) for start in range(0, 28, 7)}) == 4
+
+
+def test_parts_can_be_entered_anywhere_and_shared() -> None:
+    assert draws(20, position=7, parts=PARTS) == draws(27, parts=PARTS)[7:]
+    whole = batches(5, batch_size=6, parts=PARTS)
+    shares = [batches(5, batch_size=6, parts=PARTS, rank=rank, world_size=2) for rank in range(2)]
+    assert [one + other for one, other in zip(*shares, strict=True)] == whole
+
+
+def test_crops_of_a_part_differ_from_pass_to_pass() -> None:
+    of_last = [crop for index, crop in draws(30, parts=PARTS) if index == 9]
+    assert len(set(of_last)) == 10
+
+
+def test_parts_of_clips_in_shards_are_refused() -> None:
+    with pytest.raises(ValueError, match="classes cannot be drawn evenly from shards"):
+        BatchStream(10, 4, seed=0, groups=[5, 5], parts=PARTS)

@@ -1,4 +1,4 @@
-"""The logistic loss against binary cross-entropy."""
+"""The logistic loss against binary cross-entropy, the hinge loss against its corners."""
 
 from collections.abc import Callable
 
@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from audiogen.losses.adversarial import logistic_fake, logistic_real
+from audiogen.losses.adversarial import hinge_fake, hinge_real, logistic_fake, logistic_real
 
 LOGITS = torch.linspace(-8, 8, 33)
 
@@ -45,3 +45,11 @@ def test_generator_is_pushed_hardest_where_the_critic_is_surest() -> None:
 @pytest.mark.parametrize("loss", [logistic_real, logistic_fake])
 def test_extreme_logits_stay_finite(loss: Callable[[Tensor], Tensor]) -> None:
     assert loss(torch.tensor([-1e4, 1e4])) == pytest.approx(5e3)
+
+
+def test_hinge_is_linear_up_to_the_margin_and_nothing_beyond() -> None:
+    logits = torch.tensor([-3.0, -1.0, 0.0, 1.0, 3.0], requires_grad=True)
+    torch.testing.assert_close(hinge_real(logits), torch.tensor((4 + 2 + 1 + 0 + 0) / 5))
+    torch.testing.assert_close(hinge_fake(logits), torch.tensor((0 + 0 + 1 + 2 + 4) / 5))
+    (gradient,) = torch.autograd.grad(hinge_real(logits), logits)
+    assert gradient[[0, 2, 4]].tolist() == pytest.approx([-0.2, -0.2, 0])

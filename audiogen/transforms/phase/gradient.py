@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from audiogen.transforms.phase.griffin_lim import GriffinLim
-from audiogen.transforms.phase.method import PhaseMethod
+from audiogen.transforms.phase.method import PhaseMethod, hold
 
 if TYPE_CHECKING:
     from audiogen.transforms.transform import SpectrogramTransform
@@ -40,10 +40,10 @@ class GradientInversion(PhaseMethod):
         self.start = start or GriffinLim()
         self.needs_linear_frequency = self.start.needs_linear_frequency
 
-    def __call__(self, transform: SpectrogramTransform, spec: Tensor) -> Tensor:
-        """Turn spec, float [B, C, F, L], into wav, float [B, C, T]."""
+    def __call__(self, transform: SpectrogramTransform, spec: Tensor, known: Tensor | None = None) -> Tensor:
+        """Turn spec, float [B, C, F, L], into wav, float [B, C, T]; see `PhaseMethod`."""
         with torch.no_grad():
-            first = self.start(transform, spec)
+            first = self.start(transform, spec, known)
         # Inference mode has no gradients, whatever is enabled in it.
         with torch.inference_mode(False), torch.enable_grad():
             target = spec.detach().clamp(-1, 1)
@@ -55,7 +55,7 @@ class GradientInversion(PhaseMethod):
             for _ in range(self.num_steps):
                 optimizer.zero_grad()
                 # The sum, of which a clip's gradient does not depend on its batch, nor a channel's on the other.
-                (transform(unit * level) - target).abs().sum().backward()
+                (transform(hold(unit * level, known)) - target).abs().sum().backward()
                 optimizer.step()
                 schedule.step()
-        return unit.detach() * level
+        return hold(unit.detach() * level, known)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from audiogen.transforms.frames import Frames
-from audiogen.transforms.phase.method import PhaseMethod
+from audiogen.transforms.phase.method import PhaseMethod, hold
 from audiogen.transforms.phase.spsi import spsi_phase
 
 if TYPE_CHECKING:
@@ -46,15 +46,24 @@ class GriffinLim(PhaseMethod):
         self.num_iterations, self.momentum, self.start = num_iterations, momentum, start
         self.needs_linear_frequency = start == "spsi"
 
-    def __call__(self, transform: SpectrogramTransform, spec: Tensor) -> Tensor:
-        """Turn spec, float [B, C, F, L], into wav, float [B, C, T]."""
+    def __call__(self, transform: SpectrogramTransform, spec: Tensor, known: Tensor | None = None) -> Tensor:
+        """Turn spec, float [B, C, F, L], into wav, float [B, C, T]; see `PhaseMethod`."""
         amplitude, frames = transform.target(spec)
         spsi = self.start == "spsi"
         phase = spsi_phase(amplitude, transform.hop_length) if spsi else random_phase(amplitude)
-        return griffin_lim(amplitude, phase, frames, self.num_iterations, self.momentum).unflatten(0, spec.shape[:2])
+        start = None if known is None else known.flatten(0, 1)
+        wav = griffin_lim(amplitude, phase, frames, self.num_iterations, self.momentum, start)
+        return wav.unflatten(0, spec.shape[:2])
 
 
-def griffin_lim(amplitude: Tensor, phase: Tensor, frames: Frames, num_iterations: int, momentum: float) -> Tensor:
+def griffin_lim(
+    amplitude: Tensor,
+    phase: Tensor,
+    frames: Frames,
+    num_iterations: int,
+    momentum: float,
+    known: Tensor | None = None,
+) -> Tensor:
     """Find waveforms whose spectra have the given magnitudes.
 
     Args:
@@ -63,13 +72,15 @@ def griffin_lim(amplitude: Tensor, phase: Tensor, frames: Frames, num_iterations
         frames: The analysis, of waveforms of L - 1 hops.
         num_iterations: Of one synthesis and one analysis each.
         momentum: 0 is the classic algorithm.
+        known: Beginnings of the waveforms, float [N, K], which every iteration puts back.
 
     Returns:
         wav, float [N, T].
     """
     num = CPU_BATCH if amplitude.device.type == "cpu" else max(len(amplitude), 1)
-    pairs = zip(amplitude.split(num), phase.expand_as(amplitude).split(num), strict=True)
-    return torch.cat([_iterate(torch.polar(a, p), a, frames, num_iterations, momentum) for a, p in pairs])
+    beginnings = [None] * -(-len(amplitude) // num) if known is None else known.split(num)
+    parts = zip(amplitude.split(num), phase.expand_as(amplitude).split(num), beginnings, strict=True)
+    return torch.cat([_iterate(torch.polar(a, p), a, frames, num_iterations, momentum, k) for a, p, k in parts])
 
 
 def random_phase(amplitude: Tensor) -> Tensor:
@@ -79,14 +90,20 @@ def random_phase(amplitude: Tensor) -> Tensor:
     return phase.T.contiguous().to(amplitude)[None]
 
 
-def _iterate(spectrum: Tensor, amplitude: Tensor, frames: Frames, num_iterations: int, momentum: float) -> Tensor:
+def _iterate(
+    spectrum: Tensor, amplitude: Tensor, frames: Frames, num_iterations: int, momentum: float, known: Tensor | None
+) -> Tensor:
     """Return wav, float [N, T], starting from a spectrum, complex [N, L, K]."""
     tiny = torch.finfo(amplitude.dtype).tiny ** 0.5
     weight = momentum / (1 + momentum)
     previous = torch.zeros_like(spectrum)
     for _ in range(num_iterations):
-        rebuilt = frames.analyse(frames.synthesise(spectrum))
+        padded = frames.synthesise(spectrum)
+        if known is not None:
+            held = hold(frames.crop(padded), known)
+            frames.crop(padded).copy_(held)
+        rebuilt = frames.analyse(padded)
         step = torch.sub(rebuilt, previous, alpha=weight)
         spectrum = step.mul_(amplitude / step.abs().clamp_min_(tiny))
         previous = rebuilt
-    return frames.to_wav(spectrum)
+    return hold(frames.to_wav(spectrum), known)

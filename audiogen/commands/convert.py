@@ -1,0 +1,214 @@
+"""Convert sounds with a trained translator: files or whole folders, of any length, in bounded memory."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from audiogen.audio.io import AUDIO_SUFFIXES, AudioFileError, audio_info, audio_writer, stream_audio
+from audiogen.checkpoint import load
+from audiogen.commands.generate import pick_device
+from audiogen.data.folder import find_sounds
+from audiogen.transforms.streaming import spectrogram_blocks, waveform_blocks
+
+BLOCK_FRAMES = 512  # about; the memory that a file takes, however long it is
+
+
+@dataclass(frozen=True)
+class Converted:
+    """What `convert` made.
+
+    Attributes:
+        sample_rate: In Hz.
+        seconds: Of sound that was converted.
+        wav: float32 [C, T], where no file was to be written.
+        files: What was written.
+        skipped: Files of a folder that could not be read, with the reason.
+    """
+
+    sample_rate: int
+    seconds: float
+    wav: Tensor | None = None
+    files: list[Path] = field(default_factory=list)
+    skipped: dict[Path, str] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        """Say what was made and where it is."""
+        made = f"Converted {self.seconds:.1f} s of sound, at {self.sample_rate} Hz"
+        if self.files:
+            made += f": {self.files[0]}" + (f" ... {self.files[-1]} ({len(self.files)} files)" if self.files[1:] else "")
+        lines = [f"  left out: {path}: {reason}" for path, reason in self.skipped.items()]
+        return "\n".join([made, *lines])
+
+
+def convert(
+    checkpoint: Any,
+    source: str | Path,
+    target: str | int | None = None,
+    out: str | Path | None = None,
+    overlap: float = 0.5,
+    device: str | None = None,
+) -> Converted:
+    """Make sounds of one domain into sounds of another.
+
+    Sounds are resampled to the model's rate and mixed to its channels; what comes back has this rate and the length of
+    the source, to within one hop. A sound is converted in pieces, which are crossfaded, and its phases are found block by
+    block, each going on from the one before.
+
+    Args:
+        checkpoint: Path of a checkpoint or of a run directory, or a model that `audiogen.load` returned.
+        source: A sound file, or a folder of them at any depth.
+        target: Domain to convert to, by name or index; may be left out where the model has one.
+        out: File to write, or folder, in which names, formats and the tree of a folder are kept; None writes nothing,
+            for a single file.
+        overlap: Share of a piece that the next one covers too, in [0, 1).
+        device: Such as cuda, for a checkpoint that is loaded; None takes a GPU where there is one.
+
+    Returns:
+        What was made.
+
+    Raises:
+        CheckpointError: Where the checkpoint cannot be used.
+        DatasetError: For a folder without sounds.
+        ValueError: For a model of another kind, a target it does not have, a file that cannot be read, and places that
+            cannot be written to.
+    """
+    place = Path(source)
+    if not place.exists():
+        raise ValueError(f"no sound file or folder {place}")
+    model: Any = load(checkpoint, pick_device(device)) if isinstance(checkpoint, str | Path) else checkpoint
+    if not hasattr(model, "convert"):
+        raise ValueError(f"{type(model).__name__} does not convert sounds: name a checkpoint of a MelGAN-VC")
+    index = _target(target, model)
+    model.grid(overlap)  # refuses what is out of range
+    if out is None:
+        if place.is_dir():
+            raise ValueError(f"{place} is a folder: name one to write to")
+        return _convert_one(model, place, index, overlap)
+    places = _places(place, Path(out))
+    seconds, files, skipped = 0.0, [], {}
+    with tqdm(total=len(places), unit="file", disable=None if len(places) > 1 else True) as bar:
+        for path, written in places.items():
+            try:
+                seconds += _convert_file(model, path, written, index, overlap)
+                files.append(written)
+            except AudioFileError as error:
+                skipped[path] = str(error)
+            bar.update()
+    if not files:
+        path, reason = next(iter(skipped.items()))
+        raise ValueError(f"nothing was converted: {path}: {reason}" + (f" (and {len(skipped) - 1} more)" if len(skipped) > 1 else ""))
+    return Converted(model.transform.sample_rate, seconds, None, files, skipped)
+
+
+def convert_files(
+    checkpoint: str,
+    source: str,
+    out: str = "converted",
+    target: str | None = None,
+    overlap: float = 0.5,
+    device: str | None = None,
+) -> Converted:
+    """Make sounds of one domain into sounds of another: a file, or a folder with all below it.
+
+    Args:
+        checkpoint: A checkpoint, or a run directory for its newest one.
+        source: A sound file (wav, flac, ogg, mp3, aiff, opus) of any length and sample rate, or a folder of them.
+        out: File to write, whose suffix chooses the format, or folder for the same names.
+        target: Domain to convert to; may be left out where the model has one.
+        overlap: Share of a piece that the next one covers too; 0 joins pieces without a crossfade.
+        device: Such as cuda; by default a GPU where there is one.
+    """
+    return convert(checkpoint, source, target, out, overlap, device)
+
+
+def _target(target: str | int | None, model: Any) -> int:
+    """Return the index of a target domain.
+
+    Raises:
+        ValueError: For one that the model does not have, and where none is named of several.
+    """
+    names = {index: model.label_names[index] for index in model.targets}
+    if target is None and len(names) == 1:
+        return model.targets[0]
+    found = next((index for index, name in names.items() if str(target) in (name, str(index))), None)
+    if target is None or found is None:
+        asked = "name a target" if target is None else f"no target {target!r}"
+        raise ValueError(f"{asked}: this model converts to {', '.join(names.values())}")
+    return found
+
+
+def _places(source: Path, out: Path) -> dict[Path, Path]:
+    """Return where each sound is to be written.
+
+    Raises:
+        ValueError: Where a source would be overwritten, and where a folder should become a file.
+    """
+    if source.is_dir():
+        if out.is_file() or out.suffix.lower() in AUDIO_SUFFIXES:
+            raise ValueError(f"{source} is a folder and {out} a file: name a folder to write to")
+        places = {path: out / path.relative_to(source) for path in find_sounds(source)}
+    else:
+        places = {source: out if out.suffix.lower() in AUDIO_SUFFIXES and not out.is_dir() else out / source.name}
+    if any(path.resolve() == written.resolve() for path, written in places.items()):
+        raise ValueError(f"{out} would overwrite the source: name another place")
+    return places
+
+
+def _convert_file(model: Any, path: Path, out: Path, target: int, overlap: float) -> float:
+    """Convert a file to another one and return its seconds."""
+    samples = 0
+    with ExitStack() as stack:
+        write: Callable[[Tensor], None] | None = None
+        for wav in _stream(model, path, target, overlap):
+            # Opened once there is something to write: a file that cannot be read leaves nothing.
+            write = write or stack.enter_context(audio_writer(out, model.transform.sample_rate, len(wav)))
+            write(wav)
+            samples += wav.shape[1]
+    return samples / model.transform.sample_rate
+
+
+def _convert_one(model: Any, path: Path, target: int, overlap: float) -> Converted:
+    """Convert a file to a waveform.
+
+    Raises:
+        ValueError: Where it cannot be read.
+    """
+    try:
+        wav = torch.cat(list(_stream(model, path, target, overlap)), dim=1)
+    except AudioFileError as error:
+        raise ValueError(f"{path} cannot be converted: {error}") from error
+    rate = model.transform.sample_rate
+    return Converted(rate, wav.shape[1] / rate, wav)
+
+
+def _stream(model: Any, path: Path, target: int, overlap: float) -> Iterator[Tensor]:
+    """Yield the converted sound of a file part by part, float32 [C, T] on the CPU.
+
+    Raises:
+        AudioFileError: Where it cannot be read.
+    """
+    transform, num_samples = model.transform, 0
+    seconds = audio_info(path).seconds
+    total = round(seconds * transform.sample_rate)
+    with torch.no_grad(), tqdm(total=round(seconds), desc=path.name, unit="s of sound", leave=False, disable=None) as bar:
+        for wav in waveform_blocks(transform, _converted(model, path, target, overlap)):
+            bar.update(round(min(num_samples + wav.shape[2], total) / transform.sample_rate) - bar.n)
+            num_samples += wav.shape[2]
+            yield wav[0].cpu()
+
+
+def _converted(model: Any, path: Path, target: int, overlap: float) -> Iterator[Tensor]:
+    """Yield blocks of the converted spectrogram, float32 [1, C, F, L]."""
+    transform, step, length = model.transform, model.grid(overlap), model.piece[2]
+    # Blocks and their context are whole steps of the grid of pieces: so the pieces are those of the whole sound.
+    num_frames, context = (step * -(-frames // step) for frames in (BLOCK_FRAMES, length))
+    wavs = (wav.to(model.device) for wav in stream_audio(path, transform.sample_rate, transform.shape[0]))
+    aim = torch.tensor([target])
+    for spec, before, num in spectrogram_blocks(transform, wavs, num_frames, context):
+        yield model.convert(spec, aim, overlap)[..., before : before + num]

@@ -1,0 +1,148 @@
+"""Score a translator: what its conversions of held-out clips are taken for, beside their sources and real clips."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from jsonargparse import ArgumentParser
+from torch import Tensor
+
+from audiogen.data.module import SpectrogramData
+from audiogen.metrics.conversion import ConversionJudge, Conversions, Task
+from audiogen.metrics.embeddings.classifier import Classifier
+from audiogen.metrics.embeddings.embedding import Embedding
+from audiogen.metrics.judge import Clips
+
+BATCH = 64
+FIGURES = {  # and which figure is that of the sources, and of real clips of the target
+    "target_share": ("target_share_source", "target_share_real"),
+    "content_kept": (None, None),
+    "fad": ("fad_source", "fad_floor"),
+}
+
+
+@dataclass(frozen=True)
+class EvaluatedConversion:
+    """What `evaluate` found of a translator.
+
+    Attributes:
+        figures: By name.
+        settings: What was compared with what.
+        targets: Names of the domains that were converted to.
+        file: The JSON file with all of it.
+    """
+
+    figures: dict[str, float]
+    settings: dict[str, Any]
+    targets: list[str]
+    file: Path
+
+    def __str__(self) -> str:
+        """Return a table of the figures beside those of the sources and of real clips."""
+        lines = [f"{name}: {value}" for name, value in self.settings.items()]
+        lines += ["", f"{'':<28}{'converted':>12}{'source':>12}{'real':>12}"]
+        endings = ["", *(f"/{name}" for name in self.targets)] if len(self.targets) > 1 else [""]
+        for ending in endings:
+            for name, references in FIGURES.items():
+                cells = [self._text(None if each is None else each + ending) for each in (name, *references)]
+                if name + ending in self.figures:
+                    lines.append(f"{name + ending:<28}" + "".join(f"{cell:>12}" for cell in cells))
+        return "\n".join([*lines, "", f"All figures are in {self.file}"])
+
+    def _text(self, name: str | None) -> str:
+        return f"{self.figures[name]:.4g}" if name in self.figures else "-"
+
+
+def evaluate_conversion(
+    model: Any,
+    data: SpectrogramData,
+    judges: tuple[Embedding, Embedding | None],
+    split: Any,
+    settings: dict[str, Any],
+    file: Path,
+) -> EvaluatedConversion:
+    """Convert all clips of a split to every target, and score them.
+
+    Args:
+        model: A translator on its device.
+        data: With the model's spectrogram and domains.
+        judges: Classifiers of the domains and of the content.
+        split: Of which clips are converted, and compared with.
+        settings: What is said of what was done.
+        file: JSON file to write.
+
+    Returns:
+        The figures.
+
+    Raises:
+        ValueError: As `ConversionJudge`.
+    """
+    judge = ConversionJudge(*judges, model.transform, model.label_names, model.targets, model.device)
+    clips, train = (Clips(_taker(data.split(name), model), data.split(name).label) for name in (split, "train"))
+    task = judge.set_real(clips, train)
+    judge.update(_conversions(model, clips, task))
+    names = [model.label_names[index] for index in model.targets]
+    told = {"converted": f"{len(task.source)} clips to {', '.join(names)}", **settings}
+    found = EvaluatedConversion(judge.compute(), told, names, file)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps({"settings": told, "figures": found.figures}, indent=2) + "\n")
+    return found
+
+
+def conversion_judges(
+    domain: str | None, content: str | None, config: Path | None
+) -> tuple[Embedding, Embedding | None]:
+    """Return the classifiers that were named, or those of the run's own evaluation.
+
+    Args:
+        domain: Weights of the classifier of domains.
+        content: Weights of the classifier of what should stay.
+        config: The run's settings.
+
+    Raises:
+        ValueError: Where there is no classifier of the domains.
+    """
+    named = None if domain is None else Classifier(domain, "domain")
+    kept = None if content is None else Classifier(content, "content")
+    of_run = _of_run(config) if config is not None and named is None else None
+    if named is None and of_run is None:
+        raise ValueError(
+            "name a classifier of the domains: --judge CLASSIFIER (`fit --config configs/classifier_folder.yaml` trains "
+            "one), and perhaps one of what should stay: --content CLASSIFIER"
+        )
+    if of_run is not None:
+        return of_run[0], kept or of_run[1]
+    assert named is not None
+    return named, kept
+
+
+def _of_run(config: Path) -> tuple[Embedding, Embedding | None] | None:
+    """Return the classifiers of a run's ConversionEvaluation, if it has one."""
+    for callback in yaml.safe_load(config.read_text())["trainer"]["callbacks"] or []:
+        if callback["class_path"] == "audiogen.callbacks.conversion.ConversionEvaluation":
+            parser = ArgumentParser(exit_on_error=False)
+            parser.add_argument("--domain", type=Embedding)
+            parser.add_argument("--content", type=Embedding | None)
+            found = {name: callback["init_args"][name] for name in ("domain", "content")}
+            built = parser.instantiate(parser.parse_object(found))
+            return built.domain, built.content
+    return None
+
+
+def _taker(clips: Any, model: Any) -> Any:
+    return lambda rows: clips.take(rows).to(model.device)
+
+
+def _conversions(model: Any, clips: Clips, task: Task) -> Conversions:
+    """Yield the converted clips."""
+
+    def made() -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        for rows in torch.arange(len(task.source)).split(BATCH):
+            source, target = task.source[rows], task.target[rows]
+            yield model.convert(clips.take(source), target), source, target.to(model.device)
+
+    return made()

@@ -1,0 +1,177 @@
+"""What converted clips are worth: taken for the target, the same content, and how far from real clips of the target."""
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torchmetrics import MeanMetric
+
+from audiogen.metrics.embeddings.embedding import Embedded, Embedding, embed
+from audiogen.metrics.frechet import FrechetDistance
+from audiogen.metrics.judge import Clips, Embed
+from audiogen.transforms.transform import SpectrogramTransform
+
+Conversions = Iterable[tuple[Tensor, Tensor, Tensor]]  # spec, float32 [B, C, F, L], number of the source, target: int64 [B]
+
+
+class Task(NamedTuple):
+    """What is to be converted.
+
+    Attributes:
+        source: Numbers of clips, int64 [N].
+        target: Their targets, int64 [N].
+    """
+
+    source: Tensor
+    target: Tensor
+
+
+def all_conversions(label: Tensor, targets: Sequence[int]) -> Task:
+    """Return every clip, int64 [N] of domains, to every target but its own domain.
+
+    Example:
+        >>> all_conversions(torch.tensor([0, 1, 1]), [0, 1])
+        Task(source=tensor([1, 2, 0]), target=tensor([0, 0, 1]))
+    """
+    sources = [torch.nonzero(label != target)[:, 0] for target in targets]
+    return Task(torch.cat(sources), torch.cat([torch.full_like(s, t) for s, t in zip(sources, targets, strict=True)]))
+
+
+class ConversionJudge:
+    """Score converted clips beside what real clips score.
+
+    Figures: `target_share`, of converted clips that the domain classifier takes for their target, beside
+    `target_share_source` (their sources) and `target_share_real` (real clips of the target); `content_kept`, the share of
+    which the content classifier says what it says of the source; `fad`, the Frechet distance to real clips of the target
+    in the domain classifier's features, beside `fad_source`, the sources' own, and `fad_floor`, that of other real clips
+    of the target. Each is the mean over the targets; with several, those of one have its name: fad/nicolas.
+
+    Args:
+        domain: A classifier of the domains; it may know others too.
+        content: A classifier of what should stay, such as words or notes.
+        transform: The spectrogram definition of the clips.
+        label_names: The domains in index order.
+        targets: Indices of those that are converted to.
+        device: Where the embeddings go.
+
+    Raises:
+        ValueError: Where the domain classifier does not know a target, or the content classifier knows no classes.
+    """
+
+    def __init__(
+        self,
+        domain: Embedding,
+        content: Embedding | None,
+        transform: SpectrogramTransform,
+        label_names: Sequence[str],
+        targets: Sequence[int],
+        device: torch.device | str = "cpu",
+    ) -> None:
+        if unknown := [label_names[index] for index in targets if label_names[index] not in domain.label_names]:
+            raise ValueError(
+                f"{domain.name} cannot tell whether a clip is of {', '.join(unknown)}: it knows "
+                f"{', '.join(domain.label_names) or 'no classes'}"
+            )
+        if content is not None and not content.label_names:
+            raise ValueError(f"{content.name} knows no classes, so it cannot tell whether the content is the same")
+        self.domain = domain.eval().to(device)
+        self.content = None if content is None else content.eval().to(device)
+        self.transform, self.label_names, self.targets = transform, list(label_names), list(targets)
+        self.known = {index: list(domain.label_names).index(label_names[index]) for index in targets}
+        self.real: dict[str, float] = {}
+
+    def set_real(self, reference: Clips, train: Clips, embedder: Embed = embed) -> Task:
+        """Embed real clips.
+
+        Args:
+            reference: Sources, and what converted clips are compared with: of the validation or the test split.
+            train: As many of each target as there are reference clips score the floor.
+            embedder: Embeds; one with a memory saves time.
+
+        Returns:
+            What is to be converted.
+
+        Raises:
+            ValueError: Where there are too few clips to tell a distance.
+        """
+        counts = reference.label.bincount(minlength=len(self.label_names))
+        real = embedder(self.domain, reference, self.transform)
+        known = embedder(self.domain, train.of_classes(counts), self.transform)
+        self._content = None
+        if self.content is not None:
+            self._content = embedder(self.content, reference, self.transform).predicted
+        device = real.rows.device
+        self._shares = {index: MeanMetric().to(device) for index in self.targets}
+        self._kept = {index: MeanMetric().to(device) for index in self.targets}
+        self._distances: dict[int, FrechetDistance] = {}
+        found: dict[str, dict[int, float]] = {}
+        for index in self.targets:
+            own, others = real.rows[real.label == index], real.rows[real.label != index]
+            sample = known.rows[known.label == index]
+            least = FrechetDistance().minimum_rows(self.domain.num_features)
+            if min(len(own), len(others), len(sample)) < least:
+                raise ValueError(
+                    f"a distance in {self.domain.num_features} features needs {least} clips, there are {len(own)} of "
+                    f"{self.label_names[index]} and {len(others)} to convert to it: take a larger split, or a classifier "
+                    "of fewer features"
+                )
+            distance = FrechetDistance().to(device)
+            distance.set_real(own)
+            self._distances[index] = distance
+            for name, rows in (("fad_source", others), ("fad_floor", sample)):
+                # Every process has these rows, so nothing may be put together here.
+                one = FrechetDistance(distributed_available_fn=lambda: False).to(device)
+                one.set_real(own)
+                one.update(rows)
+                found.setdefault(name, {})[index] = float(one.compute()["fad"])
+            assert real.predicted is not None
+            taken = (real.predicted == self.known[index]).double()
+            for name, mask in (("source", real.label != index), ("real", real.label == index)):
+                found.setdefault(f"target_share_{name}", {})[index] = float(taken[mask].mean())
+        self.real = self._named(found)
+        return all_conversions(reference.label, self.targets)
+
+    @torch.no_grad()
+    def update(self, conversions: Conversions) -> None:
+        """Add converted clips, those of this process."""
+        for spec, source, target in conversions:
+            found = self._embed(self.domain, spec, target)
+            assert found.predicted is not None
+            predicted = found.predicted
+            same = None
+            if self.content is not None and self._content is not None:
+                heard = self._embed(self.content, spec, target).predicted
+                assert heard is not None
+                same = (heard == self._content[source.to(heard.device)]).double()
+            for index in self.targets:
+                chosen = found.label == index
+                if chosen.any():
+                    self._distances[index].update(found.rows[chosen])
+                    self._shares[index].update((predicted[chosen] == self.known[index]).double())
+                    if same is not None:
+                        self._kept[index].update(same[chosen])
+
+    def compute(self) -> dict[str, float]:
+        """Return the figures, and start anew."""
+        found = {
+            "fad": {index: float(metric.compute()["fad"]) for index, metric in self._distances.items()},
+            "target_share": {index: float(metric.compute()) for index, metric in self._shares.items()},
+        }
+        if self.content is not None:
+            found["content_kept"] = {index: float(metric.compute()) for index, metric in self._kept.items()}
+        for metrics in (self._distances, self._shares, self._kept):
+            for metric in metrics.values():
+                metric.reset()
+        return self._named(found) | self.real
+
+    def _embed(self, embedding: Embedding, spec: Tensor, label: Tensor) -> Embedded:
+        return embed(embedding, [(spec, label)], self.transform)
+
+    def _named(self, found: dict[str, dict[int, float]]) -> dict[str, float]:
+        """Return means over the targets and, with several, those of each."""
+        figures = {name: sum(of.values()) / len(of) for name, of in found.items()}
+        if len(self.targets) > 1:
+            for name, of in found.items():
+                figures |= {f"{name}/{self.label_names[index]}": value for index, value in of.items()}
+        return figures

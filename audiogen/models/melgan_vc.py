@@ -1,0 +1,386 @@
+"""MelGAN-VC (Pasini, 2019; paper K): unpaired conversion between domains of sound, such as voices or instruments.
+
+A clip is cut into pieces that are translated one by one; the discriminator judges them joined, so that seams show. A
+siamese network describes pieces by vectors, and translation has to keep the differences between them.
+
+Beyond the paper: any of several domains can be the target, which the translator is then told; sources are all others.
+Pairs of pieces that the siamese network compares may come from different clips, as in TraVeLGAN; the translator's weights
+are averaged; batch normalisation sees pieces to convert and to reproduce together, as its running statistics do. One
+batch of converted clips, judged once, teaches both sides, as in `StyleGAN2`.
+"""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from copy import deepcopy
+from typing import Any, Literal, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.optim import Adam, Optimizer
+
+from audiogen.data.batch import Batch
+from audiogen.losses.adversarial import hinge_fake, hinge_real
+from audiogen.losses.siamese import siamese_margin, travel_angle, travel_distance
+from audiogen.models.kimg import KimgModule
+from audiogen.models.precision import Precision, autocast
+from audiogen.networks.averaging import average_decay, update_average
+from audiogen.transforms.transform import SpectrogramTransform
+
+Shape = tuple[int, int, int]
+NUM_PIECES = 3  # of a clip
+CONVERT_BATCH = 64  # pieces
+
+
+class Roles(NamedTuple):
+    """What the clips of a batch are there for.
+
+    Attributes:
+        source: float32 [N, C, F, L], to be converted.
+        aim: int64 [N], their targets.
+        real: float32 [M, C, F, L], of target domains: to be judged as real, and to be reproduced.
+        own: int64 [M], their domains.
+    """
+
+    source: Tensor
+    aim: Tensor
+    real: Tensor
+    own: Tensor
+
+
+class MelGANVC(KimgModule):
+    """Train a translator of sounds, a siamese network and a discriminator; keep an average of the translator.
+
+    Args:
+        transform: The spectrogram definition (linked to the data's); a clip is three pieces long.
+        label_names: The domains in index order, at least two (linked to the data's).
+        batch_size: Clips per step over all processes, of all domains together (linked to the data's).
+        translator: Makes the translator from (C, F, L) of a piece and the number of targets to choose from (0 for one):
+            `forward(spec, target) -> spec`.
+        siamese: Makes the siamese network from (C, F, L) of a piece: `forward(spec) -> vectors` [B, D].
+        discriminator: Makes the discriminator from (C, F, L) of a clip and the number of targets:
+            `forward(spec, target) -> logits` [B].
+        targets: Domains to convert to; the last one by default. Sources are all other domains.
+        augment: Applied to all clips before anything else.
+        judged_augment: Applied to real and converted clips alike before the discriminator sees them.
+        total_kimg: Length of the training in thousands of clips shown, of all domains together.
+        learning_rate: Of the translator and the siamese network.
+        discriminator_learning_rate: Of the discriminator.
+        beta1: Of Adam.
+        beta2: Of Adam.
+        translator_interval: The translator and the siamese network learn at every such step, the discriminator at all.
+        identity_weight: Alpha of paper K: clips of a target should stay as they are.
+        identity_norm: "l2" is the mean squared difference (paper K), "l1" the mean absolute one (the code).
+        travel_weight: Beta: transformation vectors should be kept.
+        margin_weight: Gamma: they should not be short.
+        margin: How long they should be.
+        pairs: Pieces that are compared: the first and the last of a "clip" (paper), or all of the "batch".
+        ema_half_life_kimg: Of the averaged translator; 0 keeps no average.
+        ema_ramp_up: The half-life is at most this share of the clips shown; null for no ramp.
+        precision: "bf16" runs the convolutions in it, "auto" where the machine is fast in it.
+        log_every_kimg: How often means of losses and logits are logged.
+
+    Raises:
+        ValueError: For data with fewer than two domains, unknown targets, batches too small to hold every domain, clips
+            that cannot be cut into pieces, and values out of range.
+    """
+
+    averaged = ("translator_ema",)
+
+    def __init__(
+        self,
+        transform: SpectrogramTransform,
+        label_names: list[str],
+        batch_size: int,
+        translator: Callable[[Shape, int], nn.Module],
+        siamese: Callable[[Shape], nn.Module],
+        discriminator: Callable[[Shape, int], nn.Module],
+        targets: list[str] | None = None,
+        augment: nn.Module | None = None,
+        judged_augment: nn.Module | None = None,
+        total_kimg: float = 1000.0,
+        learning_rate: float = 0.0001,
+        discriminator_learning_rate: float = 0.0004,
+        beta1: float = 0.5,
+        beta2: float = 0.999,
+        translator_interval: int = 1,
+        identity_weight: float = 1.0,
+        identity_norm: Literal["l1", "l2"] = "l2",
+        travel_weight: float = 10.0,
+        margin_weight: float = 10.0,
+        margin: float = 2.0,
+        pairs: Literal["clip", "batch"] = "clip",
+        ema_half_life_kimg: float = 0.0,
+        ema_ramp_up: float | None = 0.05,
+        precision: Precision = "auto",
+        log_every_kimg: float = 0.5,
+    ) -> None:
+        super().__init__(transform, label_names, batch_size, total_kimg, log_every_kimg)
+        self.save_hyperparameters()
+        if len(label_names) < 2:
+            raise ValueError(
+                f"conversion needs two domains or more, and the usable data have {', '.join(label_names) or 'no classes'}:"
+                " `python -m audiogen prepare` tells what was left out, and why"
+            )
+        chosen = label_names[-1:] if targets is None else targets
+        if not chosen or any(name not in label_names for name in chosen) or len(set(chosen)) < len(chosen):
+            raise ValueError(f"targets must be some of {', '.join(label_names)}, got {', '.join(chosen) or 'none'}")
+        if batch_size < len(label_names):
+            raise ValueError(f"a batch of {batch_size} cannot hold a clip of each of {len(label_names)} domains")
+        channels, bands, frames = transform.shape
+        if frames % NUM_PIECES:
+            raise ValueError(f"num_frames must be a multiple of {NUM_PIECES}, the pieces of a clip, got {frames}")
+        weights = (identity_weight, travel_weight, margin_weight, ema_half_life_kimg)
+        if min(weights) < 0 or translator_interval < 1:
+            raise ValueError(
+                "need weights and half-life >= 0 and translator_interval >= 1, got "
+                f"{', '.join(map(str, weights))} and {translator_interval}"
+            )
+        self.automatic_optimization = False
+        self.targets = [label_names.index(name) for name in chosen]
+        self.piece = (channels, bands, frames // NUM_PIECES)
+        num_targets = len(label_names) if len(chosen) > 1 else 0  # a single target need not be named
+        self.translator: Any = _channels_last(translator(self.piece, num_targets))
+        self.siamese: Any = _channels_last(siamese(self.piece))
+        self.discriminator: Any = _channels_last(discriminator(transform.shape, num_targets))
+        self.translator_ema: Any = deepcopy(self.translator).eval().requires_grad_(False)
+        self.augment = augment if augment is not None else nn.Identity()
+        self.judged_augment = judged_augment if judged_augment is not None else nn.Identity()
+        allowed = torch.zeros(len(label_names), len(label_names))  # [source, target]
+        allowed[:, self.targets] = 1
+        self.register_buffer("allowed", allowed.fill_diagonal_(0), persistent=False)
+        self.allowed: Tensor
+        self.learning_rates, self.betas = (learning_rate, discriminator_learning_rate), (beta1, beta2)
+        self.translator_interval = translator_interval
+        self.identity_weight, self.identity_norm = identity_weight, identity_norm
+        self.travel_weight, self.margin_weight, self.margin = travel_weight, margin_weight, margin
+        self.pairs = pairs
+        self.ema_half_life_kimg, self.ema_ramp_up = ema_half_life_kimg, ema_ramp_up
+        self.precision: Precision = precision
+
+    def configure_optimizers(self) -> list[Optimizer]:
+        """Return Adam for the translator with the siamese network, and for the discriminator."""
+        both = [*self.translator.parameters(), *self.siamese.parameters()]
+        return [
+            Adam(weights, learning_rate, self.betas, fused=True)
+            for weights, learning_rate in zip((both, list(self.discriminator.parameters())), self.learning_rates, strict=True)
+        ]
+
+    def on_train_start(self) -> None:
+        """Let the config's learning rates and betas speak: a continued run's optimisers come with those of before."""
+        for optimizer, rate in zip(self.optimizers(), self.learning_rates, strict=True):  # type: ignore[call-overload]
+            for group in optimizer.param_groups:
+                group.update(lr=rate, betas=self.betas)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> None:
+        """Train the discriminator, and when it is its turn the translator with the siamese network."""
+        optimizer, discriminator_optimizer = self.optimizers()  # type: ignore[attr-defined]
+        roles = self.roles(batch._replace(spec=self.augment(batch.spec)))
+        turn = (self.clips_seen // self.batch_size) % self.translator_interval == 0
+        self.backward_losses(roles, of_translator=turn)
+        if turn:
+            self._update(optimizer, "translator", self.translator, self.siamese)
+            decay = 0.0
+            if self.ema_half_life_kimg:
+                clips = self.batch_size * self.translator_interval
+                decay = average_decay(clips, self.clips_seen, self.ema_half_life_kimg, self.ema_ramp_up)
+            update_average(self.translator_ema, self.translator, decay)
+        self._update(discriminator_optimizer, "discriminator", self.discriminator)
+        self.count_clips()
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Log the losses of clips that were not trained on, by the averaged translator."""
+        self._log_losses("val", batch)
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        """Log the same of test clips."""
+        self._log_losses("test", batch)
+
+    def roles(self, batch: Batch) -> Roles:
+        """Draw a target for each clip that can be converted, and list those of target domains."""
+        allowed = self.allowed[batch.label]  # [B, num_domains]
+        source = allowed.any(dim=1)
+        real = self.allowed.any(dim=0)[batch.label]
+        aim = torch.multinomial(allowed[source], 1)[:, 0]
+        return Roles(batch.spec[source], aim, batch.spec[real], batch.label[real])
+
+    def backward_losses(self, roles: Roles, of_translator: bool) -> None:
+        """Compute the gradients of the discriminator and, where asked for, of the other two networks."""
+        with torch.set_grad_enabled(of_translator), self._autocast():
+            converted, reproduced = self.translate(self.translator, roles)
+        judged = converted.detach().requires_grad_(of_translator)
+        with self._autocast():
+            fake_logits = self._judge(judged, roles.aim)
+            real_logits = self._judge(roles.real, roles.own)
+        if of_translator:
+            # Through the discriminator for the translator: gradients of the clips, none of the weights.
+            adversarial = -fake_logits.mean()
+            self.manual_backward(adversarial, inputs=[judged], retain_graph=True)
+            assert judged.grad is not None
+            loss = (converted * judged.grad).sum() + self.keeping_losses(roles, converted, reproduced)
+            self.manual_backward(loss, inputs=[*self.translator.parameters(), *self.siamese.parameters()])
+            self.record("loss/adversarial", adversarial)
+        loss = (hinge_real(real_logits) + hinge_fake(fake_logits)) / 2
+        self.manual_backward(loss, inputs=list(self.discriminator.parameters()))
+        self.record("loss/discriminator", loss)
+        self.record("logits/real", real_logits.mean())
+        self.record("logits/fake", fake_logits.mean())
+
+    def translate(self, translator: Any, roles: Roles) -> tuple[Tensor, Tensor]:
+        """Return converted sources, float32 [N, C, F, L], and reproduced clips of the targets, [M, C, F, L]."""
+        pieces = split_pieces(torch.cat([roles.source, roles.real]))
+        target = self.named(torch.cat([roles.aim, roles.own]).repeat_interleave(NUM_PIECES))
+        joined = join_pieces(translator(pieces, target).float())
+        return joined.tensor_split([len(roles.source)])  # type: ignore[return-value]
+
+    def keeping_losses(self, roles: Roles, converted: Tensor, reproduced: Tensor) -> Tensor:
+        """Return the weighted sum of what keeps the content: identity, TraVeL and margin."""
+        norm = F.mse_loss if self.identity_norm == "l2" else F.l1_loss
+        identity = norm(reproduced, roles.real)
+        before, after = self.transformation_vectors(roles.source, converted)
+        distance, angle = travel_distance(before, after), travel_angle(before, after)
+        short = siamese_margin(before, self.margin)
+        for name, value in (("identity", identity), ("travel_distance", distance), ("travel_angle", angle)):
+            self.record(f"loss/{name}", value)
+        self.record("loss/margin", short)
+        travel = self.travel_weight * (distance + angle)
+        return self.identity_weight * identity + travel + self.margin_weight * short
+
+    def transformation_vectors(self, source: Tensor, converted: Tensor) -> tuple[Tensor, Tensor]:
+        """Return differences of the siamese network's vectors of pieces, float32 [P, D], before and after conversion.
+
+        Args:
+            source: float32 [N, C, F, L].
+            converted: The same clips converted.
+        """
+        pieces = [split_pieces(spec) for spec in (source, converted)]
+        if self.pairs == "clip":
+            pieces = [spec.unflatten(0, (-1, NUM_PIECES))[:, [0, NUM_PIECES - 1]].flatten(0, 1) for spec in pieces]
+        with self._autocast():
+            vectors = self.siamese(torch.cat(pieces)).float()
+        before, after = vectors.chunk(2)
+        if self.pairs == "clip":
+            first, last = slice(0, None, 2), slice(1, None, 2)
+            return before[first] - before[last], after[first] - after[last]
+        one, other = torch.triu_indices(len(before), len(before), 1, device=before.device)
+        # Pieces of silence are all the same: between them there is nothing to keep, and no direction.
+        _, kind = torch.unique(pieces[0].flatten(1), dim=0, return_inverse=True)
+        differ = kind[one] != kind[other]
+        one, other = one[differ], other[differ]
+        return before[one] - before[other], after[one] - after[other]
+
+    @torch.no_grad()
+    def convert(self, spec: Tensor, target: Tensor, overlap: float = 0.5) -> Tensor:
+        """Convert sounds of any length with the averaged translator, piece by piece.
+
+        Pieces lie on a grid that begins at the first frame and overlap; where they do, they are crossfaded.
+
+        Args:
+            spec: float [B, C, F, L] in [-1, 1], of any domain.
+            target: int64 [B], indices of target domains.
+            overlap: Share of a piece that the next one covers too, in [0, 1); 0 joins pieces without a crossfade.
+
+        Returns:
+            spec, float32 [B, C, F, L] on the model's device.
+
+        Raises:
+            ValueError: For a domain that is no target, and overlaps out of range.
+        """
+        if unknown := set(target.tolist()) - set(self.targets):
+            names = ", ".join(self.label_names[index] for index in self.targets)
+            raise ValueError(f"domain {unknown.pop()} is no target: this model converts to {names}")
+        length, step = self.piece[2], self.grid(overlap)
+        num_frames, lead = spec.shape[3], length - step
+        num = -(-(num_frames + lead) // step)  # pieces, the first of which begins `lead` frames early
+        silence = self.transform(torch.zeros(1, self.piece[0], self.transform.hop_length, device=self.device))
+        ends = [silence.expand(len(spec), -1, -1, frames) for frames in (lead, (num - 1) * step + length)]
+        padded = torch.cat([ends[0], spec.to(self.device, torch.float32), ends[1]], dim=3)
+        pieces = padded.unfold(3, length, step)[:, :, :, :num].movedim(3, 1)  # [B, num, C, F, length]
+        aims = target.to(self.device).repeat_interleave(num)
+        with self._autocast():
+            translated = [
+                self.translator_ema(part, self.named(aim)).float()
+                for part, aim in zip(pieces.flatten(0, 1).split(CONVERT_BATCH), aims.split(CONVERT_BATCH), strict=True)
+            ]
+        faded = torch.cat(translated).unflatten(0, (len(spec), num)) * _fade(length, lead).to(self.device)
+        total = torch.zeros(*spec.shape[:3], (num - 1) * step + length, device=self.device)
+        weight = torch.zeros(total.shape[3], device=self.device)
+        for index in range(num):
+            part = slice(index * step, index * step + length)
+            total[..., part] += faded[:, index]
+            weight[part] += _fade(length, lead).to(self.device)
+        return (total / weight)[..., lead : lead + num_frames]
+
+    def grid(self, overlap: float) -> int:
+        """Return frames from the start of one piece to that of the next.
+
+        Raises:
+            ValueError: For an overlap out of range.
+        """
+        if not 0 <= overlap < 1:
+            raise ValueError(f"overlap must be in [0, 1), got {overlap}")
+        return max(round(self.piece[2] * (1 - overlap)), 1)
+
+    def named(self, target: Tensor) -> Tensor | None:
+        """Return what the networks are told of targets int64 [B]: nothing where there is one."""
+        return target if len(self.targets) > 1 else None
+
+    def train(self, mode: bool = True) -> "MelGANVC":
+        """Set training mode for all but the averaged translator, which only ever evaluates."""
+        super().train(mode)
+        self.translator_ema.eval()
+        return self
+
+    def _log_losses(self, split: str, batch: Batch) -> None:
+        roles = self.roles(batch)
+        if not len(roles.source) or not len(roles.real):
+            return  # a last batch of one domain
+        with self._autocast():
+            converted, reproduced = self.translate(self.translator_ema, roles)
+            fake, real = self._judge(converted, roles.aim), self._judge(roles.real, roles.own)
+        before, after = self.transformation_vectors(roles.source, converted)
+        norm = F.mse_loss if self.identity_norm == "l2" else F.l1_loss
+        figures = {
+            "identity": norm(reproduced, roles.real),
+            "travel_distance": travel_distance(before, after),
+            "travel_angle": travel_angle(before, after),
+            "logits_real": real.mean(),
+            "logits_fake": fake.mean(),
+        }
+        for name, value in figures.items():
+            self.log_held_out(f"{split}/{name}", value)
+
+    def _judge(self, spec: Tensor, target: Tensor) -> Tensor:
+        """Return logits, float32 [B]."""
+        return self.discriminator(self.judged_augment(spec), self.named(target)).float()
+
+    def _autocast(self) -> AbstractContextManager:
+        return autocast(self.precision, self.device)
+
+    def _update(self, optimizer: Any, name: str, *networks: nn.Module) -> None:
+        """Take an optimiser step with the gradients there are, and clear them."""
+        gradients = [p.grad for network in networks for p in network.parameters() if p.grad is not None]
+        self.record(f"gradient_norm/{name}", nn.utils.get_total_norm(gradients))
+        optimizer.step()
+        optimizer.zero_grad()
+
+
+def split_pieces(spec: Tensor) -> Tensor:
+    """Cut clips, float [B, C, F, L], into three pieces each, [3 B, C, F, L / 3], those of a clip one after another."""
+    return spec.unflatten(3, (NUM_PIECES, -1)).movedim(3, 1).flatten(0, 1)
+
+
+def join_pieces(pieces: Tensor) -> Tensor:
+    """Undo `split_pieces`."""
+    return pieces.unflatten(0, (-1, NUM_PIECES)).movedim(1, 3).flatten(3)
+
+
+def _fade(length: int, overlap: int) -> Tensor:
+    """Return weights of a piece's frames, float [length]: they rise and fall over the overlap."""
+    place = torch.arange(length) + 0.5
+    return torch.minimum(place, length - place).div(max(overlap, 0.5)).clamp_max(1)
+
+
+def _channels_last(network: nn.Module) -> nn.Module:
+    """Lay weights out so that convolutions of channels-last tensors need no reordering, on CPUs and GPUs."""
+    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -1,0 +1,173 @@
+"""The three networks of MelGAN-VC (Pasini, 2019), for any number of bands and of frames.
+
+A kernel over all bands and a few frames is a convolution over time whose input channels are the bands, so spectrograms
+[B, C, F, L] are computed on as [B, C F, 1, L]: kernels of 1 x 9 in the paper are 1 x 9 here. Convolutions have no bias and
+He-uniform weights, activations are leaky ReLUs of slope 0.2.
+
+Beyond the paper: where there are several targets, the translator's batch norms have a gain and a bias for each target
+(conditional batch normalisation), and the discriminator has a logit for each.
+"""
+
+from typing import TypeVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
+
+Shape = tuple[int, int, int]
+SLOPE = 0.2
+Layer = TypeVar("Layer", nn.Conv2d, nn.Linear)
+STRIDE = 4  # of the two convolutions that halve the time
+
+
+class Translator(nn.Module):
+    """Make a piece of sound of one domain into one of another: two steps down in time, two up, with skips.
+
+    Args:
+        shape: (C, F, L) of a piece; any other L that is a multiple of 4 can be translated too.
+        num_targets: Domains to choose from; 0 for one that is not named.
+        width: Channels of the convolutions.
+
+    Raises:
+        ValueError: For pieces whose frames cannot be halved twice.
+    """
+
+    def __init__(self, shape: Shape, num_targets: int = 0, width: int = 256) -> None:
+        super().__init__()
+        self.shape = _checked(shape)
+        bands = shape[0] * shape[1]
+
+        def block(num_in: int, kernel: int, stride: int = 1, norm: bool = True) -> _Block:
+            convolution = spectral_norm(_convolution(num_in, width, kernel, stride))
+            return _Block(convolution, TargetNorm(width, num_targets) if norm else None)
+
+        self.bands = block(bands, 3)
+        self.down = nn.ModuleList([block(width, 9, 2), block(width, 7, 2)])
+        self.up = nn.ModuleList([block(width, 7), block(2 * width, 9, norm=False)])
+        self.out = spectral_norm(_convolution(2 * width, bands, 1))
+
+    def forward(self, spec: Tensor, target: Tensor | None = None) -> Tensor:
+        """Translate pieces.
+
+        Args:
+            spec: float [B, C, F, L] in [-1, 1].
+            target: int64 [B], indices of domains; None where there is one.
+
+        Returns:
+            spec, float [B, C, F, L] in [-1, 1].
+        """
+        first = self.bands(_bands_as_channels(spec), target)
+        half = self.down[0](first, target)
+        quarter = self.down[1](half, target)
+        up = torch.cat([self.up[0](_twice_as_long(quarter), target), half], dim=1)
+        up = torch.cat([self.up[1](_twice_as_long(up), target), first], dim=1)
+        return self.out(up).tanh().view(spec.shape)  # [B, C F, 1, L] -> [B, C, F, L]
+
+
+class Siamese(nn.Module):
+    """Describe a piece by a vector, so that differences of vectors tell what changes within a sound.
+
+    Args:
+        shape: (C, F, L) of a piece.
+        num_features: Of the vector.
+        width: Channels of the convolutions.
+
+    Raises:
+        ValueError: For pieces whose frames cannot be halved twice.
+    """
+
+    def __init__(self, shape: Shape, num_features: int = 128, width: int = 256) -> None:
+        super().__init__()
+        self.shape = _checked(shape)
+        sizes = [(shape[0] * shape[1], 3, 1), (width, 9, 2), (width, 7, 2)]
+        self.body = nn.Sequential(
+            *(_Block(_convolution(num_in, width, *rest), TargetNorm(width, 0)) for num_in, *rest in sizes)
+        )
+        self.head = nn.Linear(width * shape[2] // STRIDE, num_features)
+
+    def forward(self, spec: Tensor) -> Tensor:
+        """Return vectors, float [B, num_features], of pieces, float [B, C, F, L]."""
+        return self.head(self.body(_bands_as_channels(spec)).flatten(1))
+
+
+class Discriminator(nn.Module):
+    """Tell real clips of a domain from joined pieces that were translated.
+
+    Args:
+        shape: (C, F, L) of a clip.
+        num_targets: Domains with a logit of their own; 0 for one that is not named.
+        width: Channels of the convolutions.
+
+    Raises:
+        ValueError: For clips whose frames cannot be halved twice.
+    """
+
+    def __init__(self, shape: Shape, num_targets: int = 0, width: int = 512) -> None:
+        super().__init__()
+        self.shape = _checked(shape)
+        sizes = [(shape[0] * shape[1], 3, 1), (width, 9, 2), (width, 7, 2)]
+        self.body = nn.Sequential(
+            *(_Block(spectral_norm(_convolution(num_in, width, *rest)), None) for num_in, *rest in sizes)
+        )
+        self.head = spectral_norm(_he_uniform(nn.Linear(width * shape[2] // STRIDE, max(num_targets, 1))))
+
+    def forward(self, spec: Tensor, target: Tensor | None = None) -> Tensor:
+        """Return logits, float [B], of clips, float [B, C, F, L], for the domains `target`, int64 [B]."""
+        logits = self.head(self.body(_bands_as_channels(spec)).flatten(1))  # [B, max(num_targets, 1)]
+        return logits[:, 0] if target is None else logits.gather(1, target[:, None])[:, 0]
+
+
+class TargetNorm(nn.Module):
+    """Batch normalisation with a gain and a bias for each target.
+
+    Args:
+        width: Channels.
+        num_targets: 0 for one gain and bias.
+    """
+
+    def __init__(self, width: int, num_targets: int) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(width, affine=False)
+        self.gain = nn.Parameter(torch.ones(max(num_targets, 1), width))
+        self.bias = nn.Parameter(torch.zeros(max(num_targets, 1), width))
+
+    def forward(self, x: Tensor, target: Tensor | None) -> Tensor:
+        """Normalise float [B, width, 1, L] for targets int64 [B]."""
+        gain, bias = (w if target is None else w[target] for w in (self.gain, self.bias))
+        return torch.addcmul(bias[..., None, None], self.norm(x), gain[..., None, None])
+
+
+class _Block(nn.Module):
+    def __init__(self, convolution: nn.Module, norm: TargetNorm | None) -> None:
+        super().__init__()
+        self.convolution, self.norm = convolution, norm
+
+    def forward(self, x: Tensor, target: Tensor | None = None) -> Tensor:
+        x = self.convolution(x)
+        return F.leaky_relu(x if self.norm is None else self.norm(x, target), SLOPE)
+
+
+def _convolution(num_in: int, num_out: int, kernel: int, stride: int = 1) -> nn.Conv2d:
+    return _he_uniform(nn.Conv2d(num_in, num_out, (1, kernel), (1, stride), (0, kernel // 2), bias=False))
+
+
+def _he_uniform(layer: Layer) -> Layer:
+    nn.init.kaiming_uniform_(layer.weight, nonlinearity="relu")
+    return layer
+
+
+def _bands_as_channels(spec: Tensor) -> Tensor:
+    """Turn spec [B, C, F, L] into [B, C F, 1, L]."""
+    return spec.flatten(1, 2)[:, :, None].contiguous(memory_format=torch.channels_last)
+
+
+def _twice_as_long(x: Tensor) -> Tensor:
+    """Repeat each frame, [B, width, 1, L] -> [B, width, 1, 2 L]."""
+    return F.interpolate(x, scale_factor=(1, 2), mode="nearest")
+
+
+def _checked(shape: Shape) -> Shape:
+    if shape[2] % STRIDE:
+        raise ValueError(f"pieces need a multiple of {STRIDE} frames, got {shape[2]}")
+    return shape
