@@ -60,7 +60,7 @@ class PeriodicEvaluation(lightning.Callback, ABC):
         """
         name = type(self).__name__
         if sum(isinstance(callback, PeriodicEvaluation) for callback in trainer.callbacks) > 1:  # type: ignore[attr-defined]
-            raise ValueError(f"there are two callbacks like {name}: name all embeddings in one")
+            raise ValueError("there are two callbacks that evaluate: name all embeddings in one")
         if not hasattr(pl_module, self.method):
             raise ValueError(
                 f"{name} needs a model with a method {self.method}; {type(pl_module).__name__} has none"

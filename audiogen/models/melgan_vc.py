@@ -37,12 +37,14 @@ class Roles(NamedTuple):
 
     Attributes:
         source: float32 [N, C, F, L], to be converted.
+        origin: int64 [N], their domains.
         aim: int64 [N], their targets.
         real: float32 [M, C, F, L], of target domains: to be judged as real, and to be reproduced.
         own: int64 [M], their domains.
     """
 
     source: Tensor
+    origin: Tensor
     aim: Tensor
     real: Tensor
     own: Tensor
@@ -74,6 +76,8 @@ class MelGANVC(KimgModule):
         travel_weight: Beta: transformation vectors should be kept.
         margin_weight: Gamma: they should not be short.
         margin: How long they should be.
+        cycle_weight: Converted clips, converted back, should be what they were (mean absolute difference; CycleGAN). It
+            needs sources that are targets too; 0 switches it off.
         pairs: Pieces that are compared: the first and the last of a "clip" (paper), or all of the "batch".
         ema_half_life_kimg: Of the averaged translator; 0 keeps no average.
         ema_ramp_up: The half-life is at most this share of the clips shown; null for no ramp.
@@ -109,6 +113,7 @@ class MelGANVC(KimgModule):
         travel_weight: float = 10.0,
         margin_weight: float = 10.0,
         margin: float = 2.0,
+        cycle_weight: float = 0.0,
         pairs: Literal["clip", "batch"] = "clip",
         ema_half_life_kimg: float = 0.0,
         ema_ramp_up: float | None = 0.05,
@@ -130,7 +135,12 @@ class MelGANVC(KimgModule):
         channels, bands, frames = transform.shape
         if frames % NUM_PIECES:
             raise ValueError(f"num_frames must be a multiple of {NUM_PIECES}, the pieces of a clip, got {frames}")
-        weights = (identity_weight, travel_weight, margin_weight, ema_half_life_kimg)
+        if cycle_weight and len(chosen) < len(label_names):
+            raise ValueError(
+                "cycle_weight converts clips back to their own domains: name all of them as targets, not only "
+                + ", ".join(chosen)
+            )
+        weights = (identity_weight, travel_weight, margin_weight, cycle_weight, ema_half_life_kimg)
         if min(weights) < 0 or translator_interval < 1:
             raise ValueError(
                 "need weights and half-life >= 0 and translator_interval >= 1, got "
@@ -154,7 +164,7 @@ class MelGANVC(KimgModule):
         self.translator_interval = translator_interval
         self.identity_weight, self.identity_norm = identity_weight, identity_norm
         self.travel_weight, self.margin_weight, self.margin = travel_weight, margin_weight, margin
-        self.pairs = pairs
+        self.cycle_weight, self.pairs = cycle_weight, pairs
         self.ema_half_life_kimg, self.ema_ramp_up = ema_half_life_kimg, ema_ramp_up
         self.precision: Precision = precision
 
@@ -202,7 +212,7 @@ class MelGANVC(KimgModule):
         source = allowed.any(dim=1)
         real = self.allowed.any(dim=0)[batch.label]
         aim = torch.multinomial(allowed[source], 1)[:, 0]
-        return Roles(batch.spec[source], aim, batch.spec[real], batch.label[real])
+        return Roles(batch.spec[source], batch.label[source], aim, batch.spec[real], batch.label[real])
 
     def backward_losses(self, roles: Roles, of_translator: bool) -> None:
         """Compute the gradients of the discriminator and, where asked for, of the other two networks."""
@@ -244,7 +254,18 @@ class MelGANVC(KimgModule):
             self.record(f"loss/{name}", value)
         self.record("loss/margin", short)
         travel = self.travel_weight * (distance + angle)
-        return self.identity_weight * identity + travel + self.margin_weight * short
+        total = self.identity_weight * identity + travel + self.margin_weight * short
+        if self.cycle_weight:
+            cycle = self.cycle_loss(roles, converted)
+            self.record("loss/cycle", cycle)
+            total = total + self.cycle_weight * cycle
+        return total
+
+    def cycle_loss(self, roles: Roles, converted: Tensor) -> Tensor:
+        """Return how much sources differ from what their conversions, float32 [N, C, F, L], are converted back to."""
+        with self._autocast():
+            pieces = self.translator(split_pieces(converted), self.named(roles.origin.repeat_interleave(NUM_PIECES)))
+        return F.l1_loss(join_pieces(pieces.float()), roles.source)
 
     def transformation_vectors(self, source: Tensor, converted: Tensor) -> tuple[Tensor, Tensor]:
         """Return differences of the siamese network's vectors of pieces, float32 [P, D], before and after conversion.
@@ -266,7 +287,8 @@ class MelGANVC(KimgModule):
         # Pieces of silence are all the same: between them there is nothing to keep, and no direction.
         _, kind = torch.unique(pieces[0].flatten(1), dim=0, return_inverse=True)
         differ = kind[one] != kind[other]
-        one, other = one[differ], other[differ]
+        if differ.any():
+            one, other = one[differ], other[differ]
         return before[one] - before[other], after[one] - after[other]
 
     @torch.no_grad()

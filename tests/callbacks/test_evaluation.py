@@ -166,7 +166,7 @@ def test_without_a_best_checkpoint_it_says_so(tmp_path: Path) -> None:
 
 
 def test_two_evaluations_are_refused(judge: tuple[Path, Path], tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="two Evaluation callbacks: name all embeddings in one"):
+    with pytest.raises(ValueError, match="two callbacks that evaluate: name all embeddings in one"):
         main(flags(judge, tmp_path / "run", 0.008, evaluation(judge[1])))
 
 

@@ -1,0 +1,148 @@
+"""Following a translator in a tiny run: figures, the best checkpoint, pictures and sounds, and evaluation afterwards."""
+
+import csv
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import soundfile
+import torch
+
+import audiogen
+from audiogen.callbacks.conversion import ConversionLogger
+from audiogen.cli import main
+from audiogen.commands.report import report
+from tests.test_training import differing
+from tests.tiny_conversion import conversion_arguments
+from tests.tiny_judge import write_judge
+from tests.tiny_run import SAMPLE_RATE, arguments
+
+FIGURES = {"fad", "fad_source", "fad_floor", "target_share", "target_share_source", "target_share_real", "content_kept"}
+
+
+@pytest.fixture(scope="module")
+def judge(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    return write_judge(tmp_path_factory.mktemp("judge"))
+
+
+def evaluation(weights: Path, **settings: Any) -> dict[str, Any]:
+    classifier = {
+        "class_path": "audiogen.metrics.embeddings.classifier.Classifier",
+        "init_args": {"weights": str(weights)},
+    }
+    settings = {"domain": classifier, "content": classifier, "every_kimg": 0.008} | settings
+    return {"class_path": "audiogen.callbacks.conversion.ConversionEvaluation", "init_args": settings}
+
+
+LOGGER = {
+    "class_path": "audiogen.callbacks.conversion.ConversionLogger",
+    "init_args": {"every_kimg": 0.016, "num_clips": 3},
+}
+
+
+@pytest.fixture(scope="module")
+def run(judge: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    main(conversion_arguments(judge[0], folder, 0.024, callbacks=[evaluation(judge[1]), LOGGER]))
+    return folder
+
+
+def read_metrics(run: Path) -> list[dict[str, str]]:
+    with (run / "metrics.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_losses_have_curves_of_their_own(run: Path) -> None:
+    rows = read_metrics(run)
+    assert [row["kimg"] for row in rows] == ["0.008", "0.016", "0.024"]
+    terms = ("adversarial", "identity", "travel_distance", "travel_angle", "margin", "discriminator")
+    for name in [*(f"loss/{term}" for term in terms), "logits/real", "gradient_norm/translator", "val/identity"]:
+        assert all(math.isfinite(float(row[name])) for row in rows), name
+
+
+def test_figures_are_logged_and_the_best_is_kept(run: Path) -> None:
+    rows = read_metrics(run)
+    assert all(math.isfinite(float(row[name])) for row in rows for name in FIGURES)
+    assert float(rows[0]["target_share_source"]) <= 0.25
+    assert float(rows[0]["target_share_real"]) >= 0.75
+    best = audiogen.load(run / "checkpoints" / "best.ckpt")
+    fads = [float(row["fad"]) for row in rows]
+    assert best.kimg == pytest.approx(float(rows[fads.index(min(fads))]["kimg"]))
+
+
+def test_the_same_clips_are_drawn_and_heard(run: Path) -> None:
+    names = sorted(path.name for path in (run / "samples").iterdir())
+    kinds = ("converted", "reproduced", "source", "target")
+    assert names == ["kimg-00000.016.png", "kimg-00000.024.png", *(f"low-{kind}.wav" for kind in kinds)]
+    infos = [soundfile.info(run / "samples" / f"low-{kind}.wav") for kind in kinds]
+    assert {(info.samplerate, info.frames) for info in infos} == {(SAMPLE_RATE, 24 * 128)}
+
+
+def test_a_continued_run_equals_one_that_was_never_stopped(
+    run: Path, judge: tuple[Path, Path], tmp_path: Path
+) -> None:
+    callbacks = [evaluation(judge[1]), LOGGER]
+    main(conversion_arguments(judge[0], tmp_path / "parts", 0.008, callbacks=callbacks))
+    main(conversion_arguments(judge[0], tmp_path / "parts", 0.024, "--ckpt_path", "last", callbacks=callbacks))
+    whole, parts = (
+        torch.load(folder / "checkpoints/kimg-00000.024.ckpt", weights_only=True) for folder in (run, tmp_path / "parts")
+    )
+    for part in ("state_dict", "optimizer_states", "clips_seen"):
+        assert differing(whole[part], parts[part]) == []
+
+
+def test_evaluate_scores_a_run_by_its_own_classifiers(run: Path, judge: tuple[Path, Path]) -> None:
+    found = audiogen.evaluate(str(run), split="val")
+    last = read_metrics(run)[-1]
+    for name in FIGURES:
+        assert found.figures[name] == pytest.approx(float(last[name]), rel=1e-4), name
+    assert json.loads((run / "evaluation-val.json").read_text())["figures"] == found.figures
+    text = str(found)
+    assert "10 clips to low" in text
+    assert [line.split()[0] for line in text.splitlines() if line[:4] in ("targ", "cont", "fad ")] == [
+        "target_share",
+        "content_kept",
+        "fad",
+    ]
+    named = audiogen.evaluate(str(run), judge=str(judge[1]), split="val", out=str(run / "named.json"))
+    assert "content_kept" not in named.figures
+    assert named.figures["fad"] == found.figures["fad"]
+
+
+def test_report_shows_a_translator(run: Path) -> None:
+    page = report(str(run)).page.read_text()
+    for text in ("target_share", "content_kept", "loss/travel_angle", "low-converted", "last ones"):
+        assert text in page
+
+
+def test_export_and_load_convert_the_same(run: Path, judge: tuple[Path, Path], tmp_path: Path) -> None:
+    shared = audiogen.export(run, tmp_path / "model.safetensors")
+    source = sorted((judge[0] / "high").glob("*.wav"))[0]
+    made = [audiogen.convert(path, source).wav for path in (run, shared)]
+    assert made[0].equal(made[1])
+
+
+def test_evaluation_of_another_kind_of_model_is_refused(judge: tuple[Path, Path], tmp_path: Path) -> None:
+    args = arguments(judge[0], tmp_path / "gan")
+    args[args.index("--trainer.callbacks") + 1] = json.dumps([evaluation(judge[1])])
+    with pytest.raises(ValueError, match="ConversionEvaluation needs a model with a method convert; StyleGAN2 has none"):
+        main(args)
+    generator = {
+        "class_path": "audiogen.callbacks.evaluation.Evaluation",
+        "init_args": {"embeddings": [evaluation(judge[1])["init_args"]["domain"]]},
+    }
+    with pytest.raises(ValueError, match="Evaluation needs a model with a method sample; MelGANVC has none"):
+        main(conversion_arguments(judge[0], tmp_path / "vc", callbacks=[generator]))
+
+
+def test_content_is_asked_of_translators_alone(judge: tuple[Path, Path], tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="--content is for translators"):
+        audiogen.evaluate(str(judge[1]), content=str(judge[1]))
+
+
+@pytest.mark.parametrize("settings", [{"every_kimg": 0}, {"num_clips": 0}])
+def test_values_out_of_range_are_refused(settings: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="need|must"):
+        ConversionLogger(**settings)

@@ -1,0 +1,227 @@
+"""The MelGAN-VC training step against the losses it stands for, and conversion of sounds of any length."""
+
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from audiogen.data.batch import Batch
+from audiogen.losses.adversarial import hinge_fake, hinge_real
+from audiogen.losses.siamese import siamese_margin, travel_angle, travel_distance
+from audiogen.models.melgan_vc import MelGANVC, join_pieces, split_pieces
+from audiogen.networks.melgan_vc import Discriminator, Siamese, Translator
+from audiogen.transforms.mel import LogMel
+
+NAMES = ("anna", "bert", "carl")
+
+
+def make(names: tuple[str, ...] = NAMES[:2], targets: list[str] | None = None, **arguments: Any) -> MelGANVC:
+    """Return a small model in float32 whose backward passes need no Trainer."""
+    torch.manual_seed(0)
+    model = MelGANVC(
+        LogMel(8000, 256, 128, n_mels=16, num_frames=24),
+        list(names),
+        batch_size=6,
+        translator=partial(Translator, width=8),
+        siamese=partial(Siamese, num_features=6, width=8),
+        discriminator=partial(Discriminator, width=8),
+        targets=targets,
+        **{"precision": "fp32"} | arguments,
+    )
+    model.manual_backward = lambda loss, **kwargs: loss.backward(**kwargs)
+    return model.train()
+
+
+def clips(num: int = 6, frames: int = 24) -> Tensor:
+    return torch.rand(num, 1, 16, frames, generator=torch.Generator().manual_seed(1)) * 2 - 1
+
+
+LABEL = torch.tensor([0, 1, 0, 1, 0, 1])
+
+
+def assert_gradients(loss: Tensor, *networks: nn.Module) -> None:
+    """Check that the gradients networks hold are those of a loss."""
+    parameters = [parameter for network in networks for parameter in network.parameters()]
+    for parameter, expected in zip(parameters, torch.autograd.grad(loss, parameters, allow_unused=True), strict=True):
+        got = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+        torch.testing.assert_close(got, torch.zeros_like(got) if expected is None else expected, rtol=1e-3, atol=1e-5)
+
+
+def test_pieces_are_cut_in_order_and_joined_again() -> None:
+    spec = clips(2)
+    pieces = split_pieces(spec)
+    assert pieces.shape == (6, 1, 16, 8)
+    assert torch.equal(pieces[4], spec[1, ..., 8:16])
+    assert torch.equal(join_pieces(pieces), spec)
+
+
+@pytest.mark.parametrize("pairs", ["clip", "batch"])
+@pytest.mark.parametrize("norm", ["l1", "l2"])
+def test_gradients_are_those_of_the_papers_losses(pairs: str, norm: str) -> None:
+    weights = {"identity_weight": 2.0, "travel_weight": 3.0, "margin_weight": 5.0, "margin": 4.0}
+    model = make(pairs=pairs, identity_norm=norm, **weights)
+    spec = clips()
+    roles = model.roles(Batch(spec, LABEL))
+    assert torch.equal(roles.source, spec[::2])
+    assert torch.equal(roles.real, spec[1::2])
+    model.eval()  # neither batch statistics nor power iterations change from one computation to the next
+    model.backward_losses(roles, of_translator=True)
+
+    convert = lambda x: join_pieces(model.translator(split_pieces(x)))  # noqa: E731
+    converted, reproduced = convert(roles.source), convert(roles.real)
+    before, after = ([model.siamese(piece) for piece in x.chunk(3, dim=3)] for x in (roles.source, converted))
+    if pairs == "clip":
+        vectors, made = before[0] - before[2], after[0] - after[2]
+    else:
+        both = [torch.cat(parts) for parts in (before, after)]
+        place = [(i, j) for i in range(9) for j in range(i + 1, 9)]
+        vectors, made = (torch.stack([x[i] - x[j] for i, j in place]) for x in both)
+    identity = (F.l1_loss if norm == "l1" else F.mse_loss)(reproduced, roles.real)
+    loss = -model.discriminator(converted).mean() + 2.0 * identity + 5.0 * siamese_margin(vectors, 4.0)
+    loss = loss + 3.0 * (travel_distance(vectors, made) + travel_angle(vectors, made))
+    assert_gradients(loss, model.translator, model.siamese)
+    real, fake = model.discriminator(roles.real), model.discriminator(converted.detach())
+    assert_gradients((hinge_real(real) + hinge_fake(fake)) / 2, model.discriminator)
+
+
+def test_between_turns_only_the_discriminator_learns() -> None:
+    model = make()
+    model.backward_losses(model.roles(Batch(clips(), LABEL)), of_translator=False)
+    assert all(parameter.grad is None for net in (model.translator, model.siamese) for parameter in net.parameters())
+    assert all(parameter.grad is not None for parameter in model.discriminator.parameters())
+
+
+def test_silent_pieces_make_no_pairs() -> None:
+    model = make(pairs="batch")
+    spec = clips(2)
+    spec[:, ..., 8:] = -1  # four of six pieces are silent: of the 15 pairs, the 6 between them have nothing to keep
+    before, after = model.transformation_vectors(spec, spec)
+    assert len(before) == len(after) == 15 - 6
+    silent = torch.full_like(spec, -1)
+    assert all(len(vectors) == 15 for vectors in model.transformation_vectors(silent, silent))
+
+
+def test_single_target_takes_all_others_as_sources() -> None:
+    model = make(NAMES, ["bert"])
+    label = torch.tensor([0, 1, 2, 0, 1, 2])
+    roles = model.roles(Batch(clips(), label))
+    assert torch.equal(roles.source, clips()[[0, 2, 3, 5]])
+    assert roles.aim.tolist() == [1] * 4
+    assert torch.equal(roles.real, clips()[[1, 4]])
+    assert model.named(roles.aim) is None
+
+
+def test_last_domain_is_the_default_target() -> None:
+    assert make(NAMES).targets == [2]
+
+
+def test_many_targets_are_drawn_from_all_but_the_own() -> None:
+    model = make(NAMES, list(NAMES))
+    label = torch.tensor([0, 1, 2] * 100)
+    roles = model.roles(Batch(clips(300), label))
+    assert len(roles.source) == len(roles.real) == 300
+    assert torch.equal(roles.own, label)
+    pairs = torch.stack([label, roles.aim], dim=1)
+    counts = [int(((pairs[:, 0] == a) & (pairs[:, 1] == b)).sum()) for a in range(3) for b in range(3)]
+    assert [counts[0], counts[4], counts[8]] == [0, 0, 0]
+    assert min(counts[index] for index in (1, 2, 3, 5, 6, 7)) > 25  # of 50: binomial with deviation 5
+
+
+def test_translator_of_many_targets_is_told_which() -> None:
+    model = make(NAMES, list(NAMES))
+    assert len(model.translator.bands.norm.gain) == 3
+    assert model.discriminator.head.out_features == 3
+    model.backward_losses(model.roles(Batch(clips(), torch.tensor([0, 1, 2, 0, 1, 2]))), of_translator=True)
+    assert model.translator.bands.norm.gain.grad.abs().sum(dim=1).min() > 0  # each was drawn or reproduced
+    with torch.no_grad():
+        model.translator_ema.bands.norm.bias.normal_()
+    first, second = model.convert(clips(1).expand(2, -1, -1, -1), torch.tensor([0, 1]))
+    assert not torch.allclose(first, second, atol=1e-3)
+
+
+def identity(model: MelGANVC) -> MelGANVC:
+    """Let a model convert every piece to itself."""
+
+    class Same(nn.Module):
+        def forward(self, spec: Tensor, target: Tensor | None) -> Tensor:
+            return spec
+
+    model.translator_ema = Same()
+    return model
+
+
+@pytest.mark.parametrize("overlap", [0.0, 0.25, 0.5, 0.75, 0.9])
+@pytest.mark.parametrize("frames", [1, 8, 9, 100])
+def test_pieces_that_stay_the_same_make_the_same_whole(overlap: float, frames: int) -> None:
+    spec = clips(2, frames)
+    converted = identity(make()).convert(spec, torch.tensor([1, 1]), overlap)
+    torch.testing.assert_close(converted, spec)
+
+
+def test_without_overlap_pieces_are_converted_one_by_one() -> None:
+    model = make()
+    spec = clips(2, 24)
+    expected = join_pieces(model.translator_ema(split_pieces(spec)))
+    torch.testing.assert_close(model.convert(spec, torch.tensor([1, 1]), 0), expected)
+
+
+@pytest.mark.parametrize("overlap", [0.25, 0.5, 0.7])
+def test_blocks_with_a_piece_of_context_are_converted_as_in_the_whole(overlap: float) -> None:
+    model = make()
+    spec, target = clips(1, 200), torch.tensor([1])
+    whole = model.convert(spec, target, overlap)
+    step = model.grid(overlap)
+    context = step * -(-model.piece[2] // step)
+    for start in range(context, 200 - 10 * step - context, 10 * step):
+        start -= start % step
+        block = spec[..., start - context : start + 10 * step + context]
+        got = model.convert(block, target, overlap)[..., context:-context]
+        torch.testing.assert_close(got, whole[..., start : start + 10 * step])
+
+
+def test_conversion_of_a_clip_does_not_depend_on_the_others() -> None:
+    model = make()
+    spec, target = clips(3, 40), torch.tensor([1, 1, 1])
+    torch.testing.assert_close(model.convert(spec, target)[1:2], model.convert(spec[1:2], target[:1]))
+
+
+def test_averaged_translator_never_trains() -> None:
+    model = make()
+    assert not model.translator_ema.training
+    assert not any(parameter.requires_grad for parameter in model.translator_ema.parameters())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"names": ("anna",)}, "conversion needs two domains or more, and the usable data have anna"),
+        ({"names": ()}, "conversion needs two domains or more, and the usable data have no classes"),
+        ({"targets": ["dora"]}, "targets must be some of anna, bert, got dora"),
+        ({"targets": []}, "targets must be some of anna, bert, got none"),
+        ({"targets": ["anna", "anna"]}, "targets must be some of anna, bert, got anna, anna"),
+        ({"names": tuple("abcdefg")}, "a batch of 6 cannot hold a clip of each of 7 domains"),
+        ({"travel_weight": -1.0}, "need weights and half-life >= 0"),
+        ({"translator_interval": 0}, "translator_interval >= 1"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make(**arguments)
+
+
+def test_clips_that_cannot_be_cut_in_three_are_refused() -> None:
+    with pytest.raises(ValueError, match="num_frames must be a multiple of 3, the pieces of a clip, got 32"):
+        MelGANVC(LogMel(num_frames=32), list(NAMES), 6, Translator, Siamese, Discriminator)
+
+
+def test_conversions_that_cannot_be_are_refused() -> None:
+    model = make(NAMES, ["anna", "bert"])
+    with pytest.raises(ValueError, match="domain 2 is no target: this model converts to anna, bert"):
+        model.convert(clips(1), torch.tensor([2]))
+    with pytest.raises(ValueError, match=r"overlap must be in \[0, 1\), got 1"):
+        model.convert(clips(1), torch.tensor([1]), 1.0)
+
+

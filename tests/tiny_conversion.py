@@ -1,0 +1,44 @@
+"""A translator of tones, trained for a second: low ones into high ones."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from tests.tiny_run import SAMPLE_RATE
+
+
+def conversion_arguments(data: Path, run: Path, kimg: float = 0.024, *more: str, callbacks: Any = ()) -> list[str]:
+    """Return the command line of a tiny run: steps of 4 clips, two of each domain, saved every 8.
+
+    Args:
+        data: A folder with a sub-folder for each domain.
+        run: The run directory.
+        kimg: Its length.
+        more: Further flags.
+        callbacks: Beside the one that saves.
+    """
+    values = {
+        "data.root": data,
+        "data.batch_size": 4,
+        "data.transform.sample_rate": SAMPLE_RATE,
+        "data.transform.n_fft": 512,
+        "data.transform.win_length": 512,
+        "data.transform.hop_length": 128,
+        "data.transform.n_mels": 32,
+        "data.transform.num_frames": 24,
+        "data.transform.mel_scale": "slaney",
+        "data.transform.power": 1,
+        "data.transform.floor_db": -100,
+        "data.transform.ceil_db": 20,
+        "model.translator.width": 8,
+        "model.siamese.width": 8,
+        "model.discriminator.width": 8,
+        "model.total_kimg": kimg,
+        "model.log_every_kimg": 0.008,
+        "trainer.default_root_dir": run,
+    }
+    flags = [part for name, value in values.items() for part in (f"--{name}", str(value))]
+    recipe = ["fit", "--config", "configs/melgan_vc.yaml", "--config", "configs/trainer/cpu.yaml"]
+    recipe += ["--data.dataset", "audiogen.data.folder.ClassFolders", "--data.dataset.val_share", "0.25"]
+    first = {"class_path": "audiogen.callbacks.checkpoint.KimgCheckpoint", "init_args": {"every_kimg": 0.008}}
+    return [*recipe, *flags, "--trainer.callbacks", json.dumps([first, *callbacks]), *more]
