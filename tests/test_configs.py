@@ -10,16 +10,25 @@ from audiogen.cli import AudiogenCLI
 from audiogen.data.exvo import EMOTIONS
 from audiogen.data.fsdd import DIGITS
 from audiogen.models.classifier import Classifier
+from audiogen.models.melgan_vc import MelGANVC
 from tests.tiny_run import write_classes
 
 RECIPES = sorted(Path("configs").glob("*.yaml"))
 PARTS = sorted(Path("configs/trainer").glob("*.yaml"))
 FIRST_CLASSES = {"ClassFolders": ["one", "zero"], "ExVo": ["awe", "excitement"]}
+SPEAKERS = ("george", "jackson", "lucas", "nicolas", "theo", "yweweler")
 
 
 def dataset_of(recipe: Path) -> str:
     """Return the name of a recipe's data set class."""
     return yaml.safe_load(recipe.read_text())["data"]["dataset"]["class_path"].rsplit(".", 1)[1]
+
+
+def first_classes_of(recipe: Path) -> list[str]:
+    """Return the names of the first two classes of the data that are made for a recipe."""
+    settings = yaml.safe_load(recipe.read_text())["data"]["dataset"].get("init_args", {})
+    by_label = {"gender": ["male", "female"], "speaker": settings.get("speakers", list(SPEAKERS))[:2]}
+    return by_label.get(settings.get("label"), FIRST_CLASSES.get(dataset_of(recipe), ["zero", "one"]))
 
 
 def data_for(recipe: Path, folder: Path) -> list[str]:
@@ -31,7 +40,12 @@ def data_for(recipe: Path, folder: Path) -> list[str]:
     write_classes(folder, {"zero": 300, "one": 500}, num=6)
     if dataset == "FSDD":
         for path in sorted(folder.rglob("*.wav")):  # takes 11, 12 are validation clips, 13 to 16 training clips
-            path.rename(folder / f"{DIGITS.index(path.parent.name)}_anna_{int(path.stem) + 11}.wav")
+            name = f"{DIGITS.index(path.parent.name)}_{{}}_{int(path.stem) + 11}.wav"
+            for number, speaker in enumerate(SPEAKERS):
+                (folder / name.format(speaker)).write_bytes(path.read_bytes() + bytes(number))  # no two are the same
+            path.unlink()
+    if dataset == "Domains":
+        flags += ["--data.dataset.a", "zero", "--data.dataset.b", "one"]
     if dataset == "SpeechCommands":
         (folder / "validation_list.txt").write_text("zero/0.wav\none/0.wav\n")
         (folder / "testing_list.txt").write_text("zero/1.wav\none/1.wav\n")
@@ -56,9 +70,15 @@ def test_recipe_builds_networks_for_its_spectrogram_and_classes(recipe: Path, tm
     assert model.transform.shape == data.transform.shape
     assert model.batch_size == data.batch_size
     assert model.label_names == data.label_names
-    assert model.label_names[:2] == FIRST_CLASSES.get(dataset_of(recipe), ["zero", "one"])
+    assert model.label_names[:2] == first_classes_of(recipe)
     if isinstance(model, Classifier):
         assert model.network(torch.zeros(2, *model.transform.shape)).shape == (2, len(model.label_names))
+        return
+    if isinstance(model, MelGANVC):
+        assert data.domains
+        target = torch.tensor(model.targets[:1]).repeat(2)
+        assert model.convert(torch.zeros(2, *model.transform.shape), target).shape == (2, *model.transform.shape)
+        assert model.discriminator(torch.zeros(2, *model.transform.shape), model.named(target)).shape == (2,)
         return
     label = model.one_hot(torch.tensor([0, 1]))
     spec = model.generator(torch.randn(2, model.generator.z_dim), label)

@@ -76,6 +76,12 @@ class LoadedData:
         """Return a line for each file that was not used: its path and the reason."""
         return "".join(f"{clip.path}: {reason}\n" for reason, clip in self.rejected)
 
+    def num_padded(self) -> int:
+        """Count the files that are used and shorter than a clip, to which silence is added; 0 for shards."""
+        used = set(self.files)
+        records = enumerate(self.store.records() if self.store is not None else ())
+        return sum(record.padded for index, record in records if index in used)
+
     def summary(self) -> str:
         """Tell in words how many files were used, and name those that were not, by reason."""
         if self.store is None:

@@ -81,6 +81,9 @@ class SpectrogramData(lightning.LightningDataModule):
         """Tell what the data are, and name every file that was left out in the run directory: the log names a few."""
         assert self.trainer is not None
         rank_zero_info(self.loaded.summary())
+        if stage == "fit" and (padded := self.loaded.num_padded()):
+            clip = f"a clip of {self.transform.seconds:.2f} s"
+            rank_zero_info(f"  {padded} of the files are shorter than {clip}: padded with silence")
         if stage == "fit" and self.trainer.is_global_zero:
             path = Path(self.trainer.default_root_dir) / "left_out.txt"
             path.unlink(missing_ok=True)

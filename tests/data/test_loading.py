@@ -226,6 +226,13 @@ def test_same_sound_twice_in_a_class_is_left_out_but_not_in_another_class(
     assert {name: len(split) for name, split in loaded.splits.items()} == {"train": 4}
 
 
+def test_files_shorter_than_a_clip_are_counted(clip: Callable[..., Clip], transform: LogMel) -> None:
+    clips = [clip(f"{index}.wav", seconds=seconds) for index, seconds in enumerate((0.1, 0.15, 0.25, 0.5))]
+    loaded = load([*clips, clip("short.wav", seconds=0.01)], transform)
+    assert len(loaded.rejected) == 1
+    assert loaded.num_padded() == 2
+
+
 def test_sound_that_is_in_two_exclusive_classes_is_in_neither(
     clip: Callable[..., Clip], transform: LogMel
 ) -> None:

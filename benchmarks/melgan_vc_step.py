@@ -1,0 +1,173 @@
+"""Speed of MelGAN-VC: training steps and conversion, `python -m benchmarks.melgan_vc_step`.
+
+Training: networks of the default widths on 64 bands x 48 frames (`configs/melgan_vc_fsdd.yaml`) and on 192 x 72
+(`configs/melgan_vc.yaml`), batches of 16 crops, 8 to be converted and 8 of the target. Side by side: the step in float32,
+the step in the precision that the package chooses by itself, a step in which only the discriminator learns, and bare
+convolutions as in the networks, whose rate is what the machine can do.
+
+Conversion: a minute of speech-like noise, with pieces that overlap by half; the network and the phases apart. A real-time
+factor says how many seconds of sound are converted in a second.
+"""
+
+import json
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+import torch.nn.functional as F
+from lightning.fabric import Fabric
+
+from audiogen.audio.io import write_audio
+from audiogen.commands.convert import convert
+from audiogen.data.batch import Batch
+from audiogen.models.melgan_vc import MelGANVC
+from audiogen.models.precision import Precision, has_fast_bf16
+from audiogen.networks.melgan_vc import Discriminator, Siamese, Translator
+from audiogen.transforms.mel import LogMel
+from audiogen.transforms.streaming import waveform_blocks
+from audiogen.transforms.transform import SpectrogramTransform
+from benchmarks.stylegan2_step import count_flop
+from benchmarks.timing import fastest
+
+BATCH = 16
+SECONDS = 60.0
+BLOCK = 512  # frames, about as in the verb
+TRANSFORMS: dict[str, Callable[[], SpectrogramTransform]] = {
+    "64 x 48": lambda: LogMel(8000, 512, 128, n_mels=64, num_frames=48),
+    "192 x 72": lambda: LogMel(16000, 2048, 192, 192, 72, win_length=1152, mel_scale="htk", power=2, ceil_db=20),
+}
+
+
+def make_model(transform: SpectrogramTransform, precision: Precision, interval: int = 1) -> MelGANVC:
+    """Return the model as a Trainer would drive it, without logging."""
+    torch.manual_seed(0)
+    model = MelGANVC(
+        transform,
+        ["a", "b"],
+        BATCH,
+        Translator,
+        Siamese,
+        Discriminator,
+        total_kimg=1e9,
+        translator_interval=interval,
+        precision=precision,
+        log_every_kimg=1e9,
+    )
+    fabric = Fabric(accelerator="cpu", devices=1)
+    model._fabric = fabric
+    model._fabric_optimizers = list(fabric.setup_optimizers(*model.configure_optimizers()))
+    return model.train()
+
+
+def conv_rate(bands: int, frames: int, dtype: torch.dtype) -> tuple[Callable[[], object], float]:
+    """Return a run of the networks' largest convolutions, forward and backward, and its FLOP."""
+    pieces = (3 * BATCH, frames // 3)
+    layers = [  # batch, channels in and out, kernel, stride, frames in
+        (pieces[0], 256, 256, 9, 2, pieces[1]),
+        (pieces[0], 512, 256, 9, 1, pieces[1]),
+        (BATCH, 512, 512, 9, 2, frames),
+        (BATCH, 512, 512, 7, 2, frames // 2),
+    ]
+    runs, flop = [], 0.0
+    for batch, num_in, num_out, kernel, stride, length in layers:
+        x = torch.randn(batch, num_in, 1, length, dtype=dtype).contiguous(memory_format=torch.channels_last)
+        w = torch.randn(num_out, num_in, 1, kernel, dtype=dtype).contiguous(memory_format=torch.channels_last)
+        places = {"stride": [1, stride], "padding": [0, kernel // 2]}
+        y = F.conv2d(x, w, **places)  # type: ignore[arg-type]
+        runs.append(partial(F.conv2d, x, w, **places))  # type: ignore[arg-type]
+        for mask in ([True, False, False], [False, True, False]):
+            runs.append(
+                partial(
+                    torch.ops.aten.convolution_backward,
+                    torch.randn_like(y),
+                    x,
+                    w,
+                    None,
+                    places["stride"],
+                    places["padding"],
+                    [1, 1],
+                    False,
+                    [0, 0],
+                    1,
+                    mask,
+                )
+            )
+        flop += 3 * 2 * kernel * num_in * y.numel()
+    return lambda: [run() for run in runs], flop
+
+
+def measure_steps(name: str, dtype: torch.dtype) -> dict[str, float]:
+    """Print a table of training steps and return its figures."""
+    transform = TRANSFORMS[name]()
+    _, bands, frames = transform.shape
+    batch = Batch(torch.rand(BATCH, 1, bands, frames) * 2 - 1, torch.arange(BATCH) % 2)
+    exact, auto, rarely = (
+        make_model(transform, *settings) for settings in (("fp32",), ("auto",), ("auto", 10**9))  # type: ignore[arg-type]
+    )
+    rarely.training_step(batch, 0)  # from here on only the discriminator's
+    convolutions, conv_flop = conv_rate(bands, frames, dtype)
+    candidates: dict[str, Callable[[], object]] = {
+        "float32": lambda: exact.training_step(batch, 0),
+        "auto": lambda: auto.training_step(batch, 0),
+        "auto, discriminator alone": lambda: rarely.training_step(batch, 0),
+        "convolutions": convolutions,
+    }
+    seconds = fastest(candidates)
+    rate = conv_flop / seconds["convolutions"]
+    print(f"\nstep of {BATCH} crops, {name}; convolutions alone: {rate / 1e9:.0f} GFLOP/s")
+    print(f"{'':<32}{'crops/s':>9}{'GFLOP/crop':>12}{'share of conv rate':>20}")
+    figures = {"conv_gflop_per_s": rate / 1e9}
+    for kind in list(candidates)[:3]:
+        flop = count_flop(candidates[kind])
+        share = flop / seconds[kind] / rate
+        print(f"{kind:<32}{BATCH / seconds[kind]:>9.1f}{flop / BATCH / 1e9:>12.2f}{share:>20.2f}")
+        if kind == "auto":
+            figures |= {"crops_per_s": BATCH / seconds[kind], "share_of_conv_rate": share}
+    return figures
+
+
+def measure_conversion(name: str) -> dict[str, float]:
+    """Print real-time factors of a minute of sound and return them."""
+    transform = TRANSFORMS[name]()
+    model = make_model(transform, "auto").eval()
+    envelope = torch.randn(int(SECONDS * 8)).abs().repeat_interleave(transform.sample_rate // 8)
+    wav = 0.1 * torch.randn(1, len(envelope)) * envelope
+    with TemporaryDirectory() as folder, torch.no_grad():
+        source, target = Path(folder) / "in.wav", Path(folder) / "out.wav"
+        write_audio(source, wav, transform.sample_rate)
+        spec, aim = transform(wav[None]), torch.tensor([1])
+        blocks = spec.split(BLOCK, dim=3)
+        made = [model.convert(block, aim) for block in blocks]
+        candidates: dict[str, Callable[[], object]] = {
+            "network": lambda: [model.convert(block, aim) for block in blocks],
+            "phases": lambda: list(waveform_blocks(transform, made)),
+            "convert, file to file": lambda: convert(model, source, out=target),
+        }
+        seconds = fastest(candidates)
+    print(f"\nconversion of {SECONDS:.0f} s at {transform.sample_rate} Hz, {name}: times faster than real time")
+    for kind, taken in seconds.items():
+        print(f"{kind:<32}{SECONDS / taken:>9.1f}")
+    keys = ("network", "phase", "whole")
+    return {key: SECONDS / taken for key, taken in zip(keys, seconds.values(), strict=True)}
+
+
+def main() -> None:
+    """Measure and print."""
+    torch.set_flush_denormal(True)
+    dtype = torch.bfloat16 if has_fast_bf16(torch.device("cpu")) else torch.float32
+    print(f"MelGAN-VC, {torch.get_num_threads()} threads, auto = {dtype}")
+    figures: dict[str, float] = {}
+    for name in TRANSFORMS:
+        size = name.replace(" ", "")
+        figures |= {f"{key}_{size}": value for key, value in measure_steps(name, dtype).items()}
+    for name in TRANSFORMS:
+        found = measure_conversion(name)
+        figures |= {f"conversion_{key}_{name.replace(' ', '')}": value for key, value in found.items()}
+    figures["conversion_real_time_factor"] = found["whole"]  # of the last, larger one
+    print(json.dumps({key: round(value, 3) for key, value in figures.items()}))
+
+
+if __name__ == "__main__":
+    main()
