@@ -1,7 +1,8 @@
 """Train generative audio models on spectrograms.
 
 `audiogen.load(checkpoint)` returns a trained model, `audiogen.generate(checkpoint, label="seven", num=4)` makes sounds,
-`audiogen.convert(checkpoint, "in.wav", out="out.wav")` converts them, `audiogen.evaluate(checkpoint)` scores a model, `audiogen.export(checkpoint, "model.safetensors")` writes it for others.
+`audiogen.convert(checkpoint, "in.wav", out="out.wav")` converts them, `audiogen.evaluate(checkpoint)` scores a model,
+`audiogen.export(checkpoint, "model.safetensors")` writes it for others.
 """
 
 from typing import TYPE_CHECKING, Any

@@ -1,12 +1,12 @@
 """Speed of MelGAN-VC: training steps and conversion, `python -m benchmarks.melgan_vc_step`.
 
 Training: networks of the default widths on 64 bands x 48 frames (`configs/melgan_vc_fsdd.yaml`) and on 192 x 72
-(`configs/melgan_vc.yaml`), batches of 16 crops, 8 to be converted and 8 of the target. Side by side: the step in float32,
-the step in the precision that the package chooses by itself, a step in which only the discriminator learns, and bare
-convolutions as in the networks, whose rate is what the machine can do.
+(`configs/melgan_vc.yaml`), batches of 16 crops, 8 to be converted and 8 of the target. Side by side: the step in
+float32, the step in the precision that the package chooses by itself, a step in which only the discriminator learns,
+and bare convolutions as in the networks, whose rate is what the machine can do.
 
-Conversion: a minute of speech-like noise, with pieces that overlap by half; the network and the phases apart. A real-time
-factor says how many seconds of sound are converted in a second.
+Conversion: a minute of speech-like noise, with pieces that overlap by half; the network and the phases apart. A
+real-time factor says how many seconds of sound are converted in a second.
 """
 
 import json
@@ -36,7 +36,7 @@ SECONDS = 60.0
 BLOCK = 512  # frames, about as in the verb
 TRANSFORMS: dict[str, Callable[[], SpectrogramTransform]] = {
     "64 x 48": lambda: LogMel(8000, 512, 128, n_mels=64, num_frames=48),
-    "192 x 72": lambda: LogMel(16000, 2048, 192, 192, 72, win_length=1152, mel_scale="htk", power=2, ceil_db=20),
+    "192 x 72": lambda: LogMel(16000, 2048, 192, 192, 72, win_length=1152, mel_scale="htk", power=2),
 }
 
 
@@ -74,26 +74,12 @@ def conv_rate(bands: int, frames: int, dtype: torch.dtype) -> tuple[Callable[[],
     for batch, num_in, num_out, kernel, stride, length in layers:
         x = torch.randn(batch, num_in, 1, length, dtype=dtype).contiguous(memory_format=torch.channels_last)
         w = torch.randn(num_out, num_in, 1, kernel, dtype=dtype).contiguous(memory_format=torch.channels_last)
-        places = {"stride": [1, stride], "padding": [0, kernel // 2]}
-        y = F.conv2d(x, w, **places)  # type: ignore[arg-type]
-        runs.append(partial(F.conv2d, x, w, **places))  # type: ignore[arg-type]
-        for mask in ([True, False, False], [False, True, False]):
-            runs.append(
-                partial(
-                    torch.ops.aten.convolution_backward,
-                    torch.randn_like(y),
-                    x,
-                    w,
-                    None,
-                    places["stride"],
-                    places["padding"],
-                    [1, 1],
-                    False,
-                    [0, 0],
-                    1,
-                    mask,
-                )
-            )
+        place = ((1, stride), (0, kernel // 2))  # stride and padding
+        forward = partial(F.conv2d, x, w, None, *place)
+        y = forward()
+        backward = partial(torch.ops.aten.convolution_backward, torch.randn_like(y), x, w, None, *place)
+        masks = ([True, False, False], [False, True, False])
+        runs += [forward, *(partial(backward, [1, 1], False, [0, 0], 1, mask) for mask in masks)]
         flop += 3 * 2 * kernel * num_in * y.numel()
     return lambda: [run() for run in runs], flop
 
@@ -104,7 +90,8 @@ def measure_steps(name: str, dtype: torch.dtype) -> dict[str, float]:
     _, bands, frames = transform.shape
     batch = Batch(torch.rand(BATCH, 1, bands, frames) * 2 - 1, torch.arange(BATCH) % 2)
     exact, auto, rarely = (
-        make_model(transform, *settings) for settings in (("fp32",), ("auto",), ("auto", 10**9))  # type: ignore[arg-type]
+        make_model(transform, *settings)
+        for settings in (("fp32",), ("auto",), ("auto", 10**9))  # type: ignore[arg-type]
     )
     rarely.training_step(batch, 0)  # from here on only the discriminator's
     convolutions, conv_flop = conv_rate(bands, frames, dtype)

@@ -86,7 +86,7 @@ class ConversionEvaluation(PeriodicEvaluation):
 class ConversionLogger(lightning.Callback):
     """Draw the same clips every so often: sources, what is made of them, and clips of the target made into themselves.
 
-    In the run directory: `samples/kimg-00010.000.png`, ..., and at the end the sounds of the first clip for each target:
+    In the run directory: `samples/kimg-00010.000.png`, ..., and at the end sounds of one clip for each target:
     `samples/nicolas-source.wav`, `nicolas-converted.wav`, `nicolas-target.wav`, `nicolas-reproduced.wav`. Clips are of
     the validation split where there is one. Loggers that take pictures and sounds (TensorBoard, W&B) get them too.
 

@@ -62,9 +62,7 @@ class PeriodicEvaluation(lightning.Callback, ABC):
         if sum(isinstance(callback, PeriodicEvaluation) for callback in trainer.callbacks) > 1:  # type: ignore[attr-defined]
             raise ValueError("there are two callbacks that evaluate: name all embeddings in one")
         if not hasattr(pl_module, self.method):
-            raise ValueError(
-                f"{name} needs a model with a method {self.method}; {type(pl_module).__name__} has none"
-            )
+            raise ValueError(f"{name} needs a model with a method {self.method}; {type(pl_module).__name__} has none")
         if stage == "fit":
             if "val" not in trainer.datamodule.loaded.splits:  # type: ignore[attr-defined]
                 raise ValueError(

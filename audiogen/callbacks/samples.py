@@ -75,9 +75,7 @@ class SampleLogger(lightning.Callback):
         figure = spectrogram_grid(spec, pl_module.label_names, pl_module.transform, title=name)
         save_figure(figure, Path(trainer.default_root_dir) / SAMPLE_FOLDER / f"{name}.png")
         for logger in trainer.loggers:
-            log_picture(
-                logger, "samples/real" if name == "real" else "samples/generated", figure, pl_module.clips_seen
-            )
+            log_picture(logger, "samples/real" if name == "real" else "samples/generated", figure, pl_module.clips_seen)
 
     def _sound(self, trainer: lightning.Trainer, pl_module: Any, spec: Tensor, kind: str, write: bool) -> None:
         """Hand the sounds of spec [R, C, F, L] to the loggers and, with `write`, put them into files."""

@@ -41,7 +41,9 @@ class Converted:
         """Say what was made and where it is."""
         made = f"Converted {self.seconds:.1f} s of sound, at {self.sample_rate} Hz"
         if self.files:
-            made += f": {self.files[0]}" + (f" ... {self.files[-1]} ({len(self.files)} files)" if self.files[1:] else "")
+            made += f": {self.files[0]}" + (
+                f" ... {self.files[-1]} ({len(self.files)} files)" if self.files[1:] else ""
+            )
         lines = [f"  left out: {path}: {reason}" for path, reason in self.skipped.items()]
         return "\n".join([made, *lines])
 
@@ -57,8 +59,8 @@ def convert(
     """Make sounds of one domain into sounds of another.
 
     Sounds are resampled to the model's rate and mixed to its channels; what comes back has this rate and the length of
-    the source, to within one hop. A sound is converted in pieces, which are crossfaded, and its phases are found block by
-    block, each going on from the one before.
+    the source, to within one hop. A sound is converted in pieces, which are crossfaded, and its phases are found block
+    by block, each going on from the one before.
 
     Args:
         checkpoint: Path of a checkpoint or of a run directory, or a model that `audiogen.load` returned.
@@ -102,7 +104,9 @@ def convert(
             bar.update()
     if not files:
         path, reason = next(iter(skipped.items()))
-        raise ValueError(f"nothing was converted: {path}: {reason}" + (f" (and {len(skipped) - 1} more)" if len(skipped) > 1 else ""))
+        raise ValueError(
+            f"nothing was converted: {path}: {reason}" + (f" (and {len(skipped) - 1} more)" if len(skipped) > 1 else "")
+        )
     return Converted(model.transform.sample_rate, seconds, None, files, skipped)
 
 
@@ -196,7 +200,10 @@ def _stream(model: Any, path: Path, target: int, overlap: float) -> Iterator[Ten
     transform, num_samples = model.transform, 0
     seconds = audio_info(path).seconds
     total = round(seconds * transform.sample_rate)
-    with torch.no_grad(), tqdm(total=round(seconds), desc=path.name, unit="s of sound", leave=False, disable=None) as bar:
+    with (
+        torch.no_grad(),
+        tqdm(total=round(seconds), desc=path.name, unit="s of sound", leave=False, disable=None) as bar,
+    ):
         for wav in waveform_blocks(transform, _converted(model, path, target, overlap)):
             bar.update(round(min(num_samples + wav.shape[2], total) / transform.sample_rate) - bar.n)
             num_samples += wav.shape[2]

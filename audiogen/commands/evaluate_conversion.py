@@ -111,8 +111,8 @@ def conversion_judges(
     of_run = _of_run(config) if config is not None and named is None else None
     if named is None and of_run is None:
         raise ValueError(
-            "name a classifier of the domains: --judge CLASSIFIER (`fit --config configs/classifier_folder.yaml` trains "
-            "one), and perhaps one of what should stay: --content CLASSIFIER"
+            "name a classifier of the domains: --judge CLASSIFIER (`fit --config configs/classifier_folder.yaml` "
+            "trains one), and perhaps one of what should stay: --content CLASSIFIER"
         )
     if of_run is not None:
         return of_run[0], kept or of_run[1]

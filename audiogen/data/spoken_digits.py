@@ -174,8 +174,8 @@ class SpokenDigits(AudioDataset):
     """Speak the digits zero to nine on first use and list them; no speaker and no voice is in two splits.
 
     Args:
-        label: What the class of a clip is: the digit (zero ... nine), the speaker (then the takes are split instead), or
-            the gender that the voice sounds like (male, female; two voices that sound like neither are left out).
+        label: What the class of a clip is: the digit (zero ... nine), the speaker (then the takes are split instead),
+            or the gender that the voice sounds like (male, female; two voices that sound like neither are left out).
         num_clips: Size of the data set, at least 100.
         seed: Another one draws other rates and pitches.
         sample_rate: Of the files, in Hz.

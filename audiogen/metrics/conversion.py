@@ -12,7 +12,9 @@ from audiogen.metrics.frechet import FrechetDistance
 from audiogen.metrics.judge import Clips, Embed
 from audiogen.transforms.transform import SpectrogramTransform
 
-Conversions = Iterable[tuple[Tensor, Tensor, Tensor]]  # spec, float32 [B, C, F, L], number of the source, target: int64 [B]
+Conversions = Iterable[
+    tuple[Tensor, Tensor, Tensor]
+]  # spec, float32 [B, C, F, L], number of the source, target: int64 [B]
 
 
 class Task(NamedTuple):
@@ -41,11 +43,14 @@ def all_conversions(label: Tensor, targets: Sequence[int]) -> Task:
 class ConversionJudge:
     """Score converted clips beside what real clips score.
 
-    Figures: `target_share`, of converted clips that the domain classifier takes for their target, beside
-    `target_share_source` (their sources) and `target_share_real` (real clips of the target); `content_kept`, the share of
-    which the content classifier says what it says of the source; `fad`, the Frechet distance to real clips of the target
-    in the domain classifier's features, beside `fad_source`, the sources' own, and `fad_floor`, that of other real clips
-    of the target. Each is the mean over the targets; with several, those of one have its name: fad/nicolas.
+    Figures:
+        target_share: Share of converted clips that the domain classifier takes for their target, beside
+            `target_share_source` (of their sources) and `target_share_real` (of real clips of the target).
+        content_kept: Share of which the content classifier says what it says of the source.
+        fad: Frechet distance to real clips of the target in the domain classifier's features, beside `fad_source`, the
+            sources' own, and `fad_floor`, that of training clips of the target.
+
+    Each is the mean over the targets; with several, those of one have its name: fad/nicolas.
 
     Args:
         domain: A classifier of the domains; it may know others too.
@@ -113,8 +118,8 @@ class ConversionJudge:
             if min(len(own), len(others), len(sample)) < least:
                 raise ValueError(
                     f"a distance in {self.domain.num_features} features needs {least} clips, there are {len(own)} of "
-                    f"{self.label_names[index]} and {len(others)} to convert to it: take a larger split, or a classifier "
-                    "of fewer features"
+                    f"{self.label_names[index]} and {len(others)} to convert to it: take a larger split, or a "
+                    "classifier of fewer features"
                 )
             distance = FrechetDistance().to(device)
             distance.set_real(own)

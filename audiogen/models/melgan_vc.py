@@ -4,12 +4,12 @@ A clip is cut into pieces that are translated one by one; the discriminator judg
 siamese network describes pieces by vectors, and translation has to keep the differences between them.
 
 Beyond the paper: any of several domains can be the target, which the translator is then told; sources are all others.
-Pairs of pieces that the siamese network compares may come from different clips, as in TraVeLGAN; the translator's weights
-are averaged; batch normalisation sees pieces to convert and to reproduce together, as its running statistics do. One
-batch of converted clips, judged once, teaches both sides, as in `StyleGAN2`.
+Pairs of pieces that the siamese network compares may come from different clips, as in TraVeLGAN; clips may be converted
+back, as in CycleGAN; the translator's weights are averaged. Batch normalisation sees pieces to convert and to reproduce
+together, as its running statistics do. A batch of converted clips, judged once, teaches both sides, as in `StyleGAN2`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from copy import deepcopy
 from typing import Any, Literal, NamedTuple
@@ -124,8 +124,8 @@ class MelGANVC(KimgModule):
         self.save_hyperparameters()
         if len(label_names) < 2:
             raise ValueError(
-                f"conversion needs two domains or more, and the usable data have {', '.join(label_names) or 'no classes'}:"
-                " `python -m audiogen prepare` tells what was left out, and why"
+                "conversion needs two domains or more, and the usable data have "
+                f"{', '.join(label_names) or 'no classes'}: `python -m audiogen prepare` tells what was left out"
             )
         chosen = label_names[-1:] if targets is None else targets
         if not chosen or any(name not in label_names for name in chosen) or len(set(chosen)) < len(chosen):
@@ -173,7 +173,9 @@ class MelGANVC(KimgModule):
         both = [*self.translator.parameters(), *self.siamese.parameters()]
         return [
             Adam(weights, learning_rate, self.betas, fused=True)
-            for weights, learning_rate in zip((both, list(self.discriminator.parameters())), self.learning_rates, strict=True)
+            for weights, learning_rate in zip(
+                (both, list(self.discriminator.parameters())), self.learning_rates, strict=True
+            )
         ]
 
     def on_train_start(self) -> None:

@@ -1,8 +1,8 @@
 """The three networks of MelGAN-VC (Pasini, 2019), for any number of bands and of frames.
 
 A kernel over all bands and a few frames is a convolution over time whose input channels are the bands, so spectrograms
-[B, C, F, L] are computed on as [B, C F, 1, L]: kernels of 1 x 9 in the paper are 1 x 9 here. Convolutions have no bias and
-He-uniform weights, activations are leaky ReLUs of slope 0.2.
+[B, C, F, L] are computed on as [B, C F, 1, L]; the other kernels, such as 1 x 9, are as in the paper. Convolutions have
+no bias and He-uniform weights, activations are leaky ReLUs of slope 0.2.
 
 Beyond the paper: where there are several targets, the translator's batch norms have a gain and a bias for each target
 (conditional batch normalisation), and the discriminator has a logit for each.

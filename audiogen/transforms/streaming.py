@@ -1,7 +1,7 @@
 """Long sounds in bounded memory: their spectrogram block by block, and sound made of spectrograms block by block.
 
-Blocks of a spectrogram are exactly those of the whole. Sounds of blocks are not, since phases are found by iterations that
-look at one block: each block begins before the end of the last one and is found so that it goes on from there.
+Blocks of a spectrogram are exactly those of the whole. Sounds of blocks are not, since phases are found by iterations
+that look at one block: each begins before the end of the last one and is found so that it goes on from there.
 """
 
 from collections.abc import Iterable, Iterator

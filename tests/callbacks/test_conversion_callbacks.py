@@ -1,4 +1,4 @@
-"""Following a translator in a tiny run: figures, the best checkpoint, pictures and sounds, and evaluation afterwards."""
+"""Following a translator in a tiny run: figures, the best checkpoint, pictures, sounds, and evaluation afterwards."""
 
 import csv
 import json
@@ -80,14 +80,13 @@ def test_the_same_clips_are_drawn_and_heard(run: Path) -> None:
     assert {(info.samplerate, info.frames) for info in infos} == {(SAMPLE_RATE, 24 * 128)}
 
 
-def test_a_continued_run_equals_one_that_was_never_stopped(
-    run: Path, judge: tuple[Path, Path], tmp_path: Path
-) -> None:
+def test_a_continued_run_equals_one_that_was_never_stopped(run: Path, judge: tuple[Path, Path], tmp_path: Path) -> None:
     callbacks = [evaluation(judge[1]), LOGGER]
     main(conversion_arguments(judge[0], tmp_path / "parts", 0.008, callbacks=callbacks))
     main(conversion_arguments(judge[0], tmp_path / "parts", 0.024, "--ckpt_path", "last", callbacks=callbacks))
     whole, parts = (
-        torch.load(folder / "checkpoints/kimg-00000.024.ckpt", weights_only=True) for folder in (run, tmp_path / "parts")
+        torch.load(folder / "checkpoints/kimg-00000.024.ckpt", weights_only=True)
+        for folder in (run, tmp_path / "parts")
     )
     for part in ("state_dict", "optimizer_states", "clips_seen"):
         assert differing(whole[part], parts[part]) == []
@@ -127,7 +126,9 @@ def test_export_and_load_convert_the_same(run: Path, judge: tuple[Path, Path], t
 def test_evaluation_of_another_kind_of_model_is_refused(judge: tuple[Path, Path], tmp_path: Path) -> None:
     args = arguments(judge[0], tmp_path / "gan")
     args[args.index("--trainer.callbacks") + 1] = json.dumps([evaluation(judge[1])])
-    with pytest.raises(ValueError, match="ConversionEvaluation needs a model with a method convert; StyleGAN2 has none"):
+    with pytest.raises(
+        ValueError, match="ConversionEvaluation needs a model with a method convert; StyleGAN2 has none"
+    ):
         main(args)
     generator = {
         "class_path": "audiogen.callbacks.evaluation.Evaluation",
@@ -144,5 +145,5 @@ def test_content_is_asked_of_translators_alone(judge: tuple[Path, Path], tmp_pat
 
 @pytest.mark.parametrize("settings", [{"every_kimg": 0}, {"num_clips": 0}])
 def test_values_out_of_range_are_refused(settings: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match="need|must"):
+    with pytest.raises(ValueError, match="every_kimg must be > 0 and num_clips >= 1"):
         ConversionLogger(**settings)

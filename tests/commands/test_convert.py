@@ -157,9 +157,7 @@ def test_long_sounds_take_no_more_memory_than_short_ones(
     assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024 < 20
 
 
-def test_an_interrupted_conversion_leaves_no_file(
-    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_interrupted_conversion_leaves_no_file(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = write(tmp_path / "in.wav", seconds=30.0)
     parts = iter(range(3))
 
@@ -190,7 +188,7 @@ def test_several_targets_have_to_be_chosen_from(data: Path, tmp_path: Path) -> N
 
 def test_what_cannot_be_converted_is_told(run: Path, data: Path, tmp_path: Path) -> None:
     source = write(tmp_path / "in.wav", seconds=0.2)
-    with pytest.raises(ValueError, match="no sound file or folder .*nowhere.wav"):
+    with pytest.raises(ValueError, match=r"no sound file or folder .*nowhere\.wav"):
         audiogen.convert(run, tmp_path / "nowhere.wav")
     with pytest.raises(ValueError, match="would overwrite the source"):
         audiogen.convert(run, source, out=source)
@@ -198,7 +196,7 @@ def test_what_cannot_be_converted_is_told(run: Path, data: Path, tmp_path: Path)
         audiogen.convert(run, tmp_path, out=tmp_path)
     with pytest.raises(ValueError, match="is a folder: name one to write to"):
         audiogen.convert(run, tmp_path)
-    with pytest.raises(ValueError, match="is a folder and .*out.wav a file"):
+    with pytest.raises(ValueError, match=r"is a folder and .*out\.wav a file"):
         audiogen.convert(run, tmp_path, out=tmp_path / "out.wav")
     with pytest.raises(ValueError, match=r"overlap must be in \[0, 1\), got 1"):
         audiogen.convert(run, source, overlap=1)
@@ -208,7 +206,7 @@ def test_what_cannot_be_converted_is_told(run: Path, data: Path, tmp_path: Path)
     bad = tmp_path / "bad.wav"
     bad.write_text("no sound")
     for out in (None, tmp_path / "out.wav"):
-        with pytest.raises(ValueError, match="bad.wav.*unreadable"):
+        with pytest.raises(ValueError, match=r"bad\.wav.*unreadable"):
             audiogen.convert(run, bad, out=out)
     shutil.rmtree(tmp_path / "out", ignore_errors=True)
 

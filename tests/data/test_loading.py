@@ -233,9 +233,7 @@ def test_files_shorter_than_a_clip_are_counted(clip: Callable[..., Clip], transf
     assert loaded.num_padded() == 2
 
 
-def test_sound_that_is_in_two_exclusive_classes_is_in_neither(
-    clip: Callable[..., Clip], transform: LogMel
-) -> None:
+def test_sound_that_is_in_two_exclusive_classes_is_in_neither(clip: Callable[..., Clip], transform: LogMel) -> None:
     first, other = (clip(f"{name}.wav", label, frequency=500) for name, label in ("0a", "1b"))
     rest = [clip(f"{name}.wav", label) for name, label in ("2a", "3a", "4b", "5b")]
     loaded = load([first, other, *rest], transform, exclusive=True)

@@ -223,5 +223,3 @@ def test_conversions_that_cannot_be_are_refused() -> None:
         model.convert(clips(1), torch.tensor([2]))
     with pytest.raises(ValueError, match=r"overlap must be in \[0, 1\), got 1"):
         model.convert(clips(1), torch.tensor([1]), 1.0)
-
-
