@@ -144,7 +144,9 @@ class AudiogenCLI(LightningCLI):
         lines += [f"  {what:<20} {place}" for what, place in places.items() if place.exists()]
         lines.append(f"See them on one page:\n  {_command('report', str(root))}")
         if hasattr(self.model, "convert"):
-            lines.append(f"Convert sounds:\n  {_command('convert', str(newest), 'in.wav', '--out', 'out.wav')}")
+            names: Any = [self.model.label_names[index] for index in self.model.targets]  # type: ignore[union-attr]
+            more = ["convert", str(newest), "in.wav", "--target", names[-1], "--out", "out.wav"]
+            lines.append(f"Convert sounds:\n  {_command(*more)}")
         if hasattr(self.model, "sample"):
             more = ["generate", str(newest), "--num", "8", "--out", str(root / "more")]
             lines.append(f"Make more sounds:\n  {_command(*more)}")

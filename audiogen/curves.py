@@ -20,6 +20,8 @@ QUALITY: dict[str, Best] = {
     "kad": "lowest",
     "kid": "lowest",
     "coherence": "highest",
+    "target_share": "highest",
+    "content_kept": "highest",
     "precision": "highest",
     "density": "nearest",
 }

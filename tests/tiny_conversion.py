@@ -30,6 +30,7 @@ def conversion_arguments(data: Path, run: Path, kimg: float = 0.024, *more: str,
         "data.transform.power": 1,
         "data.transform.floor_db": -100,
         "data.transform.ceil_db": 20,
+        "model.targets": "null",  # the last one alone
         "model.translator.width": 8,
         "model.siamese.width": 8,
         "model.discriminator.width": 8,

@@ -60,8 +60,9 @@ class KimgProgress(ProgressBar):
         parts = [f"kimg {pl_module.kimg:.1f}/{pl_module.total_kimg:g}"]
         if losses:
             parts.append(", ".join(f"{name} {value:.3f}" for name, value in losses.items()))
-        if "fad" in trainer.callback_metrics:
-            parts.append(f"fad {float(trainer.callback_metrics['fad']):.1f}")
+        scores = {"fad": ".1f", "target_share": ".2f", "content_kept": ".2f"}
+        known = {name: float(trainer.callback_metrics[name]) for name in scores if name in trainer.callback_metrics}
+        parts += [f"{name} {value:{scores[name]}}" for name, value in known.items()]
         parts.append(f"{self._clips_per_second:.1f} clips/s")
         left = pl_module.total_kimg * 1000 - pl_module.clips_seen
         parts.append(f"{_clock(left / max(self._clips_per_second, 1e-9))} left")

@@ -110,7 +110,7 @@ def _page(folder: Path, table: Table, alarms: Sequence[Alarm]) -> str:
 def _headline(table: Table, config: str) -> str:
     """Return what matters most, in a few lines."""
     rows = [("model", escape(_model(config))), ("shown", f"{table.kimg:.1f} kimg")]
-    for name in ("fad", "coherence"):
+    for name in ("fad", "coherence", "target_share", "content_kept"):
         if name in table.curves:
             rows.append((name, _summary(name, table)))
     if table.texts:

@@ -62,7 +62,7 @@ class MelGANVC(KimgModule):
         siamese: Makes the siamese network from (C, F, L) of a piece: `forward(spec) -> vectors` [B, D].
         discriminator: Makes the discriminator from (C, F, L) of a clip and the number of targets:
             `forward(spec, target) -> logits` [B].
-        targets: Domains to convert to; the last one by default. Sources are all other domains.
+        targets: Domains to convert to, or "all"; the last one by default. Sources are all other domains.
         augment: Applied to all clips before anything else.
         judged_augment: Applied to real and converted clips alike before the discriminator sees them.
         total_kimg: Length of the training in thousands of clips shown, of all domains together.
@@ -99,7 +99,7 @@ class MelGANVC(KimgModule):
         translator: Callable[[Shape, int], nn.Module],
         siamese: Callable[[Shape], nn.Module],
         discriminator: Callable[[Shape, int], nn.Module],
-        targets: list[str] | None = None,
+        targets: list[str] | Literal["all"] | None = None,
         augment: nn.Module | None = None,
         judged_augment: nn.Module | None = None,
         total_kimg: float = 1000.0,
@@ -127,7 +127,7 @@ class MelGANVC(KimgModule):
                 "conversion needs two domains or more, and the usable data have "
                 f"{', '.join(label_names) or 'no classes'}: `python -m audiogen prepare` tells what was left out"
             )
-        chosen = label_names[-1:] if targets is None else targets
+        chosen = label_names[-1:] if targets is None else label_names if targets == "all" else list(targets)
         if not chosen or any(name not in label_names for name in chosen) or len(set(chosen)) < len(chosen):
             raise ValueError(f"targets must be some of {', '.join(label_names)}, got {', '.join(chosen) or 'none'}")
         if batch_size < len(label_names):
