@@ -21,7 +21,7 @@ COMMANDS = {
     "evaluate": (
         "audiogen.commands.evaluate",
         "evaluate",
-        "score a generator, or a folder of sounds, by real clips",
+        "score a generator, a converter, or a folder of sounds, by real clips",
     ),
     "export": ("audiogen.checkpoint", "export", "write a trained model as safetensors, to share it"),
     "generate": ("audiogen.commands.generate", "generate_files", "make sounds with a trained model"),

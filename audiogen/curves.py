@@ -22,6 +22,7 @@ QUALITY: dict[str, Best] = {
     "coherence": "highest",
     "target_share": "highest",
     "content_kept": "highest",
+    "success": "highest",
     "precision": "highest",
     "density": "nearest",
 }

@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import shutil
 import sys
 from pathlib import Path
 
@@ -17,6 +18,9 @@ SHORT = {
     "stylegan2_fsdd": ["--model.total_kimg", "0.016"],
     "stylegan2_folder": ["--data.batch_size", "4", "--model.total_kimg", "0.008"]
     + [f"--model.{name}.channel_max=16" for name in ("generator", "discriminator")],
+    "melgan_vc_quickstart": ["--data.dataset.init_args.num_clips", "1200", "--model.total_kimg", "0.032"],
+    "melgan_vc": ["--model.total_kimg", "0.016"]
+    + [f"--model.{name}.width=8" for name in ("translator", "siamese", "discriminator")],
 }
 CONTINUED = ["--data.dataset.init_args.num_clips", "600", "--model.total_kimg", "0.048"]
 
@@ -48,6 +52,8 @@ def test_commands_run_as_they_stand(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.chdir(tmp_path)
     write_classes(tmp_path / "DIR", {"low": 300, "high": 2000})
     write_fsdd(tmp_path / "FSDD")
+    write_classes(tmp_path, {"A": 300, "B": 2000})
+    shutil.copy(tmp_path / "A" / "0.wav", tmp_path / "in.wav")
     for args in commands():
         if args[0] == "fit":
             recipe = Path(args[args.index("--config") + 1]).stem
@@ -56,7 +62,9 @@ def test_commands_run_as_they_stand(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         main()
     assert (tmp_path / "runs" / "quickstart" / "report.html").exists()
     assert (tmp_path / "runs" / "quickstart" / "evaluation-test.json").exists()
-    for run in ("quickstart", "varied", "stylegan2_folder", "classifier_fsdd", "stylegan2_fsdd"):
+    assert (tmp_path / "out.wav").exists()
+    assert (tmp_path / "runs" / "melgan_vc_quickstart" / "evaluation-test.json").exists()
+    for run in ("melgan_vc_quickstart", "melgan_vc", "quickstart", "varied", "stylegan2_folder", "classifier_fsdd", "stylegan2_fsdd"):
         assert list((tmp_path / "runs" / run / "checkpoints").glob("*.ckpt"))
         assert (tmp_path / "runs" / run / "metrics.csv").exists()
     assert len(list((tmp_path / "samples").glob("seven-*.wav"))) == 16

@@ -21,6 +21,7 @@ BATCH = 64
 FIGURES = {  # and which figure is that of the sources, and of real clips of the target
     "target_share": ("target_share_source", "target_share_real"),
     "content_kept": (None, None),
+    "success": (None, None),
     "fad": ("fad_source", "fad_floor"),
 }
 

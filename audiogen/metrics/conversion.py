@@ -47,6 +47,8 @@ class ConversionJudge:
         target_share: Share of converted clips that the domain classifier takes for their target, beside
             `target_share_source` (of their sources) and `target_share_real` (of real clips of the target).
         content_kept: Share of which the content classifier says what it says of the source.
+        success: Share of which both hold, or the first alone without a content classifier: what a checkpoint is chosen
+            by, since a translator may reach the target by forgetting what was said, or keep it by changing nothing.
         fad: Frechet distance to real clips of the target in the domain classifier's features, beside `fad_source`, the
             sources' own, and `fad_floor`, that of training clips of the target.
 
@@ -107,8 +109,8 @@ class ConversionJudge:
         if self.content is not None:
             self._content = embedder(self.content, reference, self.transform).predicted
         device = real.rows.device
-        self._shares = {index: MeanMetric().to(device) for index in self.targets}
-        self._kept = {index: MeanMetric().to(device) for index in self.targets}
+        names = ["target_share", "success", *(["content_kept"] if self.content is not None else [])]
+        self._shares = {name: {index: MeanMetric().to(device) for index in self.targets} for name in names}
         self._distances: dict[int, FrechetDistance] = {}
         found: dict[str, dict[int, float]] = {}
         for index in self.targets:
@@ -143,31 +145,27 @@ class ConversionJudge:
         for spec, source, target in conversions:
             found = self._embed(self.domain, spec, target)
             assert found.predicted is not None
-            predicted = found.predicted
-            same = None
+            wanted = torch.tensor([self.known[index] for index in found.label.tolist()], device=found.predicted.device)
+            held = {"target_share": found.predicted == wanted}
             if self.content is not None and self._content is not None:
                 heard = self._embed(self.content, spec, target).predicted
                 assert heard is not None
-                same = (heard == self._content[source.to(heard.device)]).double()
+                held["content_kept"] = heard == self._content[source.to(heard.device)]
+            held["success"] = torch.stack(list(held.values())).all(dim=0)
             for index in self.targets:
                 chosen = found.label == index
                 if chosen.any():
                     self._distances[index].update(found.rows[chosen])
-                    self._shares[index].update((predicted[chosen] == self.known[index]).double())
-                    if same is not None:
-                        self._kept[index].update(same[chosen])
+                    for name, metrics in self._shares.items():
+                        metrics[index].update(held[name][chosen].double())
 
     def compute(self) -> dict[str, float]:
         """Return the figures, and start anew."""
-        found = {
-            "fad": {index: float(metric.compute()["fad"]) for index, metric in self._distances.items()},
-            "target_share": {index: float(metric.compute()) for index, metric in self._shares.items()},
-        }
-        if self.content is not None:
-            found["content_kept"] = {index: float(metric.compute()) for index, metric in self._kept.items()}
-        for metrics in (self._distances, self._shares, self._kept):
-            for metric in metrics.values():
-                metric.reset()
+        found = {"fad": {index: float(metric.compute()["fad"]) for index, metric in self._distances.items()}}
+        for name, metrics in self._shares.items():
+            found[name] = {index: float(metric.compute()) for index, metric in metrics.items()}
+        for metric in (*self._distances.values(), *(each for of in self._shares.values() for each in of.values())):
+            metric.reset()
         return self._named(found) | self.real
 
     def _embed(self, embedding: Embedding, spec: Tensor, label: Tensor) -> Embedded:

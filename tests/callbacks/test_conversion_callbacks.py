@@ -19,7 +19,16 @@ from tests.tiny_conversion import conversion_arguments
 from tests.tiny_judge import write_judge
 from tests.tiny_run import SAMPLE_RATE, arguments
 
-FIGURES = {"fad", "fad_source", "fad_floor", "target_share", "target_share_source", "target_share_real", "content_kept"}
+FIGURES = {
+    "fad",
+    "fad_source",
+    "fad_floor",
+    "target_share",
+    "target_share_source",
+    "target_share_real",
+    "content_kept",
+    "success",
+}
 
 
 @pytest.fixture(scope="module")
@@ -100,9 +109,10 @@ def test_evaluate_scores_a_run_by_its_own_classifiers(run: Path, judge: tuple[Pa
     assert json.loads((run / "evaluation-val.json").read_text())["figures"] == found.figures
     text = str(found)
     assert "10 clips to low" in text
-    assert [line.split()[0] for line in text.splitlines() if line[:4] in ("targ", "cont", "fad ")] == [
+    assert [line.split()[0] for line in text.splitlines() if line[:4] in ("targ", "cont", "succ", "fad ")] == [
         "target_share",
         "content_kept",
+        "success",
         "fad",
     ]
     named = audiogen.evaluate(str(run), judge=str(judge[1]), split="val", out=str(run / "named.json"))

@@ -78,6 +78,7 @@ def test_shares_are_counted(right: float, kept: float) -> None:
     figures = judge.compute()
     assert figures["target_share"] == pytest.approx(right)
     assert figures["content_kept"] == pytest.approx(kept)
+    assert figures["success"] == pytest.approx(min(right, kept))  # the first clips, in both
     assert figures["target_share_source"] == 0
     assert figures["target_share_real"] == 1
 
@@ -129,7 +130,9 @@ def test_domains_are_found_by_name_among_others() -> None:
 def test_without_a_classifier_of_the_content_nothing_is_said_of_it() -> None:
     judge = make(words=False)
     judge.update(convert(judge))
-    assert "content_kept" not in judge.compute()
+    figures = judge.compute()
+    assert "content_kept" not in figures
+    assert figures["success"] == figures["target_share"] == 1
 
 
 def test_classifiers_that_cannot_tell_are_refused() -> None:
