@@ -211,14 +211,14 @@ class SpokenDigits(AudioDataset):
         for split in get_args(Split):
             for path in sorted((folder / split).glob("*.wav")):
                 digit, speaker, take = path.stem.split("_")
-                label = {"digit": DIGITS[int(digit)], "speaker": speaker, "gender": _gender(speaker)}[self.label]
+                label = {"digit": DIGITS[int(digit)], "speaker": speaker, "gender": gender_of(speaker)}[self.label]
                 clips.append(Clip(path, label, _split_of_take(int(take)) if self.label == "speaker" else split))
         if len(clips) != self.num_clips:
             raise DatasetError(f"expected {self.num_clips} clips in {folder}, found {len(clips)}: delete it to rebuild")
         return [clip for clip in clips if clip.label is not None]
 
 
-def _gender(speaker: str) -> str | None:
+def gender_of(speaker: str) -> str | None:
     """Return what a speaker such as "british-f1" sounds like; None where that is neither."""
     voice = speaker.rsplit("-", 1)[1]
     return None if voice in NEITHER else GENDERS[voice in FEMALE]

@@ -21,6 +21,7 @@ from audiogen.data.spoken_digits import (
     VOICES,
     SpokenDigits,
     build_spoken_digits,
+    gender_of,
     list_speakers,
     plan_utterances,
 )
@@ -175,6 +176,25 @@ def test_labels_are_digits_or_speakers(cache: Path) -> None:
     assert {(clip.path.parent.name, clip.path.name[0]) for clip in by_digit} == {
         (clip.split, str(DIGITS.index(clip.label or ""))) for clip in by_digit
     }
+
+
+def test_class_can_be_the_gender_of_the_voice() -> None:
+    """Voices, and with them genders, are in one split only, and both genders are in each."""
+    speakers = list_speakers()
+    found = {(speaker.split, gender_of(speaker.name)) for speaker in speakers}
+    assert {pair for pair in found if pair[1]} == {(s, g) for s in ("train", "val", "test") for g in ("male", "female")}
+    voices = [(speaker.name.rsplit("-", 1)[1], gender_of(speaker.name)) for speaker in speakers]
+    assert len(set(voices)) == len({voice for voice, _ in voices}) == 30
+    assert {voice for voice, gender in voices if gender is None} == {"zac", "shelby"}
+    assert {"Annie", "f1", "belinda"} <= {voice for voice, gender in voices if gender == "female"}
+
+
+def test_voices_of_no_clear_gender_are_left_out(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("audiogen.data.spoken_digits.NEITHER", ("f1",))  # who has ten of these few clips
+    clips = SpokenDigits(label="gender", num_clips=NUM_CLIPS).scan(cache)
+    assert len(clips) == NUM_CLIPS - 10
+    assert {clip.label for clip in clips} == {"male", "female"}
+    assert not any("-f1_" in clip.path.name for clip in clips)
 
 
 def test_folder_that_lost_clips_is_refused(tmp_path: Path) -> None:
