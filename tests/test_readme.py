@@ -64,7 +64,15 @@ def test_commands_run_as_they_stand(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert (tmp_path / "runs" / "quickstart" / "evaluation-test.json").exists()
     assert (tmp_path / "out.wav").exists()
     assert (tmp_path / "runs" / "melgan_vc_quickstart" / "evaluation-test.json").exists()
-    for run in ("melgan_vc_quickstart", "melgan_vc", "quickstart", "varied", "stylegan2_folder", "classifier_fsdd", "stylegan2_fsdd"):
+    for run in (
+        "melgan_vc_quickstart",
+        "melgan_vc",
+        "quickstart",
+        "varied",
+        "stylegan2_folder",
+        "classifier_fsdd",
+        "stylegan2_fsdd",
+    ):
         assert list((tmp_path / "runs" / run / "checkpoints").glob("*.ckpt"))
         assert (tmp_path / "runs" / run / "metrics.csv").exists()
     assert len(list((tmp_path / "samples").glob("seven-*.wav"))) == 16

@@ -1,7 +1,6 @@
 """Follow the training of a translator: scores of converted clips, and pictures and sounds of fixed ones."""
 
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +11,13 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
 from audiogen.audio.io import write_audio
-from audiogen.callbacks.evaluation import PeriodicEvaluation, clips_on
+from audiogen.callbacks.evaluation import PeriodicEvaluation
 from audiogen.callbacks.samples import SAMPLE_FOLDER, log_picture, log_sound
-from audiogen.metrics.conversion import ConversionJudge, Task
+from audiogen.metrics.conversion import ConversionJudge, Task, convert_clips
 from audiogen.metrics.embeddings.embedding import Embedding
 from audiogen.metrics.embeddings.memory import remembered
+from audiogen.metrics.judge import clips_on
 from audiogen.pictures import save_figure, spectrogram_grid
-
-BATCH = 64
 
 
 class ConversionEvaluation(PeriodicEvaluation):
@@ -68,19 +66,11 @@ class ConversionEvaluation(PeriodicEvaluation):
     def figures(self, trainer: lightning.Trainer, pl_module: Any, split: str) -> dict[str, float]:
         """Convert the clips and compute the figures."""
         assert self._judge is not None
-        clips = trainer.datamodule.split(split)  # type: ignore[attr-defined]
-        self._judge.update(self._convert(pl_module, clips, trainer.global_rank, trainer.world_size))
-        return self._judge.compute()
-
-    def _convert(
-        self, pl_module: Any, clips: Any, rank: int, world_size: int
-    ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """Yield this process's share of the converted clips."""
         assert self._task is not None
-        source, target = (part[rank::world_size] for part in self._task)
-        for rows in torch.arange(len(source)).split(BATCH):
-            spec = pl_module.convert(clips.take(source[rows]), target[rows])
-            yield spec, source[rows], target[rows].to(spec.device)
+        clips = clips_on(pl_module.device, trainer.datamodule.split(split))  # type: ignore[attr-defined]
+        share = Task(*(part[trainer.global_rank :: trainer.world_size] for part in self._task))
+        self._judge.update(convert_clips(pl_module, clips, share))
+        return self._judge.compute()
 
 
 class ConversionLogger(lightning.Callback):

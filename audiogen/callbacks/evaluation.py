@@ -13,7 +13,7 @@ from torch import Tensor
 
 from audiogen.metrics.embeddings.embedding import Embedding
 from audiogen.metrics.embeddings.memory import remembered
-from audiogen.metrics.judge import Clips, Judge
+from audiogen.metrics.judge import Judge, clips_on
 from audiogen.metrics.metric import EmbeddingMetric
 
 SAMPLE_BATCH = 64
@@ -169,8 +169,3 @@ class Evaluation(PeriodicEvaluation):
         seeds = torch.tensor(pl_module.clip_seeds(self.seed, int(number.max()) + 1))[number]
         for rows in torch.arange(rank, len(label), world_size).split(SAMPLE_BATCH):
             yield pl_module.sample(label[rows], seeds[rows].tolist()), label[rows].to(pl_module.device)
-
-
-def clips_on(device: torch.device, clips: Any) -> Clips:
-    """Return the clips of a split, to be taken to a device."""
-    return Clips(lambda rows: clips.take(rows).to(device), clips.label)

@@ -19,12 +19,13 @@ from audiogen.commands.data_arguments import data_and_arguments, data_parser
 from audiogen.commands.evaluate_conversion import EvaluatedConversion, conversion_judges, evaluate_conversion
 from audiogen.commands.generate import pick_device
 from audiogen.data.build import Recipe, clip_waveform
+from audiogen.data.dataset import Split
 from audiogen.data.folder import ClassFolders, find_sounds
 from audiogen.data.module import SpectrogramData
 from audiogen.metrics.embeddings.classifier import Classifier
 from audiogen.metrics.embeddings.embedding import Batches, Embedding
 from audiogen.metrics.heep import heep, heep_overall, read_ratings, s_gen
-from audiogen.metrics.judge import Clips, Judge
+from audiogen.metrics.judge import Judge, clips_on
 
 BATCH = 64
 _GENERATED = re.compile(r"(?P<label>.+)-\d+")  # seven-000.wav, as `generate` names its files
@@ -138,7 +139,8 @@ def evaluate(
     files = _files_of_classes(path, data.label_names) if sounds else []
     few = min([num_clips, *(_as_many_as(files, data.split(split).label) if sounds else [])])
     bench = Judge(chosen, deepcopy(data.transform).to(where), data.label_names, few, where)
-    bench.set_real(_clips(data, split, where), _clips(data, "test" if split == "train" else "train", where))
+    other: Split = "test" if split == "train" else "train"
+    bench.set_real(clips_on(where, data.split(split)), clips_on(where, data.split(other)))
     bench.update(_read(files, bench, data.recipe, where) if sounds else _made(model, bench, seed, truncation))
     figures = bench.compute()
     if ratings is not None:
@@ -217,11 +219,6 @@ def _embeddings_of(config: Path | None) -> list[Embedding]:
         "name an embedding to measure distances in: --judge CLASSIFIER (`fit --config configs/classifier_fsdd.yaml` "
         "trains one), or --embeddings"
     )
-
-
-def _clips(data: SpectrogramData, split: Any, device: torch.device) -> Clips:
-    clips = data.split(split)
-    return Clips(lambda rows: clips.take(rows).to(device), clips.label)
 
 
 def _made(model: Any, judge: Judge, seed: int, truncation: float) -> Batches:

@@ -1,23 +1,20 @@
 """Score a translator: what its conversions of held-out clips are taken for, beside their sources and real clips."""
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 import yaml
 from jsonargparse import ArgumentParser
-from torch import Tensor
 
+from audiogen.data.dataset import Split
 from audiogen.data.module import SpectrogramData
-from audiogen.metrics.conversion import ConversionJudge, Conversions, Task
+from audiogen.metrics.conversion import ConversionJudge, convert_clips
 from audiogen.metrics.embeddings.classifier import Classifier
 from audiogen.metrics.embeddings.embedding import Embedding
-from audiogen.metrics.judge import Clips
+from audiogen.metrics.judge import clips_on
 
-BATCH = 64
 FIGURES = {  # and which figure is that of the sources, and of real clips of the target
     "target_share": ("target_share_source", "target_share_real"),
     "content_kept": (None, None),
@@ -83,9 +80,10 @@ def evaluate_conversion(
         ValueError: As `ConversionJudge`.
     """
     judge = ConversionJudge(*judges, model.transform, model.label_names, model.targets, model.device)
-    clips, train = (Clips(_taker(data.split(name), model), data.split(name).label) for name in (split, "train"))
-    task = judge.set_real(clips, train)
-    judge.update(_conversions(model, clips, task))
+    other: Split = "test" if split == "train" else "train"
+    clips, others = (clips_on(model.device, data.split(name)) for name in (split, other))
+    task = judge.set_real(clips, others)
+    judge.update(convert_clips(model, clips, task))
     names = [model.label_names[index] for index in model.targets]
     told = {"converted": f"{len(task.source)} clips to {', '.join(names)}", **settings}
     found = EvaluatedConversion(judge.compute(), told, names, file)
@@ -132,18 +130,3 @@ def _of_run(config: Path) -> tuple[Embedding, Embedding | None] | None:
             built = parser.instantiate(parser.parse_object(found))
             return built.domain, built.content
     return None
-
-
-def _taker(clips: Any, model: Any) -> Any:
-    return lambda rows: clips.take(rows).to(model.device)
-
-
-def _conversions(model: Any, clips: Clips, task: Task) -> Conversions:
-    """Yield the converted clips."""
-
-    def made() -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        for rows in torch.arange(len(task.source)).split(BATCH):
-            source, target = task.source[rows], task.target[rows]
-            yield model.convert(clips.take(source), target), source, target.to(model.device)
-
-    return made()

@@ -1,7 +1,7 @@
 """What converted clips are worth: taken for the target, the same content, and how far from real clips of the target."""
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -12,6 +12,7 @@ from audiogen.metrics.frechet import FrechetDistance
 from audiogen.metrics.judge import Clips, Embed
 from audiogen.transforms.transform import SpectrogramTransform
 
+BATCH = 64
 Conversions = Iterable[
     tuple[Tensor, Tensor, Tensor]
 ]  # spec, float32 [B, C, F, L], number of the source, target: int64 [B]
@@ -38,6 +39,14 @@ def all_conversions(label: Tensor, targets: Sequence[int]) -> Task:
     """
     sources = [torch.nonzero(label != target)[:, 0] for target in targets]
     return Task(torch.cat(sources), torch.cat([torch.full_like(s, t) for s, t in zip(sources, targets, strict=True)]))
+
+
+def convert_clips(model: Any, clips: Clips, task: Task) -> Conversions:
+    """Yield conversions by a model that has a method `convert(spec, target) -> spec`."""
+    for rows in torch.arange(len(task.source)).split(BATCH):
+        source, target = task.source[rows], task.target[rows]
+        spec = model.convert(clips.take(source), target)
+        yield spec, source, target.to(spec.device)
 
 
 class ConversionJudge:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -46,6 +47,11 @@ class Clips:
         order = torch.randperm(len(self.label), generator=torch.Generator().manual_seed(0))
         chosen = [order[self.label[order] == index][:num] for index, num in enumerate(counts.tolist())]
         return replace(self, indices=torch.cat(chosen))
+
+
+def clips_on(device: torch.device | str, clips: Any) -> Clips:
+    """Return the clips of a data module's split, to be taken to a device."""
+    return Clips(lambda rows: clips.take(rows).to(device), clips.label)
 
 
 def share_out(num_clips: int, label: Tensor, num_classes: int) -> Tensor:
