@@ -123,30 +123,46 @@ class ConversionJudge:
         self._distances: dict[int, FrechetDistance] = {}
         found: dict[str, dict[int, float]] = {}
         for index in self.targets:
-            own, others = real.rows[real.label == index], real.rows[real.label != index]
-            sample = known.rows[known.label == index]
-            least = FrechetDistance().minimum_rows(self.domain.num_features)
-            if min(len(own), len(others), len(sample)) < least:
-                raise ValueError(
-                    f"a distance in {self.domain.num_features} features needs {least} clips, there are {len(own)} of "
-                    f"{self.label_names[index]} and {len(others)} to convert to it: take a larger split, or a "
-                    "classifier of fewer features"
-                )
-            distance = FrechetDistance().to(device)
-            distance.set_real(own)
-            self._distances[index] = distance
-            for name, rows in (("fad_source", others), ("fad_floor", sample)):
-                # Every process has these rows, so nothing may be put together here.
-                one = FrechetDistance(distributed_available_fn=lambda: False).to(device)
-                one.set_real(own)
-                one.update(rows)
-                found.setdefault(name, {})[index] = float(one.compute()["fad"])
-            assert real.predicted is not None
-            taken = (real.predicted == self.known[index]).double()
-            for name, mask in (("source", real.label != index), ("real", real.label == index)):
-                found.setdefault(f"target_share_{name}", {})[index] = float(taken[mask].mean())
+            self._distances[index] = self._distance_to(real.rows[real.label == index])
+            for name, value in self._of_real(index, real, known).items():
+                found.setdefault(name, {})[index] = value
         self.real = self._named(found)
         return all_conversions(reference.label, self.targets)
+
+    def _of_real(self, index: int, real: Embedded, known: Embedded) -> dict[str, float]:
+        """Return what sources, real clips of a target, and training clips of it score.
+
+        Raises:
+            ValueError: Where there are too few of them.
+        """
+        own, others = real.rows[real.label == index], real.rows[real.label != index]
+        sample = known.rows[known.label == index]
+        least = FrechetDistance().minimum_rows(self.domain.num_features)
+        if min(len(own), len(others), len(sample)) < least:
+            raise ValueError(
+                f"a distance in {self.domain.num_features} features needs {least} clips, there are {len(own)} of "
+                f"{self.label_names[index]} and {len(others)} to convert to it: take a larger split, or a "
+                "classifier of fewer features"
+            )
+        assert real.predicted is not None
+        taken = (real.predicted == self.known[index]).double()
+        found = {
+            "target_share_source": float(taken[real.label != index].mean()),
+            "target_share_real": float(taken[real.label == index].mean()),
+        }
+        for name, rows in (("fad_source", others), ("fad_floor", sample)):
+            # Every process has these rows, so nothing may be put together here.
+            distance = self._distance_to(own, distributed_available_fn=lambda: False)
+            distance.update(rows)
+            found[name] = float(distance.compute()["fad"])
+        return found
+
+    @staticmethod
+    def _distance_to(rows: Tensor, **settings: Any) -> FrechetDistance:
+        """Return the distance to real clips, float64 [N, K, D]."""
+        distance = FrechetDistance(**settings).to(rows.device)
+        distance.set_real(rows)
+        return distance
 
     @torch.no_grad()
     def update(self, conversions: Conversions) -> None:
