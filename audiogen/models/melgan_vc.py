@@ -68,6 +68,7 @@ class MelGANVC(KimgModule):
         total_kimg: Length of the training in thousands of clips shown, of all domains together.
         learning_rate: Of the translator and the siamese network.
         discriminator_learning_rate: Of the discriminator.
+        decay_from: Share of the training after which both fall to nothing in a line, as in CycleGAN; 1 keeps them.
         beta1: Of Adam.
         beta2: Of Adam.
         translator_interval: The translator and the siamese network learn at every such step, the discriminator at all.
@@ -105,6 +106,7 @@ class MelGANVC(KimgModule):
         total_kimg: float = 1000.0,
         learning_rate: float = 0.0001,
         discriminator_learning_rate: float = 0.0004,
+        decay_from: float = 1.0,
         beta1: float = 0.5,
         beta2: float = 0.999,
         translator_interval: int = 1,
@@ -141,10 +143,10 @@ class MelGANVC(KimgModule):
                 + ", ".join(chosen)
             )
         weights = (identity_weight, travel_weight, margin_weight, cycle_weight, ema_half_life_kimg)
-        if min(weights) < 0 or translator_interval < 1:
+        if min(weights) < 0 or translator_interval < 1 or not 0 <= decay_from <= 1:
             raise ValueError(
-                "need weights and half-life >= 0 and translator_interval >= 1, got "
-                f"{', '.join(map(str, weights))} and {translator_interval}"
+                "need weights and half-life >= 0, translator_interval >= 1 and decay_from in [0, 1], got "
+                f"{', '.join(map(str, weights))}, {translator_interval} and {decay_from}"
             )
         self.automatic_optimization = False
         self.targets = [label_names.index(name) for name in chosen]
@@ -161,6 +163,7 @@ class MelGANVC(KimgModule):
         self.register_buffer("allowed", allowed.fill_diagonal_(0), persistent=False)
         self.allowed: Tensor
         self.learning_rates, self.betas = (learning_rate, discriminator_learning_rate), (beta1, beta2)
+        self.decay_from = decay_from
         self.translator_interval = translator_interval
         self.identity_weight, self.identity_norm = identity_weight, identity_norm
         self.travel_weight, self.margin_weight, self.margin = travel_weight, margin_weight, margin
@@ -178,15 +181,9 @@ class MelGANVC(KimgModule):
             )
         ]
 
-    def on_train_start(self) -> None:
-        """Let the config's learning rates and betas speak: a continued run's optimisers come with those of before."""
-        for optimizer, rate in zip(self.optimizers(), self.learning_rates, strict=True):  # type: ignore[call-overload]
-            for group in optimizer.param_groups:
-                group.update(lr=rate, betas=self.betas)
-
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         """Train the discriminator, and when it is its turn the translator with the siamese network."""
-        optimizer, discriminator_optimizer = self.optimizers()  # type: ignore[attr-defined]
+        optimizer, discriminator_optimizer = self._scheduled_optimizers()
         roles = self.roles(batch._replace(spec=self.augment(batch.spec)))
         turn = (self.clips_seen // self.batch_size) % self.translator_interval == 0
         self.backward_losses(roles, of_translator=turn)
@@ -378,6 +375,15 @@ class MelGANVC(KimgModule):
         """Return logits, float32 [B]."""
         return self.discriminator(self.judged_augment(spec), self.named(target)).float()
 
+    def _scheduled_optimizers(self) -> list[Any]:
+        """Return the optimisers with the learning rates of this step, and the config's betas in a continued run too."""
+        optimizers: Any = self.optimizers()
+        factor = falling(self.kimg / self.total_kimg, self.decay_from)
+        for optimizer, rate in zip(optimizers, self.learning_rates, strict=True):
+            for group in optimizer.param_groups:
+                group.update(lr=rate * factor, betas=self.betas)
+        return optimizers
+
     def _autocast(self) -> AbstractContextManager:
         return autocast(self.precision, self.device)
 
@@ -387,6 +393,16 @@ class MelGANVC(KimgModule):
         self.record(f"gradient_norm/{name}", nn.utils.get_total_norm(gradients))
         optimizer.step()
         optimizer.zero_grad()
+
+
+def falling(progress: float, start: float) -> float:
+    """Return the share of the learning rate: all of it up to a share of the training, then in a line to nothing.
+
+    Example:
+        >>> [falling(progress, start=0.5) for progress in (0, 0.5, 0.75, 1)]
+        [1.0, 1.0, 0.5, 0.0]
+    """
+    return 1.0 if progress <= start else max((1 - progress) / (1 - start), 0.0)
 
 
 def split_pieces(spec: Tensor) -> Tensor:

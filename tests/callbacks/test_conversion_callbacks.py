@@ -101,6 +101,27 @@ def test_a_continued_run_equals_one_that_was_never_stopped(run: Path, judge: tup
         assert differing(whole[part], parts[part]) == []
 
 
+def test_all_options_at_once_are_continued_exactly_too(judge: tuple[Path, Path], tmp_path: Path) -> None:
+    """The second part begins in the middle of the translator's interval, and in the middle of a pass over the clips."""
+    options = {"targets": "all", "translator_interval": 3, "cycle_weight": 1, "pairs": "batch", "ema_half_life_kimg": 1}
+    options |= {"decay_from": 0.5, "learning_rate": 0.001, "discriminator_learning_rate": 0.002}
+    flags = [part for name, value in options.items() for part in (f"--model.{name}", str(value))]
+    main(conversion_arguments(judge[0], tmp_path / "whole", 0.024, *flags))
+    stopped = [*flags, "--trainer.max_steps", "4"]  # of the optimisers: two of four clips each, and two more
+    main(conversion_arguments(judge[0], tmp_path / "parts", 0.024, *stopped))
+    assert audiogen.load(tmp_path / "parts").kimg < 0.024
+    main(conversion_arguments(judge[0], tmp_path / "parts", 0.024, "--ckpt_path", "last", *flags))
+    whole, parts = (
+        torch.load(tmp_path / name / "checkpoints/kimg-00000.024.ckpt", weights_only=True)
+        for name in ("whole", "parts")
+    )
+    for part in ("state_dict", "optimizer_states", "clips_seen"):
+        assert differing(whole[part], parts[part]) == []
+    assert "loss/cycle" in read_metrics(tmp_path / "parts")[-1]
+    rates = [state["param_groups"][0]["lr"] for state in whole["optimizer_states"]]
+    assert rates == pytest.approx([0.001 * 2 * 4 / 24, 0.002 * 2 * 4 / 24])  # of the last step, with 4 clips to go
+
+
 def test_evaluate_scores_a_run_by_its_own_classifiers(run: Path, judge: tuple[Path, Path]) -> None:
     found = audiogen.evaluate(str(run), split="val")
     last = read_metrics(run)[-1]

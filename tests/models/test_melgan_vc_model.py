@@ -13,16 +13,25 @@ from audiogen.losses.adversarial import hinge_fake, hinge_real
 from audiogen.losses.siamese import siamese_margin, travel_angle, travel_distance
 from audiogen.models.melgan_vc import MelGANVC, join_pieces, split_pieces
 from audiogen.networks.melgan_vc import Discriminator, Siamese, Translator
+from audiogen.transforms.cqt import CQT
 from audiogen.transforms.mel import LogMel
+from audiogen.transforms.mfcc import MFCC
+from audiogen.transforms.stft import STFT
+from audiogen.transforms.transform import SpectrogramTransform
 
 NAMES = ("anna", "bert", "carl")
 
 
-def make(names: tuple[str, ...] = NAMES[:2], targets: Any = None, **arguments: Any) -> MelGANVC:
+def make(
+    names: tuple[str, ...] = NAMES[:2],
+    targets: Any = None,
+    transform: SpectrogramTransform | None = None,
+    **arguments: Any,
+) -> MelGANVC:
     """Return a small model in float32 whose backward passes need no Trainer."""
     torch.manual_seed(0)
     model = MelGANVC(
-        LogMel(8000, 256, 128, n_mels=16, num_frames=24),
+        transform or LogMel(8000, 256, 128, n_mels=16, num_frames=24),
         list(names),
         batch_size=6,
         translator=partial(Translator, width=8),
@@ -48,6 +57,27 @@ def assert_gradients(loss: Tensor, *networks: nn.Module) -> None:
     for parameter, expected in zip(parameters, torch.autograd.grad(loss, parameters, allow_unused=True), strict=True):
         got = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
         torch.testing.assert_close(got, torch.zeros_like(got) if expected is None else expected, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "transform",
+    [
+        LogMel(8000, 256, 128, n_mels=16, num_frames=24, num_channels=2),
+        STFT(8000, 256, 128, num_frames=24),
+        MFCC(8000, 512, 128, num_frames=24),
+        CQT(8000, 64, f_min=200.0, n_bins=24, num_frames=24),
+    ],
+    ids=lambda transform: f"{type(transform).__name__}-{transform.shape[0]}",
+)
+def test_any_representation_is_trained_on_and_converted(transform: SpectrogramTransform) -> None:
+    model = make(targets="all", transform=transform)
+    wav = 0.1 * torch.randn(6, transform.shape[0], transform.num_samples, generator=torch.Generator().manual_seed(0))
+    model.backward_losses(model.roles(Batch(transform(wav), LABEL)), of_translator=True)
+    assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
+    spec = transform(wav[:1].repeat(1, 1, 2))
+    made = model.convert(spec, torch.tensor([0]))
+    assert made.shape == spec.shape
+    assert model.transform.inverse(made).isfinite().all()
 
 
 def test_pieces_are_cut_in_order_and_joined_again() -> None:
@@ -85,6 +115,20 @@ def test_gradients_are_those_of_the_papers_losses(pairs: str, norm: str) -> None
     assert_gradients(loss, model.translator, model.siamese)
     real, fake = model.discriminator(roles.real), model.discriminator(converted.detach())
     assert_gradients((hinge_real(real) + hinge_fake(fake)) / 2, model.discriminator)
+
+
+def test_cycle_converts_back_to_where_clips_came_from() -> None:
+    model = make(NAMES, "all", cycle_weight=3.0, identity_weight=0.0, travel_weight=0.0, margin_weight=0.0).eval()
+    with torch.no_grad():
+        for norm in (model.translator.bands.norm, model.translator.down[0].norm):
+            norm.bias.normal_()  # so that targets differ
+    roles = model.roles(Batch(clips(), torch.tensor([0, 1, 2, 0, 1, 2])))
+    model.backward_losses(roles, of_translator=True)
+    pieces = lambda spec, target: model.translator(split_pieces(spec), target.repeat_interleave(3))  # noqa: E731
+    converted = join_pieces(pieces(roles.source, roles.aim))
+    restored = join_pieces(pieces(converted, roles.origin))
+    adversarial = -model.discriminator(converted, roles.aim).mean()
+    assert_gradients(adversarial + 3.0 * F.l1_loss(restored, roles.source), model.translator)
 
 
 def test_between_turns_only_the_discriminator_learns() -> None:
@@ -204,7 +248,9 @@ def test_averaged_translator_never_trains() -> None:
         ({"targets": []}, "targets must be some of anna, bert, got none"),
         ({"targets": ["anna", "anna"]}, "targets must be some of anna, bert, got anna, anna"),
         ({"names": tuple("abcdefg")}, "a batch of 6 cannot hold a clip of each of 7 domains"),
+        ({"cycle_weight": 1.0}, "cycle_weight converts clips back .* not only bert"),
         ({"travel_weight": -1.0}, "need weights and half-life >= 0"),
+        ({"decay_from": 1.5}, r"decay_from in \[0, 1\]"),
         ({"translator_interval": 0}, "translator_interval >= 1"),
     ],
 )
