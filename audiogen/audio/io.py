@@ -32,6 +32,10 @@ class AudioFileError(ValueError):
     """A sound file that cannot be used; the message is the reason, without the path."""
 
 
+class AudioWriteError(ValueError):
+    """A sound that cannot be written as asked."""
+
+
 @dataclass(frozen=True)
 class AudioInfo:
     """What the header of a sound file says.
@@ -187,17 +191,17 @@ def audio_writer(path: str | Path, sample_rate: int, num_channels: int) -> Itera
         num_channels: Of the waveform.
 
     Yields:
-        A function that appends a part, float [C, T]; it clips what lies beyond full scale, and raises a ValueError for
-        samples that are not finite.
+        A function that appends a part, float [C, T]; it clips what lies beyond full scale, and raises an
+        AudioWriteError for samples that are not finite.
 
     Raises:
-        ValueError: For a suffix of no known format, and a sample rate that the format does not have.
+        AudioWriteError: For a suffix of no known format, and a sample rate that the format does not have.
     """
     target = Path(path)
     suffix = target.suffix.lower()
     container, subtype = ("OGG", "OPUS") if suffix == ".opus" else (_FORMATS.get(suffix, suffix[1:].upper()), None)
     if suffix not in AUDIO_SUFFIXES:
-        raise ValueError(f"{target} should end in one of {', '.join(sorted(AUDIO_SUFFIXES))}")
+        raise AudioWriteError(f"{target} should end in one of {', '.join(sorted(AUDIO_SUFFIXES))}")
     if subtype is None and soundfile.check_format(container, "PCM_16"):
         subtype = "PCM_16"
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -205,7 +209,7 @@ def audio_writer(path: str | Path, sample_rate: int, num_channels: int) -> Itera
 
     def write(wav: Tensor) -> None:
         if not torch.isfinite(wav).all():
-            raise ValueError(f"wav for {target} is not finite (NaN or Inf samples)")
+            raise AudioWriteError(f"wav for {target} is not finite (NaN or Inf samples)")
         file.write(wav.detach().cpu().float().clamp(-1, 1).T.numpy())
 
     try:
@@ -215,7 +219,7 @@ def audio_writer(path: str | Path, sample_rate: int, num_channels: int) -> Itera
             yield write
         part.replace(target)
     except soundfile.LibsndfileError as error:
-        raise ValueError(f"{target} cannot be written at {sample_rate} Hz as {container}: {error}") from error
+        raise AudioWriteError(f"{target} cannot be written at {sample_rate} Hz as {container}: {error}") from error
     finally:
         part.unlink(missing_ok=True)
 

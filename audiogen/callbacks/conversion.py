@@ -1,13 +1,11 @@
 """Follow the training of a translator: scores of converted clips, and pictures and sounds of fixed ones."""
 
-import time
 from pathlib import Path
 from typing import Any
 
 import lightning
 import torch
 from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
-from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
 from audiogen.audio.io import write_audio
@@ -15,8 +13,7 @@ from audiogen.callbacks.evaluation import PeriodicEvaluation
 from audiogen.callbacks.samples import SAMPLE_FOLDER, log_picture, log_sound
 from audiogen.metrics.conversion import ConversionJudge, Task, convert_clips
 from audiogen.metrics.embeddings.embedding import Embedding
-from audiogen.metrics.embeddings.memory import remembered
-from audiogen.metrics.judge import clips_on
+from audiogen.metrics.judge import Clips, Embed
 from audiogen.pictures import save_figure, spectrogram_grid
 
 
@@ -41,35 +38,20 @@ class ConversionEvaluation(PeriodicEvaluation):
         self.domain, self.content = domain, content
         self._judge: ConversionJudge | None = None
         self._task: Task | None = None
-        self._judged = ""  # the split of the real clips
 
-    def setup(self, trainer: lightning.Trainer, pl_module: Any, stage: str) -> None:
-        """Forget the judge of another model; see `PeriodicEvaluation`."""
-        self._judge = None
-        super().setup(trainer, pl_module, stage)
+    def make_judge(self, pl_module: Any, reference: Clips, train: Clips, embedder: Embed) -> list[str]:
+        """Make a judge with the classifiers; see `PeriodicEvaluation`."""
+        settings = (pl_module.transform, pl_module.label_names, pl_module.targets, pl_module.device)
+        self._judge = ConversionJudge(self.domain, self.content, *settings)
+        self._task = self._judge.set_real(reference, train, embedder)
+        return []
 
-    def prepare(self, trainer: lightning.Trainer, pl_module: Any, split: str) -> None:
-        """Make the judge, with real clips of a split."""
-        if self._judge is not None and self._judged == split:
-            return
-        data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        names, targets, device = pl_module.label_names, pl_module.targets, pl_module.device
-        judge = ConversionJudge(self.domain, self.content, pl_module.transform, names, targets, device)
-        start = time.monotonic()
-        memory = remembered(data.cache.with_name("embeddings"))
-        reference, train = clips_on(device, data.split(split)), clips_on(device, data.split("train"))
-        self._task = judge.set_real(reference, train, memory)
-        seconds = time.monotonic() - start
-        rank_zero_info(f"Evaluation: {len(reference.label)} {split} clips embedded in {seconds:.1f} s")
-        self._judge, self._judged = judge, split
-
-    def figures(self, trainer: lightning.Trainer, pl_module: Any, split: str) -> dict[str, float]:
-        """Convert the clips and compute the figures."""
+    def figures(self, pl_module: Any, reference: Clips, rank: int, world_size: int) -> dict[str, float]:
+        """Convert the clips and compute the figures; see `PeriodicEvaluation`."""
         assert self._judge is not None
         assert self._task is not None
-        clips = clips_on(pl_module.device, trainer.datamodule.split(split))  # type: ignore[attr-defined]
-        share = Task(*(part[trainer.global_rank :: trainer.world_size] for part in self._task))
-        self._judge.update(convert_clips(pl_module, clips, share))
+        share = Task(*(part[rank::world_size] for part in self._task))
+        self._judge.update(convert_clips(pl_module, reference, share))
         return self._judge.compute()
 
 
@@ -78,7 +60,8 @@ class ConversionLogger(lightning.Callback):
 
     In the run directory: `samples/kimg-00010.000.png`, ..., and at the end sounds of one clip for each target:
     `samples/nicolas-source.wav`, `nicolas-converted.wav`, `nicolas-target.wav`, `nicolas-reproduced.wav`. Clips are of
-    the validation split where there is one. Loggers that take pictures and sounds (TensorBoard, W&B) get them too.
+    the validation split where it has all domains. Loggers that take pictures and sounds (TensorBoard, W&B) get them
+    too.
 
     Args:
         every_kimg: Interval.
@@ -105,6 +88,8 @@ class ConversionLogger(lightning.Callback):
     def _show(self, trainer: lightning.Trainer, pl_module: Any, write: bool) -> None:
         loaded = trainer.datamodule.loaded  # type: ignore[attr-defined]
         clips = loaded.splits.get("val", loaded.splits["train"])
+        if len(clips.label.unique()) < len(pl_module.label_names):
+            clips = loaded.splits["train"]  # of a small domain, nothing is held out
         rows: dict[str, Tensor] = {}
         for index in pl_module.targets:
             name = pl_module.label_names[index]

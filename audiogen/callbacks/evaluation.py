@@ -13,7 +13,7 @@ from torch import Tensor
 
 from audiogen.metrics.embeddings.embedding import Embedding
 from audiogen.metrics.embeddings.memory import remembered
-from audiogen.metrics.judge import Judge, clips_on
+from audiogen.metrics.judge import Clips, Embed, Judge, clips_on
 from audiogen.metrics.metric import EmbeddingMetric
 
 SAMPLE_BATCH = 64
@@ -41,16 +41,17 @@ class PeriodicEvaluation(lightning.Callback, ABC):
         if every_kimg <= 0:
             raise ValueError(f"every_kimg must be > 0, got {every_kimg}")
         self.every_kimg = every_kimg
+        self._judged = ""  # the split of the real clips that the judge has
         self._seconds = 0.0
         self._started = 0.0
 
     @abstractmethod
-    def prepare(self, trainer: lightning.Trainer, pl_module: Any, split: str) -> None:
-        """Embed the real clips of a split."""
+    def make_judge(self, pl_module: Any, reference: Clips, train: Clips, embedder: Embed) -> list[str]:
+        """Make a judge, give it real clips, and return what there is to say of them."""
 
     @abstractmethod
-    def figures(self, trainer: lightning.Trainer, pl_module: Any, split: str) -> dict[str, float]:
-        """Compute the figures beside those of the real clips of a split, after `prepare`."""
+    def figures(self, pl_module: Any, reference: Clips, rank: int, world_size: int) -> dict[str, float]:
+        """Make this process's share of the clips, and compute the figures by the judge that was made last."""
 
     def setup(self, trainer: lightning.Trainer, pl_module: Any, stage: str) -> None:
         """Set the Trainer's validation interval.
@@ -58,6 +59,7 @@ class PeriodicEvaluation(lightning.Callback, ABC):
         Raises:
             ValueError: For data without the split that is needed, and models of another kind.
         """
+        self._judged = ""  # by the judge of another model
         name = type(self).__name__
         if sum(isinstance(callback, PeriodicEvaluation) for callback in trainer.callbacks) > 1:  # type: ignore[attr-defined]
             raise ValueError("there are two callbacks that evaluate: name all embeddings in one")
@@ -75,7 +77,7 @@ class PeriodicEvaluation(lightning.Callback, ABC):
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         """Embed the real clips, and start the clock."""
-        self.prepare(trainer, pl_module, "val")
+        self._prepare(trainer, pl_module, "val")
         self._started, self._seconds = time.monotonic(), 0.0
 
     def on_validation_epoch_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
@@ -94,8 +96,9 @@ class PeriodicEvaluation(lightning.Callback, ABC):
 
     def _evaluate(self, trainer: lightning.Trainer, pl_module: Any, split: str) -> None:
         start = time.monotonic()
-        self.prepare(trainer, pl_module, split)
-        figures = self.figures(trainer, pl_module, split)
+        self._prepare(trainer, pl_module, split)
+        clips = clips_on(pl_module.device, trainer.datamodule.split(split))  # type: ignore[attr-defined]
+        figures = self.figures(pl_module, clips, trainer.global_rank, trainer.world_size)
         self._seconds += time.monotonic() - start
         if trainer.state.fn == "fit":
             elapsed = time.monotonic() - self._started
@@ -103,6 +106,19 @@ class PeriodicEvaluation(lightning.Callback, ABC):
             pl_module.log_by_clips(figures)
         else:
             pl_module.log_dict({f"{split}/{name}": value for name, value in figures.items()})
+
+    def _prepare(self, trainer: lightning.Trainer, pl_module: Any, split: str) -> None:
+        """Have a judge made that knows the real clips of a split, where the last one does not."""
+        if self._judged == split:
+            return
+        start = time.monotonic()
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        reference, train = (clips_on(pl_module.device, data.split(name)) for name in (split, "train"))
+        for note in self.make_judge(pl_module, reference, train, remembered(data.cache.with_name("embeddings"))):
+            rank_zero_info(f"Evaluation: {note}")
+        seconds = time.monotonic() - start
+        rank_zero_info(f"Evaluation: {len(reference.label)} {split} clips embedded in {seconds:.1f} s")
+        self._judged = split
 
 
 class Evaluation(PeriodicEvaluation):
@@ -133,35 +149,19 @@ class Evaluation(PeriodicEvaluation):
         self.embeddings, self.num_clips, self.seed = embeddings, num_clips, seed
         self.extra_metrics = extra_metrics or []
         self._judge: Judge | None = None
-        self._judged = ""  # the split of the real clips
 
-    def setup(self, trainer: lightning.Trainer, pl_module: Any, stage: str) -> None:
-        """Forget the judge of another model; see `PeriodicEvaluation`."""
-        self._judge = None
-        super().setup(trainer, pl_module, stage)
+    def make_judge(self, pl_module: Any, reference: Clips, train: Clips, embedder: Embed) -> list[str]:
+        """Make a judge with the embeddings; see `PeriodicEvaluation`."""
+        settings = (pl_module.transform, pl_module.label_names, self.num_clips, pl_module.device, self.extra_metrics)
+        self._judge = Judge(self.embeddings, *settings)
+        self._judge.set_real(reference, train, embedder)
+        return self._judge.notes
 
-    def figures(self, trainer: lightning.Trainer, pl_module: Any, split: str) -> dict[str, float]:
-        """Make clips and compute the figures."""
+    def figures(self, pl_module: Any, reference: Clips, rank: int, world_size: int) -> dict[str, float]:
+        """Make clips and compute the figures; see `PeriodicEvaluation`."""
         assert self._judge is not None
-        self._judge.update(self._generate(self._judge, pl_module, trainer.global_rank, trainer.world_size))
+        self._judge.update(self._generate(self._judge, pl_module, rank, world_size))
         return self._judge.compute()
-
-    def prepare(self, trainer: lightning.Trainer, pl_module: Any, split: str) -> None:
-        """Make the judge, with real clips of a split."""
-        if self._judge is not None and self._judged == split:
-            return
-        data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        device = pl_module.device
-        names, num = pl_module.label_names, self.num_clips
-        judge = Judge(self.embeddings, pl_module.transform, names, num, device, self.extra_metrics)
-        start = time.monotonic()
-        reference, train = clips_on(device, data.split(split)), clips_on(device, data.split("train"))
-        judge.set_real(reference, train, remembered(data.cache.with_name("embeddings")))
-        for note in judge.notes:
-            rank_zero_info(f"Evaluation: {note}")
-        seconds = time.monotonic() - start
-        rank_zero_info(f"Evaluation: {len(reference.label)} {split} clips embedded in {seconds:.1f} s")
-        self._judge, self._judged = judge, split
 
     def _generate(self, judge: Judge, pl_module: Any, rank: int, world_size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield this process's share of the clips; clip i of a class has the seed it has in `generate`."""

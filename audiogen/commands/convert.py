@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from audiogen.audio.io import AUDIO_SUFFIXES, AudioFileError, audio_info, audio_writer, stream_audio
+from audiogen.audio.io import AUDIO_SUFFIXES, AudioFileError, AudioWriteError, audio_info, audio_writer, stream_audio
 from audiogen.checkpoint import load
 from audiogen.commands.generate import pick_device
 from audiogen.data.folder import find_sounds
@@ -24,6 +24,7 @@ class Converted:
     """What `convert` made.
 
     Attributes:
+        target: The domain it was converted to.
         sample_rate: In Hz.
         seconds: Of sound that was converted.
         wav: float32 [C, T], where no file was to be written.
@@ -31,6 +32,7 @@ class Converted:
         skipped: Files of a folder that could not be read, with the reason.
     """
 
+    target: str
     sample_rate: int
     seconds: float
     wav: Tensor | None = None
@@ -39,7 +41,7 @@ class Converted:
 
     def __str__(self) -> str:
         """Say what was made and where it is."""
-        made = f"Converted {self.seconds:.1f} s of sound, at {self.sample_rate} Hz"
+        made = f"Converted {self.seconds:.1f} s of sound to {self.target}, at {self.sample_rate} Hz"
         if self.files:
             made += f": {self.files[0]}" + (
                 f" ... {self.files[-1]} ({len(self.files)} files)" if self.files[1:] else ""
@@ -65,7 +67,8 @@ def convert(
     Args:
         checkpoint: Path of a checkpoint or of a run directory, or a model that `audiogen.load` returned.
         source: A sound file, or a folder of them at any depth.
-        target: Domain to convert to, by name or index; may be left out where the model has one.
+        target: Domain to convert to, by name or index; may be left out where the model has one, or knows two domains,
+            of which it is the last.
         out: File to write, or folder, in which names, formats and the tree of a folder are kept; None writes nothing,
             for a single file.
         overlap: Share of a piece that the next one covers too, in [0, 1).
@@ -99,7 +102,7 @@ def convert(
             try:
                 seconds += _convert_file(model, path, written, index, overlap)
                 files.append(written)
-            except AudioFileError as error:
+            except (AudioFileError, AudioWriteError) as error:
                 skipped[path] = str(error)
             bar.update()
     if not files:
@@ -107,7 +110,7 @@ def convert(
         raise ValueError(
             f"nothing was converted: {path}: {reason}" + (f" (and {len(skipped) - 1} more)" if len(skipped) > 1 else "")
         )
-    return Converted(model.transform.sample_rate, seconds, None, files, skipped)
+    return Converted(model.label_names[index], model.transform.sample_rate, seconds, None, files, skipped)
 
 
 def convert_files(
@@ -124,7 +127,7 @@ def convert_files(
         checkpoint: A checkpoint, or a run directory for its newest one.
         source: A sound file (wav, flac, ogg, mp3, aiff, opus) of any length and sample rate, or a folder of them.
         out: File to write, whose suffix chooses the format, or folder for the same names.
-        target: Domain to convert to; may be left out where the model has one.
+        target: Domain to convert to; by default the model's only one, or the last of two.
         overlap: Share of a piece that the next one covers too; 0 joins pieces without a crossfade.
         device: Such as cuda; by default a GPU where there is one.
     """
@@ -132,15 +135,19 @@ def convert_files(
 
 
 def _target(target: str | int | None, model: Any) -> int:
-    """Return the index of a target domain.
+    """Return the index of a target domain; of two domains, the last one where none is named.
 
     Raises:
         ValueError: For one that the model does not have, and where none is named of several.
     """
     names = {index: model.label_names[index] for index in model.targets}
+    if target is None and len(model.label_names) == 2:
+        return model.targets[-1]
     if target is None and len(names) == 1:
         return model.targets[0]
-    found = next((index for index, name in names.items() if str(target) in (name, str(index))), None)
+    by_name = {name: index for index, name in names.items()}
+    by_number = {str(index): index for index in names}
+    found = (by_number | by_name).get(str(target))  # a name that looks like a number comes first
     if target is None or found is None:
         asked = "name a target" if target is None else f"no target {target!r}"
         raise ValueError(f"{asked}: this model converts to {', '.join(names.values())}")
@@ -151,17 +158,21 @@ def _places(source: Path, out: Path) -> dict[Path, Path]:
     """Return where each sound is to be written.
 
     Raises:
-        ValueError: Where a source would be overwritten, and where a folder should become a file.
+        ValueError: Where a source would be overwritten, where a folder should become a file, and for a file of no known
+            format.
     """
     if source.is_dir():
         if out.is_file() or out.suffix.lower() in AUDIO_SUFFIXES:
             raise ValueError(f"{source} is a folder and {out} a file: name a folder to write to")
-        places = {path: out / path.relative_to(source) for path in find_sounds(source)}
-    else:
-        places = {source: out if out.suffix.lower() in AUDIO_SUFFIXES and not out.is_dir() else out / source.name}
-    if any(path.resolve() == written.resolve() for path, written in places.items()):
-        raise ValueError(f"{out} would overwrite the source: name another place")
-    return places
+        if out.resolve().is_relative_to(source.resolve()):
+            raise ValueError(f"{out} is in the source folder {source}, whose sounds could be overwritten: name another")
+        return {path: out / path.relative_to(source) for path in find_sounds(source)}
+    if out.suffix and not out.is_dir() and out.suffix.lower() not in AUDIO_SUFFIXES:
+        raise ValueError(f"{out} should end in one of {', '.join(sorted(AUDIO_SUFFIXES))}, or be a folder")
+    place = out if out.suffix and not out.is_dir() else out / source.name
+    if place.resolve() == source.resolve():
+        raise ValueError(f"{place} would overwrite the source: name another place")
+    return {source: place}
 
 
 def _convert_file(model: Any, path: Path, out: Path, target: int, overlap: float) -> float:
@@ -188,7 +199,7 @@ def _convert_one(model: Any, path: Path, target: int, overlap: float) -> Convert
     except AudioFileError as error:
         raise ValueError(f"{path} cannot be converted: {error}") from error
     rate = model.transform.sample_rate
-    return Converted(rate, wav.shape[1] / rate, wav)
+    return Converted(model.label_names[target], rate, wav.shape[1] / rate, wav)
 
 
 def _stream(model: Any, path: Path, target: int, overlap: float) -> Iterator[Tensor]:
@@ -208,14 +219,23 @@ def _stream(model: Any, path: Path, target: int, overlap: float) -> Iterator[Ten
             bar.update(round(min(num_samples + wav.shape[2], total) / transform.sample_rate) - bar.n)
             num_samples += wav.shape[2]
             yield wav[0].cpu()
+    if not num_samples:
+        raise AudioFileError(f"too short (no sample is left of it at {transform.sample_rate} Hz)")
 
 
 def _converted(model: Any, path: Path, target: int, overlap: float) -> Iterator[Tensor]:
-    """Yield blocks of the converted spectrogram, float32 [1, C, F, L]."""
+    """Yield blocks of the converted spectrogram, float32 [1, C, F, L].
+
+    Raises:
+        ValueError: Where a model makes NaN.
+    """
     transform, step, length = model.transform, model.grid(overlap), model.piece[2]
     # Blocks and their context are whole steps of the grid of pieces: so the pieces are those of the whole sound.
     num_frames, context = (step * -(-frames // step) for frames in (BLOCK_FRAMES, length))
     wavs = (wav.to(model.device) for wav in stream_audio(path, transform.sample_rate, transform.shape[0]))
     aim = torch.tensor([target])
     for spec, before, num in spectrogram_blocks(transform, wavs, num_frames, context):
-        yield model.convert(spec, aim, overlap)[..., before : before + num]
+        made = model.convert(spec, aim, overlap)[..., before : before + num]
+        if not made.isfinite().all():
+            raise ValueError("the model makes NaN of this sound: its training went wrong, take an earlier checkpoint")
+        yield made

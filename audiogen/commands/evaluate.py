@@ -6,11 +6,9 @@ from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import torch
-import yaml
-from jsonargparse import ArgumentParser
 from torch import Tensor
 
 from audiogen.audio.io import AudioFileError
@@ -18,6 +16,7 @@ from audiogen.checkpoint import CONFIG_NAME, find_config, load, newest_checkpoin
 from audiogen.commands.data_arguments import data_and_arguments, data_parser
 from audiogen.commands.evaluate_conversion import EvaluatedConversion, conversion_judges, evaluate_conversion
 from audiogen.commands.generate import pick_device
+from audiogen.commands.run_config import callback_arguments
 from audiogen.data.build import Recipe, clip_waveform
 from audiogen.data.dataset import Split
 from audiogen.data.folder import ClassFolders, find_sounds
@@ -28,7 +27,11 @@ from audiogen.metrics.heep import heep, heep_overall, read_ratings, s_gen
 from audiogen.metrics.judge import Judge, clips_on
 
 BATCH = 64
+NUM_CLIPS = 1000
 _GENERATED = re.compile(r"(?P<label>.+)-\d+")  # seven-000.wav, as `generate` names its files
+
+
+Found = TypeVar("Found", "Evaluated", EvaluatedConversion)
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,7 @@ def evaluate(
     content: str | None = None,
     embeddings: list[Embedding] | None = None,
     split: Literal["train", "val", "test"] = "test",
-    num_clips: int = 1000,
+    num_clips: int = NUM_CLIPS,
     seed: int = 0,
     truncation: float = 1.0,
     ratings: str | None = None,
@@ -120,22 +123,25 @@ def evaluate(
     sounds = path.is_dir() and newest_checkpoint(path) is None
     model: Any = None if sounds else load(path, where)
     config = None if sounds else find_config(path)
+    if against is not None and (Path(against) / CONFIG_NAME).is_file():
+        against = str(Path(against) / CONFIG_NAME)  # of a run directory
+    if against is not None and Path(against).is_dir():
+        split = "val"  # one of the halves
     if hasattr(model, "convert"):
+        given = {"--embeddings": embeddings is not None, "--num_clips": num_clips != NUM_CLIPS, "--seed": seed != 0}
+        given |= {"--truncation": truncation != 1, "--ratings": ratings is not None}
+        if meaningless := [flag for flag, is_given in given.items() if is_given]:
+            raise ValueError(f"{', '.join(meaningless)} mean nothing for a translator, which converts all clips once")
         judges = conversion_judges(judge, content, config)
         data = _real_data(against or config, root, [judges[0]], model)
         settings = {"by": checkpoint, "kimg": model.kimg, "against": f"{split} clips of {against or config}"}
-        file = _file(out, config, split)
-        return evaluate_conversion(model, data, (judges[0], judges[1]), split, settings, file)
+        return _written(evaluate_conversion(model, data, judges, split, settings, _file(out, config, split)))
     if content is not None:
         raise ValueError("--content is for translators, whose clips have a source")
     if model is not None and not hasattr(model, "sample"):
         raise ValueError(f"{checkpoint} is a {type(model).__name__}, which makes no clips")
     chosen = [*([Classifier(judge)] if judge else []), *(embeddings or [])] or _embeddings_of(config)
-    if against is not None and (Path(against) / CONFIG_NAME).is_file():
-        against = str(Path(against) / CONFIG_NAME)  # of a run directory
     data = _real_data(against or config, root, chosen, model)
-    if against is not None and Path(against).is_dir():
-        split = "val"  # one of the halves
     files = _files_of_classes(path, data.label_names) if sounds else []
     few = min([num_clips, *(_as_many_as(files, data.split(split).label) if sounds else [])])
     bench = Judge(chosen, deepcopy(data.transform).to(where), data.label_names, few, where)
@@ -159,7 +165,7 @@ def _file(out: str | None, config: Path | None, split: str) -> Path:
     return Path(out) if out else (config.parent if config else Path()) / f"evaluation-{split}.json"
 
 
-def _written(found: Evaluated) -> Evaluated:
+def _written(found: Found) -> Found:
     """Write the JSON file."""
     found.file.parent.mkdir(parents=True, exist_ok=True)
     content = {"settings": found.settings, "figures": found.figures}
@@ -208,13 +214,9 @@ def _embeddings_of(config: Path | None) -> list[Embedding]:
     Raises:
         ValueError: Where there are none.
     """
-    callbacks = yaml.safe_load(config.read_text())["trainer"]["callbacks"] or [] if config else []
-    for callback in callbacks:
-        if callback["class_path"] == "audiogen.callbacks.evaluation.Evaluation":
-            parser = ArgumentParser(exit_on_error=False)
-            parser.add_argument("--embeddings", type=list[Embedding])
-            found = parser.parse_object({"embeddings": callback["init_args"]["embeddings"]})
-            return list(parser.instantiate(found).embeddings)
+    types = {"embeddings": list[Embedding]}
+    if found := callback_arguments(config, "audiogen.callbacks.evaluation.Evaluation", types):
+        return list(found["embeddings"])
     raise ValueError(
         "name an embedding to measure distances in: --judge CLASSIFIER (`fit --config configs/classifier_fsdd.yaml` "
         "trains one), or --embeddings"

@@ -1,13 +1,10 @@
 """Score a translator: what its conversions of held-out clips are taken for, beside their sources and real clips."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-from jsonargparse import ArgumentParser
-
+from audiogen.commands.run_config import callback_arguments
 from audiogen.data.dataset import Split
 from audiogen.data.module import SpectrogramData
 from audiogen.metrics.conversion import ConversionJudge, convert_clips
@@ -71,7 +68,7 @@ def evaluate_conversion(
         judges: Classifiers of the domains and of the content.
         split: Of which clips are converted, and compared with.
         settings: What is said of what was done.
-        file: JSON file to write.
+        file: JSON file to be written.
 
     Returns:
         The figures.
@@ -86,16 +83,13 @@ def evaluate_conversion(
     judge.update(convert_clips(model, clips, task))
     names = [model.label_names[index] for index in model.targets]
     told = {"converted": f"{len(task.source)} clips to {', '.join(names)}", **settings}
-    found = EvaluatedConversion(judge.compute(), told, names, file)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps({"settings": told, "figures": found.figures}, indent=2) + "\n")
-    return found
+    return EvaluatedConversion(judge.compute(), told, names, file)
 
 
 def conversion_judges(
     domain: str | None, content: str | None, config: Path | None
 ) -> tuple[Embedding, Embedding | None]:
-    """Return the classifiers that were named, or those of the run's own evaluation.
+    """Return the classifiers that were named, and for those that were not, those of the run's own evaluation.
 
     Args:
         domain: Weights of the classifier of domains.
@@ -105,28 +99,12 @@ def conversion_judges(
     Raises:
         ValueError: Where there is no classifier of the domains.
     """
-    named = None if domain is None else Classifier(domain, "domain")
-    kept = None if content is None else Classifier(content, "content")
-    of_run = _of_run(config) if config is not None and named is None else None
-    if named is None and of_run is None:
+    types = {"domain": Embedding, "content": Embedding | None}
+    of_run = callback_arguments(config, "audiogen.callbacks.conversion.ConversionEvaluation", types) or {}
+    named = of_run.get("domain") if domain is None else Classifier(domain, "domain")
+    if named is None:
         raise ValueError(
             "name a classifier of the domains: --judge CLASSIFIER (`fit --config configs/classifier_folder.yaml` "
             "trains one), and perhaps one of what should stay: --content CLASSIFIER"
         )
-    if of_run is not None:
-        return of_run[0], kept or of_run[1]
-    assert named is not None
-    return named, kept
-
-
-def _of_run(config: Path) -> tuple[Embedding, Embedding | None] | None:
-    """Return the classifiers of a run's ConversionEvaluation, if it has one."""
-    for callback in yaml.safe_load(config.read_text())["trainer"]["callbacks"] or []:
-        if callback["class_path"] == "audiogen.callbacks.conversion.ConversionEvaluation":
-            parser = ArgumentParser(exit_on_error=False)
-            parser.add_argument("--domain", type=Embedding)
-            parser.add_argument("--content", type=Embedding | None)
-            found = {name: callback["init_args"][name] for name in ("domain", "content")}
-            built = parser.instantiate(parser.parse_object(found))
-            return built.domain, built.content
-    return None
+    return named, of_run.get("content") if content is None else Classifier(content, "content")

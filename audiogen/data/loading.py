@@ -108,7 +108,8 @@ def load(
         label_order: Class names that come first, in this order; the others are sorted.
         num_workers: Processes that read files where the spectrograms are not stored yet.
         progress: Show a progress bar on a terminal.
-        exclusive: Leave out sounds that are in two classes.
+        exclusive: Leave out sounds that are in two classes. A class may then be of one file, of which there may be many
+            crops.
 
     Raises:
         DatasetError: Where nothing to train on is left: no usable file, or no class with two.
@@ -116,7 +117,7 @@ def load(
     paths = list(dict.fromkeys(clip.path for clip in clips))
     store = cached_store(paths, recipe, cache, num_workers, progress)
     used, rejected = _usable(clips, paths, store, exclusive)
-    used, label_names = _classes(used, rejected, label_order)
+    used, label_names = _classes(used, rejected, label_order, least=1 if exclusive else 2)
     if not used:
         reason = _summary({}, 0, [], rejected)
         raise DatasetError(f"nothing to train on: no class has two usable files to train on\n{reason}")
@@ -173,14 +174,14 @@ def _usable(
 
 
 def _classes(
-    used: list[Clip], rejected: list[tuple[str, Clip]], label_order: Sequence[str]
+    used: list[Clip], rejected: list[tuple[str, Clip]], label_order: Sequence[str], least: int
 ) -> tuple[list[Clip], list[str]]:
     """Return the clips to keep and the class names, rejecting clips of classes that cannot be learned."""
     counts = Counter(clip.label for clip in used if clip.split == "train")
     # Pairs, and data that are only to be tested on, need nothing to train on.
-    learnable = [not counts or clip.pair is not None or counts[clip.label] >= 2 for clip in used]
+    learnable = [not counts or clip.pair is not None or counts[clip.label] >= least for clip in used]
     keep = [clip for clip, good in zip(used, learnable, strict=True) if good]
-    reason = "its class has less than two files to train on"
+    reason = f"its class has less than {['one file', 'two files'][least - 1]} to train on"
     rejected += [(reason, clip) for clip, good in zip(used, learnable, strict=True) if not good]
     names = {clip.label for clip in keep if clip.label is not None}
     known = [name for name in label_order if name in names]

@@ -43,7 +43,9 @@ class BatchStream(Sampler[list[Draw]]):
         if batch_size % world_size:
             raise ValueError(f"batch_size {batch_size} is not a multiple of the {world_size} processes")
         if parts is not None and groups is not None and len(groups) > 1:
-            raise ValueError("classes cannot be drawn evenly from shards, which are read one after another")
+            raise ValueError(
+                "domains cannot be drawn evenly from shards, which are read one after another: leave out --data.shards"
+            )
         self.num_clips, self.batch_size, self.seed = num_clips, batch_size, seed
         self.position, self.rank, self.world_size = position, rank, world_size
         self.groups = groups or [num_clips]

@@ -112,6 +112,7 @@ class ConversionJudge:
             ValueError: Where there are too few clips to tell a distance.
         """
         counts = reference.label.bincount(minlength=len(self.label_names))
+        counts[[index for index in range(len(counts)) if index not in self.targets]] = 0
         real = embedder(self.domain, reference, self.transform)
         known = embedder(self.domain, train.of_classes(counts), self.transform)
         self._content = None
@@ -141,8 +142,8 @@ class ConversionJudge:
         if min(len(own), len(others), len(sample)) < least:
             raise ValueError(
                 f"a distance in {self.domain.num_features} features needs {least} clips, there are {len(own)} of "
-                f"{self.label_names[index]} and {len(others)} to convert to it: take a larger split, or a "
-                "classifier of fewer features"
+                f"{self.label_names[index]}, {len(sample)} of it to train on and {len(others)} to convert to it: take "
+                "a larger split, or a classifier of fewer features"
             )
         assert real.predicted is not None
         taken = (real.predicted == self.known[index]).double()

@@ -206,10 +206,19 @@ class MelGANVC(KimgModule):
         self._log_losses("test", batch)
 
     def roles(self, batch: Batch) -> Roles:
-        """Draw a target for each clip that can be converted, and list those of target domains."""
+        """Draw a target for each clip that can be converted, and list those of target domains.
+
+        Raises:
+            ValueError: Where there are none of either kind.
+        """
         allowed = self.allowed[batch.label]  # [B, num_domains]
         source = allowed.any(dim=1)
         real = self.allowed.any(dim=0)[batch.label]
+        if not source.any() or not real.any():
+            raise ValueError(
+                f"a batch of {len(batch.label)} clips has none to convert or none of a target: draw domains evenly "
+                "(--data.domains true), and let each process have at least one clip of each"
+            )
         aim = torch.multinomial(allowed[source], 1)[:, 0]
         return Roles(batch.spec[source], batch.label[source], aim, batch.spec[real], batch.label[real])
 
@@ -353,9 +362,9 @@ class MelGANVC(KimgModule):
         return self
 
     def _log_losses(self, split: str, batch: Batch) -> None:
+        if len(batch.label.unique()) < len(self.label_names):
+            return  # a last batch that lacks a domain
         roles = self.roles(batch)
-        if not len(roles.source) or not len(roles.real):
-            return  # a last batch of one domain
         with self._autocast():
             converted, reproduced = self.translate(self.translator_ema, roles)
             fake, real = self._judge(converted, roles.aim), self._judge(roles.real, roles.own)

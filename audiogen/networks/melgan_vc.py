@@ -16,33 +16,29 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 Shape = tuple[int, int, int]
-SLOPE = 0.2
 Layer = TypeVar("Layer", nn.Conv2d, nn.Linear)
-STRIDE = 4  # of the two convolutions that halve the time
+SLOPE = 0.2
+FIRST = 3  # frames of the kernel over all bands
 
 
 class Translator(nn.Module):
     """Make a piece of sound of one domain into one of another: two steps down in time, two up, with skips.
 
     Args:
-        shape: (C, F, L) of a piece; any other L that is a multiple of 4 can be translated too.
+        shape: (C, F, L) of a piece; any other L can be translated too.
         num_targets: Domains to choose from; 0 for one that is not named.
         width: Channels of the convolutions.
-
-    Raises:
-        ValueError: For pieces whose frames cannot be halved twice.
     """
 
     def __init__(self, shape: Shape, num_targets: int = 0, width: int = 256) -> None:
         super().__init__()
-        self.shape = _checked(shape)
         bands = shape[0] * shape[1]
 
         def block(num_in: int, kernel: int, stride: int = 1, norm: bool = True) -> _Block:
             convolution = spectral_norm(_convolution(num_in, width, kernel, stride))
             return _Block(convolution, TargetNorm(width, num_targets) if norm else None)
 
-        self.bands = block(bands, 3)
+        self.bands = block(bands, FIRST)
         self.down = nn.ModuleList([block(width, 9, 2), block(width, 7, 2)])
         self.up = nn.ModuleList([block(width, 7), block(2 * width, 9, norm=False)])
         self.out = spectral_norm(_convolution(2 * width, bands, 1))
@@ -60,8 +56,8 @@ class Translator(nn.Module):
         first = self.bands(_bands_as_channels(spec), target)
         half = self.down[0](first, target)
         quarter = self.down[1](half, target)
-        up = torch.cat([self.up[0](_twice_as_long(quarter), target), half], dim=1)
-        up = torch.cat([self.up[1](_twice_as_long(up), target), first], dim=1)
+        up = torch.cat([self.up[0](_as_long_as(half, quarter), target), half], dim=1)
+        up = torch.cat([self.up[1](_as_long_as(first, up), target), first], dim=1)
         return self.out(up).tanh().view(spec.shape)  # [B, C F, 1, L] -> [B, C, F, L]
 
 
@@ -69,22 +65,19 @@ class Siamese(nn.Module):
     """Describe a piece by a vector, so that differences of vectors tell what changes within a sound.
 
     Args:
-        shape: (C, F, L) of a piece.
+        shape: (C, F, L) of a piece, of at least 3 frames.
         num_features: Of the vector.
         width: Channels of the convolutions.
 
     Raises:
-        ValueError: For pieces whose frames cannot be halved twice.
+        ValueError: For shorter pieces.
     """
 
     def __init__(self, shape: Shape, num_features: int = 128, width: int = 256) -> None:
         super().__init__()
-        self.shape = _checked(shape)
-        sizes = [(shape[0] * shape[1], 3, 1), (width, 9, 2), (width, 7, 2)]
-        self.body = nn.Sequential(
-            *(_Block(_convolution(num_in, width, *rest), TargetNorm(width, 0)) for num_in, *rest in sizes)
-        )
-        self.head = nn.Linear(width * shape[2] // STRIDE, num_features)
+        convolutions = _going_down(shape, width)
+        self.body = nn.Sequential(*(_Block(convolution, TargetNorm(width, 0)) for convolution in convolutions))
+        self.head = nn.Linear(width * _frames_left(shape), num_features)
 
     def forward(self, spec: Tensor) -> Tensor:
         """Return vectors, float [B, num_features], of pieces, float [B, C, F, L]."""
@@ -95,22 +88,19 @@ class Discriminator(nn.Module):
     """Tell real clips of a domain from joined pieces that were translated.
 
     Args:
-        shape: (C, F, L) of a clip.
+        shape: (C, F, L) of a clip, of at least 3 frames.
         num_targets: Domains with a logit of their own; 0 for one that is not named.
         width: Channels of the convolutions.
 
     Raises:
-        ValueError: For clips whose frames cannot be halved twice.
+        ValueError: For shorter clips.
     """
 
     def __init__(self, shape: Shape, num_targets: int = 0, width: int = 512) -> None:
         super().__init__()
-        self.shape = _checked(shape)
-        sizes = [(shape[0] * shape[1], 3, 1), (width, 9, 2), (width, 7, 2)]
-        self.body = nn.Sequential(
-            *(_Block(spectral_norm(_convolution(num_in, width, *rest)), None) for num_in, *rest in sizes)
-        )
-        self.head = spectral_norm(_he_uniform(nn.Linear(width * shape[2] // STRIDE, max(num_targets, 1))))
+        convolutions = _going_down(shape, width)
+        self.body = nn.Sequential(*(_Block(spectral_norm(convolution), None) for convolution in convolutions))
+        self.head = spectral_norm(_he_uniform(nn.Linear(width * _frames_left(shape), max(num_targets, 1))))
 
     def forward(self, spec: Tensor, target: Tensor | None = None) -> Tensor:
         """Return logits, float [B], of clips, float [B, C, F, L], for the domains `target`, int64 [B]."""
@@ -148,8 +138,26 @@ class _Block(nn.Module):
         return F.leaky_relu(x if self.norm is None else self.norm(x, target), SLOPE)
 
 
-def _convolution(num_in: int, num_out: int, kernel: int, stride: int = 1) -> nn.Conv2d:
-    return _he_uniform(nn.Conv2d(num_in, num_out, (1, kernel), (1, stride), (0, kernel // 2), bias=False))
+def _convolution(num_in: int, num_out: int, kernel: int, stride: int = 1, padded: bool = True) -> nn.Conv2d:
+    padding = kernel // 2 if padded else 0
+    return _he_uniform(nn.Conv2d(num_in, num_out, (1, kernel), (1, stride), (0, padding), bias=False))
+
+
+def _going_down(shape: Shape, width: int) -> list[nn.Conv2d]:
+    """Return the convolutions that the siamese network and the discriminator share the layout of."""
+    first = _convolution(shape[0] * shape[1], width, FIRST, padded=False)
+    return [first, _convolution(width, width, 9, 2), _convolution(width, width, 7, 2)]
+
+
+def _frames_left(shape: Shape) -> int:
+    """Return the frames after these convolutions: 6 of 24.
+
+    Raises:
+        ValueError: Where there are none.
+    """
+    if shape[2] < FIRST:
+        raise ValueError(f"need at least {FIRST} frames, got {shape[2]}")
+    return (shape[2] - FIRST + 1 + 3) // 4  # halved twice, rounded up
 
 
 def _he_uniform(layer: Layer) -> Layer:
@@ -162,12 +170,6 @@ def _bands_as_channels(spec: Tensor) -> Tensor:
     return spec.flatten(1, 2)[:, :, None].contiguous(memory_format=torch.channels_last)
 
 
-def _twice_as_long(x: Tensor) -> Tensor:
-    """Repeat each frame, [B, width, 1, L] -> [B, width, 1, 2 L]."""
-    return F.interpolate(x, scale_factor=(1, 2), mode="nearest")
-
-
-def _checked(shape: Shape) -> Shape:
-    if shape[2] % STRIDE:
-        raise ValueError(f"pieces need a multiple of {STRIDE} frames, got {shape[2]}")
-    return shape
+def _as_long_as(skip: Tensor, x: Tensor) -> Tensor:
+    """Repeat each frame of x [B, width, 1, L] and cut off what a skip [B, width, 1, L'] does not have."""
+    return F.interpolate(x, scale_factor=(1, 2), mode="nearest")[..., : skip.shape[3]]

@@ -103,6 +103,8 @@ class SpectrogramTransform(nn.Module, ABC):
         Raises:
             ValueError: For another shape.
         """
+        if known is None:
+            return self.phase(self, self._checked(spec))
         return self.phase(self, self._checked(spec), known)
 
     def inverse_with_phase(self, spec: Tensor, content: Tensor) -> Tensor:

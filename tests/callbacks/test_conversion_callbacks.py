@@ -17,7 +17,7 @@ from audiogen.commands.report import report
 from tests.test_training import differing
 from tests.tiny_conversion import conversion_arguments
 from tests.tiny_judge import write_judge
-from tests.tiny_run import SAMPLE_RATE, arguments
+from tests.tiny_run import SAMPLE_RATE, arguments, write_classes
 
 FIGURES = {
     "fad",
@@ -137,8 +137,31 @@ def test_evaluate_scores_a_run_by_its_own_classifiers(run: Path, judge: tuple[Pa
         "fad",
     ]
     named = audiogen.evaluate(str(run), judge=str(judge[1]), split="val", out=str(run / "named.json"))
-    assert "content_kept" not in named.figures
-    assert named.figures["fad"] == found.figures["fad"]
+    assert named.figures == found.figures
+
+
+def test_evaluate_takes_other_data_to_compare_with(run: Path, judge: tuple[Path, Path], tmp_path: Path) -> None:
+    shared = audiogen.export(run, tmp_path / "model.safetensors")
+    of_folder = audiogen.evaluate(str(shared), str(judge[0]), judge=str(judge[1]), out=str(tmp_path / "a.json"))
+    assert of_folder.settings["converted"] == "20 clips to low"  # half of forty
+    assert "content_kept" not in of_folder.figures
+    of_run = audiogen.evaluate(str(shared), str(run), judge=str(judge[1]), split="val", out=str(tmp_path / "b.json"))
+    assert of_run.figures["fad"] == audiogen.evaluate(str(run), split="val").figures["fad"]
+    with pytest.raises(ValueError, match="name a classifier of the domains: --judge"):
+        audiogen.evaluate(str(shared), str(run))
+
+
+def test_options_of_generators_mean_nothing_for_translators(run: Path) -> None:
+    with pytest.raises(ValueError, match="--num_clips, --truncation mean nothing for a translator"):
+        audiogen.evaluate(str(run), num_clips=10, truncation=0.5)
+
+
+def test_pictures_are_of_training_clips_where_a_domain_has_no_others(tmp_path: Path) -> None:
+    write_classes(tmp_path / "data", {"high": 2000}, num=8)
+    write_classes(tmp_path / "data", {"low": 300}, num=1)
+    main(conversion_arguments(tmp_path / "data", tmp_path / "run", 0.016, callbacks=[LOGGER]))
+    assert (tmp_path / "run" / "samples" / "kimg-00000.016.png").exists()
+    assert audiogen.load(tmp_path / "run").label_names == ["high", "low"]  # of one file, which is enough for a domain
 
 
 def test_report_shows_a_translator(run: Path) -> None:

@@ -121,5 +121,5 @@ def test_crops_of_a_part_differ_from_pass_to_pass() -> None:
 
 
 def test_parts_of_clips_in_shards_are_refused() -> None:
-    with pytest.raises(ValueError, match="classes cannot be drawn evenly from shards"):
+    with pytest.raises(ValueError, match="domains cannot be drawn evenly from shards"):
         BatchStream(10, 4, seed=0, groups=[5, 5], parts=PARTS)

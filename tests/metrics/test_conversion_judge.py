@@ -147,6 +147,6 @@ def test_classifiers_that_cannot_tell_are_refused() -> None:
 def test_too_few_clips_are_refused() -> None:
     few = as_clips(REAL[:6], LABEL[:6])
     with pytest.raises(
-        ValueError, match="a distance in 2 features needs 3 clips, there are 2 of bert and 4 to convert"
+        ValueError, match="a distance in 2 features needs 3 clips, there are 2 of bert, 2 of it to train on and 4 to"
     ):
         make().set_real(few, few)

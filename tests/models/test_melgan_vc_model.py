@@ -233,6 +233,14 @@ def test_conversion_of_a_clip_does_not_depend_on_the_others() -> None:
     torch.testing.assert_close(model.convert(spec, target)[1:2], model.convert(spec[1:2], target[:1]))
 
 
+@pytest.mark.parametrize("label", [[0, 0], [1, 1]])
+def test_batches_without_a_source_or_a_target_are_told(label: list[int]) -> None:
+    with pytest.raises(
+        ValueError, match=r"a batch of 2 clips has none to convert or none of a target: draw domains even"
+    ):
+        make().roles(Batch(clips(2), torch.tensor(label)))
+
+
 def test_averaged_translator_never_trains() -> None:
     model = make()
     assert not model.translator_ema.training
