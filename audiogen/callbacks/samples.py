@@ -1,5 +1,7 @@
 """Make pictures and sounds during training: the same seeds each time, so that progress can be compared."""
 
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,72 @@ from audiogen.pictures import MAX_ROWS, save_figure, spectrogram_grid
 SAMPLE_FOLDER = "samples"
 
 
-class SampleLogger(lightning.Callback):
+class PeriodicSamples(lightning.Callback, ABC):
+    """Show what a model makes at an interval and at the end, as pictures and sounds.
+
+    Args:
+        every_kimg: Interval.
+        num_clips: In each row of a picture.
+
+    Raises:
+        ValueError: For values out of range.
+    """
+
+    def __init__(self, every_kimg: float, num_clips: int) -> None:
+        if every_kimg <= 0 or num_clips < 1:
+            raise ValueError(f"need every_kimg > 0 and at least one clip in a row, got {every_kimg} and {num_clips}")
+        self.every_kimg = every_kimg
+
+    @abstractmethod
+    def show(self, trainer: lightning.Trainer, pl_module: Any, write: bool) -> None:
+        """Make clips, draw them, and hand sounds to the loggers and, with `write`, into files."""
+
+    def on_train_batch_end(
+        self, trainer: lightning.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Make clips where the step passed a multiple of the interval."""
+        if trainer.is_global_zero and pl_module.crossed(self.every_kimg):
+            self.show(trainer, pl_module, write=False)
+
+    def on_train_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+        """Make clips of the last state, whatever ended the training, and write sounds."""
+        if trainer.is_global_zero:
+            self.show(trainer, pl_module, write=True)
+
+    @staticmethod
+    def draw(
+        trainer: lightning.Trainer, pl_module: Any, spec: Tensor, row_names: Sequence[str], title: str, tag: str
+    ) -> None:
+        """Draw spec [R, N, C, F, L] into a file named by its title, and hand the picture to the loggers as `tag`."""
+        figure = spectrogram_grid(spec, row_names, pl_module.transform, title=title)
+        save_figure(figure, Path(trainer.default_root_dir) / SAMPLE_FOLDER / f"{title}.png")
+        for logger in trainer.loggers:
+            _log_picture(logger, tag, figure, pl_module.clips_seen)
+
+    @staticmethod
+    def sound(trainer: lightning.Trainer, pl_module: Any, spec: Tensor, places: Mapping[str, str], write: bool) -> None:
+        """Make spec [R, C, F, L] audible.
+
+        Args:
+            trainer: Has the run directory and the loggers.
+            pl_module: Has the transform.
+            spec: One clip for each place.
+            places: File below the folder of samples, without suffix, and name for the loggers.
+            write: Whether files are written.
+        """
+        takers = [logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger | WandbLogger)]
+        if not takers and not write:
+            return
+        sample_rate = pl_module.transform.sample_rate
+        wavs = pl_module.transform.inverse(spec.to(pl_module.device)).clamp(-1, 1).cpu()  # [R, C, T]
+        for (file, tag), wav in zip(places.items(), wavs, strict=True):
+            if write:
+                write_audio(Path(trainer.default_root_dir) / SAMPLE_FOLDER / f"{file}.wav", wav, sample_rate)
+            for logger in takers:
+                _log_sound(logger, tag, wav, sample_rate, pl_module.clips_seen)
+
+
+class SampleLogger(PeriodicSamples):
     """Draw a grid of generated clips every so often; at the end also write one sound for each class.
 
     In the run directory: `samples/real.png`, `samples/real/seven.wav`, `samples/kimg-00010.000.png`, ...,
@@ -27,14 +94,14 @@ class SampleLogger(lightning.Callback):
         every_kimg: Interval.
         num_per_class: Clips in each row of the grid.
         seed: Of the clips.
+
+    Raises:
+        ValueError: For values out of range.
     """
 
     def __init__(self, every_kimg: float = 10.0, num_per_class: int = 8, seed: int = 0) -> None:
-        if every_kimg <= 0 or num_per_class < 1:
-            raise ValueError(f"every_kimg must be > 0 and num_per_class >= 1, got {every_kimg} and {num_per_class}")
-        self.every_kimg = every_kimg
-        self.num_per_class = num_per_class
-        self.seed = seed
+        super().__init__(every_kimg, num_per_class)
+        self.num_per_class, self.seed = num_per_class, seed
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         """Draw real clips, to compare with."""
@@ -42,61 +109,40 @@ class SampleLogger(lightning.Callback):
             clips = trainer.datamodule.split("train")  # type: ignore[attr-defined]
             rows = [torch.nonzero(clips.label == i)[:, 0] for i in range(_num_rows(pl_module))]
             num = min(self.num_per_class, *(len(row) for row in rows))
-            spread = [row[:: len(row) // num][:num] for row in rows]  # not the first ones: they may be of one speaker
-            spec = torch.stack([clips.take(row) for row in spread])
-            self._draw(trainer, pl_module, spec, "real")
-            self._sound(trainer, pl_module, spec[:, 0].to(pl_module.device), "real", write=True)
+            spec = torch.stack([clips.take(spread(row, num)) for row in rows])
+            self.draw(trainer, pl_module, spec, pl_module.label_names, "real", "samples/real")
+            self.sound(trainer, pl_module, spec[:, 0], _places(pl_module, "real/", "real"), write=True)
 
-    def on_train_batch_end(
-        self, trainer: lightning.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        """Make clips where the step passed a multiple of the interval."""
-        if trainer.is_global_zero and pl_module.crossed(self.every_kimg):
-            self._show(trainer, pl_module, write=False)
-
-    def on_train_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
-        """Make clips of the last state, whatever ended the training, and write one sound for each class."""
-        if trainer.is_global_zero:
-            self._show(trainer, pl_module, write=True)
-
-    def _show(self, trainer: lightning.Trainer, pl_module: Any, write: bool) -> None:
-        spec = self._sample(pl_module)
-        self._draw(trainer, pl_module, spec[:MAX_ROWS], f"kimg-{pl_module.kimg:09.3f}")
-        self._sound(trainer, pl_module, spec[:, 0], "generated", write)
-
-    def _sample(self, pl_module: Any) -> Tensor:
-        """Return spec, float32 [R, N, C, F, L], the seeds in columns."""
+    def show(self, trainer: lightning.Trainer, pl_module: Any, write: bool) -> None:
+        """Make clips of the same seeds each time; see `PeriodicSamples`."""
         num_rows = _num_rows(pl_module)
         seeds = pl_module.clip_seeds(self.seed, self.num_per_class)
         label = torch.arange(num_rows).repeat_interleave(self.num_per_class)
-        return pl_module.sample(label, seeds * num_rows).unflatten(0, (num_rows, -1))
+        spec = pl_module.sample(label, seeds * num_rows).unflatten(0, (num_rows, -1))  # [R, N, C, F, L]
+        title = f"kimg-{pl_module.kimg:09.3f}"
+        self.draw(trainer, pl_module, spec[:MAX_ROWS], pl_module.label_names, title, "samples/generated")
+        self.sound(trainer, pl_module, spec[:, 0], _places(pl_module, "", "generated"), write)
 
-    def _draw(self, trainer: lightning.Trainer, pl_module: Any, spec: Tensor, name: str) -> None:
-        figure = spectrogram_grid(spec, pl_module.label_names, pl_module.transform, title=name)
-        save_figure(figure, Path(trainer.default_root_dir) / SAMPLE_FOLDER / f"{name}.png")
-        for logger in trainer.loggers:
-            log_picture(logger, "samples/real" if name == "real" else "samples/generated", figure, pl_module.clips_seen)
 
-    def _sound(self, trainer: lightning.Trainer, pl_module: Any, spec: Tensor, kind: str, write: bool) -> None:
-        """Hand the sounds of spec [R, C, F, L] to the loggers and, with `write`, put them into files."""
-        takers = [logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger | WandbLogger)]
-        if not takers and not write:
-            return
-        sample_rate = pl_module.transform.sample_rate
-        wavs = pl_module.transform.inverse(spec).clamp(-1, 1).cpu()  # [R, C, T]
-        folder = Path(trainer.default_root_dir) / SAMPLE_FOLDER / ("real" if kind == "real" else "")
-        for name, wav in zip(pl_module.label_names or ["sample"], wavs, strict=True):
-            if write:
-                write_audio(folder / f"{name}.wav", wav, sample_rate)
-            for logger in takers:
-                log_sound(logger, f"sounds/{name}/{kind}", wav, sample_rate, pl_module.clips_seen)
+def spread(indices: Tensor, num: int) -> Tensor:
+    """Return some of many indices, not the first ones, which may be of one speaker.
+
+    Example:
+        >>> spread(torch.arange(10), 3)
+        tensor([0, 3, 6])
+    """
+    return indices[:: len(indices) // num][:num]
+
+
+def _places(pl_module: Any, folder: str, kind: str) -> dict[str, str]:
+    return {f"{folder}{name}": f"sounds/{name}/{kind}" for name in pl_module.label_names or ["sample"]}
 
 
 def _num_rows(pl_module: Any) -> int:
     return max(len(pl_module.label_names), 1)
 
 
-def log_picture(logger: Logger, name: str, figure: Figure, step: int) -> None:
+def _log_picture(logger: Logger, name: str, figure: Figure, step: int) -> None:
     """Hand a picture to a logger that takes pictures."""
     if isinstance(logger, TensorBoardLogger):
         logger.experiment.add_image(name, _pixels(figure), step, dataformats="HWC")
@@ -104,7 +150,7 @@ def log_picture(logger: Logger, name: str, figure: Figure, step: int) -> None:
         logger.log_image(name, [_pixels(figure)], step=step)
 
 
-def log_sound(logger: Logger, name: str, wav: Tensor, sample_rate: int, step: int) -> None:
+def _log_sound(logger: Logger, name: str, wav: Tensor, sample_rate: int, step: int) -> None:
     """Hand wav, float [C, T] in [-1, 1], to a logger that takes sounds; TensorBoard takes one channel."""
     if isinstance(logger, TensorBoardLogger):
         logger.experiment.add_audio(name, wav.mean(dim=0), step, sample_rate)

@@ -7,7 +7,7 @@ from typing import Any
 import lightning
 import torch
 from lightning.pytorch.utilities import rank_zero_info
-from torch import Tensor
+from torch import Tensor, nn
 
 from audiogen.transforms.transform import SpectrogramTransform
 
@@ -71,6 +71,13 @@ class KimgModule(lightning.LightningModule):
     def record(self, name: str, value: Tensor) -> None:
         """Add a scalar to the mean that is logged next under `name`; it stays on its device until then."""
         self._recorded.setdefault(name, []).append(value.detach())
+
+    def update(self, optimizer: Any, name: str, *networks: nn.Module) -> None:
+        """Take an optimiser step with the gradients there are, record their norm under `name`, and clear them."""
+        gradients = [p.grad for network in networks for p in network.parameters() if p.grad is not None]
+        self.record(f"gradient_norm/{name}", nn.utils.get_total_norm(gradients))
+        optimizer.step()
+        optimizer.zero_grad()
 
     def count_clips(self) -> None:
         """Count one step's clips, log what is due and end the run when all clips have been shown."""

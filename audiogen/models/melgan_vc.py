@@ -23,7 +23,7 @@ from audiogen.data.batch import Batch
 from audiogen.losses.adversarial import hinge_fake, hinge_real
 from audiogen.losses.siamese import siamese_margin, travel_angle, travel_distance
 from audiogen.models.kimg import KimgModule
-from audiogen.models.precision import Precision, autocast
+from audiogen.models.precision import Precision, autocast, channels_last
 from audiogen.networks.averaging import average_decay, update_average
 from audiogen.transforms.transform import SpectrogramTransform
 
@@ -152,9 +152,9 @@ class MelGANVC(KimgModule):
         self.targets = [label_names.index(name) for name in chosen]
         self.piece = (channels, bands, frames // NUM_PIECES)
         num_targets = len(label_names) if len(chosen) > 1 else 0  # a single target need not be named
-        self.translator: Any = _channels_last(translator(self.piece, num_targets))
-        self.siamese: Any = _channels_last(siamese(self.piece))
-        self.discriminator: Any = _channels_last(discriminator(transform.shape, num_targets))
+        self.translator: Any = channels_last(translator(self.piece, num_targets))
+        self.siamese: Any = channels_last(siamese(self.piece))
+        self.discriminator: Any = channels_last(discriminator(transform.shape, num_targets))
         self.translator_ema: Any = deepcopy(self.translator).eval().requires_grad_(False)
         self.augment = augment if augment is not None else nn.Identity()
         self.judged_augment = judged_augment if judged_augment is not None else nn.Identity()
@@ -188,13 +188,13 @@ class MelGANVC(KimgModule):
         turn = (self.clips_seen // self.batch_size) % self.translator_interval == 0
         self.backward_losses(roles, of_translator=turn)
         if turn:
-            self._update(optimizer, "translator", self.translator, self.siamese)
+            self.update(optimizer, "translator", self.translator, self.siamese)
             decay = 0.0
             if self.ema_half_life_kimg:
                 clips = self.batch_size * self.translator_interval
                 decay = average_decay(clips, self.clips_seen, self.ema_half_life_kimg, self.ema_ramp_up)
             update_average(self.translator_ema, self.translator, decay)
-        self._update(discriminator_optimizer, "discriminator", self.discriminator)
+        self.update(discriminator_optimizer, "discriminator", self.discriminator)
         self.count_clips()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
@@ -396,13 +396,6 @@ class MelGANVC(KimgModule):
     def _autocast(self) -> AbstractContextManager:
         return autocast(self.precision, self.device)
 
-    def _update(self, optimizer: Any, name: str, *networks: nn.Module) -> None:
-        """Take an optimiser step with the gradients there are, and clear them."""
-        gradients = [p.grad for network in networks for p in network.parameters() if p.grad is not None]
-        self.record(f"gradient_norm/{name}", nn.utils.get_total_norm(gradients))
-        optimizer.step()
-        optimizer.zero_grad()
-
 
 def falling(progress: float, start: float) -> float:
     """Return the share of the learning rate: all of it up to a share of the training, then in a line to nothing.
@@ -428,8 +421,3 @@ def _fade(length: int, overlap: int) -> Tensor:
     """Return weights of a piece's frames, float [length]: they rise and fall over the overlap."""
     place = torch.arange(length) + 0.5
     return torch.minimum(place, length - place).div(max(overlap, 0.5)).clamp_max(1)
-
-
-def _channels_last(network: nn.Module) -> nn.Module:
-    """Lay weights out so that convolutions of channels-last tensors need no reordering, on CPUs and GPUs."""
-    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -22,7 +22,7 @@ from audiogen.data.batch import Batch
 from audiogen.losses.adversarial import logistic_fake, logistic_real
 from audiogen.losses.regularizers import mode_seeking, path_length_penalty, path_lengths, r1_penalty
 from audiogen.models.kimg import KimgModule
-from audiogen.models.precision import Precision, autocast
+from audiogen.models.precision import Precision, autocast, channels_last
 from audiogen.networks.averaging import average_decay, update_average
 from audiogen.networks.stylegan2.discriminator import minibatch_stddev
 from audiogen.transforms.transform import SpectrogramTransform
@@ -104,8 +104,8 @@ class StyleGAN2(KimgModule):
             raise ValueError(f"mode_seeking must be >= 0 and needs an even batch, got {mode_seeking} and {batch_size}")
         self.automatic_optimization = False
         shape, num_classes = transform.shape, len(label_names)
-        self.generator: Any = _channels_last(generator(shape, num_classes))
-        self.discriminator: Any = _channels_last(discriminator(shape, num_classes))
+        self.generator: Any = channels_last(generator(shape, num_classes))
+        self.discriminator: Any = channels_last(discriminator(shape, num_classes))
         self.generator_ema: Any = deepcopy(self.generator).eval().requires_grad_(False)
         self.augment = augment if augment is not None else nn.Identity()
         self.register_buffer("path_length_mean", torch.zeros([]))
@@ -140,14 +140,14 @@ class StyleGAN2(KimgModule):
         self._recent.append(batch)
         step = self.clips_seen // self.batch_size
         self.adversarial_backward(real, label)
-        self._update(generator_optimizer, self.generator, "generator")
-        self._update(discriminator_optimizer, self.discriminator, "discriminator")
+        self.update(generator_optimizer, "generator", self.generator)
+        self.update(discriminator_optimizer, "discriminator", self.discriminator)
         if self.path_length_interval and step % self.path_length_interval == 0:
             self.path_length_backward(max(len(real) // 2, 1), label)
-            self._update(generator_optimizer, self.generator, "generator_path_length")
+            self.update(generator_optimizer, "generator_path_length", self.generator)
         if self.r1_interval and step % self.r1_interval == 0:
             self.r1_backward(real, label)
-            self._update(discriminator_optimizer, self.discriminator, "discriminator_r1")
+            self.update(discriminator_optimizer, "discriminator_r1", self.discriminator)
         decay = average_decay(self.batch_size, self.clips_seen, self.ema_half_life_kimg, self.ema_ramp_up)
         update_average(self.generator_ema, self.generator, decay)
         self.count_clips()
@@ -306,15 +306,3 @@ class StyleGAN2(KimgModule):
         ratio = interval / (interval + 1) if interval else 1.0
         betas = (self.betas[0] ** ratio, self.betas[1] ** ratio)
         return Adam(network.parameters(), self.learning_rate * ratio, betas, eps=1e-8, fused=True)
-
-    def _update(self, optimizer: Any, network: nn.Module, name: str) -> None:
-        """Take an optimiser step with the gradients there are, and clear them."""
-        gradients = [p.grad for p in network.parameters() if p.grad is not None]
-        self.record(f"gradient_norm/{name}", nn.utils.get_total_norm(gradients))
-        optimizer.step()
-        optimizer.zero_grad()
-
-
-def _channels_last(network: nn.Module) -> nn.Module:
-    """Lay weights out so that convolutions of channels-last tensors need no reordering, on CPUs and GPUs."""
-    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

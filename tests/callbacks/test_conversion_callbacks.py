@@ -199,5 +199,5 @@ def test_content_is_asked_of_translators_alone(judge: tuple[Path, Path], tmp_pat
 
 @pytest.mark.parametrize("settings", [{"every_kimg": 0}, {"num_clips": 0}])
 def test_values_out_of_range_are_refused(settings: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match="every_kimg must be > 0 and num_clips >= 1"):
+    with pytest.raises(ValueError, match="need every_kimg > 0 and at least one clip in a row"):
         ConversionLogger(**settings)
