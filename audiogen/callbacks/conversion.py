@@ -55,8 +55,8 @@ class ConversionLogger(PeriodicSamples):
     """Draw the same clips every so often: sources, what is made of them, and clips of the target made into themselves.
 
     In the run directory: `samples/kimg-00010.000.png`, ..., and at the end sounds of one clip for each target:
-    `samples/nicolas-source.wav`, `nicolas-converted.wav`, `nicolas-target.wav`, `nicolas-reproduced.wav`. Clips are of
-    the validation split where it has all domains. Loggers that take pictures and sounds (TensorBoard, W&B) get them
+    `samples/to-nicolas-source.wav`, `to-nicolas-converted.wav`, `nicolas-real.wav`, `nicolas-reproduced.wav`. Clips are
+    of the validation split where it has all domains. Loggers that take pictures and sounds (TensorBoard, W&B) get them
     too.
 
     Args:
@@ -81,12 +81,13 @@ class ConversionLogger(PeriodicSamples):
         rows: dict[str, Tensor] = {}
         for index in pl_module.targets:
             name, target = pl_module.label_names[index], torch.full((num,), index)
-            for kind, made, mask in (
-                ("source", "converted", clips.label != index),
-                ("target", "reproduced", clips.label == index),
+            for shown, made, mask in (
+                (f"to-{name}-source", f"to-{name}-converted", clips.label != index),
+                (f"{name}-real", f"{name}-reproduced", clips.label == index),
             ):
                 spec = clips.take(spread(torch.nonzero(mask)[:, 0], num))
-                rows |= {f"{name}-{kind}": spec, f"{name}-{made}": pl_module.convert(spec, target).cpu()}
+                rows |= {shown: spec, made: pl_module.convert(spec, target).cpu()}
         spec = torch.stack(list(rows.values()))  # [R, N, C, F, L]
-        self.draw(trainer, pl_module, spec, list(rows), f"kimg-{pl_module.kimg:09.3f}", "samples/converted")
+        names = ["\n".join(name.rsplit("-", 1)) for name in rows]
+        self.draw(trainer, pl_module, spec, names, f"kimg-{pl_module.kimg:09.3f}", "samples/converted")
         self.sound(trainer, pl_module, spec[:, 0], {name: f"sounds/{name}" for name in rows}, write)

@@ -83,9 +83,9 @@ def test_figures_are_logged_and_the_best_is_kept(run: Path) -> None:
 
 def test_the_same_clips_are_drawn_and_heard(run: Path) -> None:
     names = sorted(path.name for path in (run / "samples").iterdir())
-    kinds = ("converted", "reproduced", "source", "target")
-    assert names == ["kimg-00000.016.png", "kimg-00000.024.png", *(f"low-{kind}.wav" for kind in kinds)]
-    infos = [soundfile.info(run / "samples" / f"low-{kind}.wav") for kind in kinds]
+    sounds = ["low-real.wav", "low-reproduced.wav", "to-low-converted.wav", "to-low-source.wav"]
+    assert names == ["kimg-00000.016.png", "kimg-00000.024.png", *sounds]
+    infos = [soundfile.info(run / "samples" / sound) for sound in sounds]
     assert {(info.samplerate, info.frames) for info in infos} == {(SAMPLE_RATE, 24 * 128)}
 
 
@@ -166,7 +166,7 @@ def test_pictures_are_of_training_clips_where_a_domain_has_no_others(tmp_path: P
 
 def test_report_shows_a_translator(run: Path) -> None:
     page = report(str(run)).page.read_text()
-    for text in ("target_share", "content_kept", "loss/travel_angle", "low-converted", "last ones"):
+    for text in ("target_share", "content_kept", "loss/travel_angle", "to-low-converted", "last ones"):
         assert text in page
 
 
