@@ -25,6 +25,7 @@ from audiogen.losses.siamese import siamese_margin, travel_angle, travel_distanc
 from audiogen.models.kimg import KimgModule
 from audiogen.models.precision import Precision, autocast, channels_last
 from audiogen.networks.averaging import average_decay, update_average
+from audiogen.transforms.pieces import crossfade, join_pieces, overlapping_pieces, split_pieces
 from audiogen.transforms.transform import SpectrogramTransform
 
 Shape = tuple[int, int, int]
@@ -124,24 +125,14 @@ class MelGANVC(KimgModule):
     ) -> None:
         super().__init__(transform, label_names, batch_size, total_kimg, log_every_kimg)
         self.save_hyperparameters()
-        if len(label_names) < 2:
-            raise ValueError(
-                "conversion needs two domains or more, and the usable data have "
-                f"{', '.join(label_names) or 'no classes'}: `python -m audiogen prepare` tells what was left out"
-            )
-        chosen = label_names[-1:] if targets is None else label_names if targets == "all" else list(targets)
-        if not chosen or any(name not in label_names for name in chosen) or len(set(chosen)) < len(chosen):
-            raise ValueError(f"targets must be some of {', '.join(label_names)}, got {', '.join(chosen) or 'none'}")
+        self.targets = choose_targets(label_names, targets)
         if batch_size < len(label_names):
             raise ValueError(f"a batch of {batch_size} cannot hold a clip of each of {len(label_names)} domains")
         channels, bands, frames = transform.shape
         if frames % NUM_PIECES:
             raise ValueError(f"num_frames must be a multiple of {NUM_PIECES}, the pieces of a clip, got {frames}")
-        if cycle_weight and len(chosen) < len(label_names):
-            raise ValueError(
-                "cycle_weight converts clips back to their own domains: name all of them as targets, not only "
-                + ", ".join(chosen)
-            )
+        if cycle_weight and len(self.targets) < len(label_names):
+            raise ValueError("cycle_weight converts clips back to their own domains: set targets to all")
         weights = (identity_weight, travel_weight, margin_weight, cycle_weight, ema_half_life_kimg)
         if min(weights) < 0 or translator_interval < 1 or not 0 <= decay_from <= 1:
             raise ValueError(
@@ -149,9 +140,8 @@ class MelGANVC(KimgModule):
                 f"{', '.join(map(str, weights))}, {translator_interval} and {decay_from}"
             )
         self.automatic_optimization = False
-        self.targets = [label_names.index(name) for name in chosen]
         self.piece = (channels, bands, frames // NUM_PIECES)
-        num_targets = len(label_names) if len(chosen) > 1 else 0  # a single target need not be named
+        num_targets = len(label_names) if len(self.targets) > 1 else 0  # a single target need not be named
         self.translator: Any = channels_last(translator(self.piece, num_targets))
         self.siamese: Any = channels_last(siamese(self.piece))
         self.discriminator: Any = channels_last(discriminator(transform.shape, num_targets))
@@ -165,21 +155,16 @@ class MelGANVC(KimgModule):
         self.learning_rates, self.betas = (learning_rate, discriminator_learning_rate), (beta1, beta2)
         self.decay_from = decay_from
         self.translator_interval = translator_interval
-        self.identity_weight, self.identity_norm = identity_weight, identity_norm
-        self.travel_weight, self.margin_weight, self.margin = travel_weight, margin_weight, margin
-        self.cycle_weight, self.pairs = cycle_weight, pairs
+        self.identity_norm, self.margin, self.pairs = identity_norm, margin, pairs
+        self.weights = {"identity": identity_weight, "travel_distance": travel_weight, "travel_angle": travel_weight}
+        self.weights |= {"margin": margin_weight, "cycle": cycle_weight}
         self.ema_half_life_kimg, self.ema_ramp_up = ema_half_life_kimg, ema_ramp_up
         self.precision: Precision = precision
 
     def configure_optimizers(self) -> list[Optimizer]:
         """Return Adam for the translator with the siamese network, and for the discriminator."""
-        both = [*self.translator.parameters(), *self.siamese.parameters()]
-        return [
-            Adam(weights, learning_rate, self.betas, fused=True)
-            for weights, learning_rate in zip(
-                (both, list(self.discriminator.parameters())), self.learning_rates, strict=True
-            )
-        ]
+        weights = [[*self.translator.parameters(), *self.siamese.parameters()], [*self.discriminator.parameters()]]
+        return [Adam(w, rate, self.betas, fused=True) for w, rate in zip(weights, self.learning_rates, strict=True)]
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         """Train the discriminator, and when it is its turn the translator with the siamese network."""
@@ -211,14 +196,13 @@ class MelGANVC(KimgModule):
         Raises:
             ValueError: Where there are none of either kind.
         """
-        allowed = self.allowed[batch.label]  # [B, num_domains]
-        source = allowed.any(dim=1)
-        real = self.allowed.any(dim=0)[batch.label]
-        if not source.any() or not real.any():
+        if not self._has_roles(batch.label):
             raise ValueError(
                 f"a batch of {len(batch.label)} clips has none to convert or none of a target: draw domains evenly "
                 "(--data.domains true), and let each process have at least one clip of each"
             )
+        allowed = self.allowed[batch.label]  # [B, num_domains]
+        source, real = allowed.any(dim=1), self.allowed.any(dim=0)[batch.label]
         aim = torch.multinomial(allowed[source], 1)[:, 0]
         return Roles(batch.spec[source], batch.label[source], aim, batch.spec[real], batch.label[real])
 
@@ -235,9 +219,14 @@ class MelGANVC(KimgModule):
             adversarial = -fake_logits.mean()
             self.manual_backward(adversarial, inputs=[judged], retain_graph=True)
             assert judged.grad is not None
-            loss = (converted * judged.grad).sum() + self.keeping_losses(roles, converted, reproduced)
-            self.manual_backward(loss, inputs=[*self.translator.parameters(), *self.siamese.parameters()])
-            self.record("loss/adversarial", adversarial)
+            losses = self.keeping_losses(roles, converted, reproduced)
+            if self.weights["cycle"]:
+                losses["cycle"] = self.cycle_loss(roles, converted)
+            weighted = [self.weights[name] * loss for name, loss in losses.items()]
+            total = (converted * judged.grad).sum() + torch.stack(weighted).sum()
+            self.manual_backward(total, inputs=[*self.translator.parameters(), *self.siamese.parameters()])
+            for name, loss in {"adversarial": adversarial, **losses}.items():
+                self.record(f"loss/{name}", loss)
         loss = (hinge_real(real_logits) + hinge_fake(fake_logits)) / 2
         self.manual_backward(loss, inputs=list(self.discriminator.parameters()))
         self.record("loss/discriminator", loss)
@@ -246,34 +235,28 @@ class MelGANVC(KimgModule):
 
     def translate(self, translator: Any, roles: Roles) -> tuple[Tensor, Tensor]:
         """Return converted sources, float32 [N, C, F, L], and reproduced clips of the targets, [M, C, F, L]."""
-        pieces = split_pieces(torch.cat([roles.source, roles.real]))
+        pieces = split_pieces(torch.cat([roles.source, roles.real]), NUM_PIECES)
         target = self.named(torch.cat([roles.aim, roles.own]).repeat_interleave(NUM_PIECES))
-        joined = join_pieces(translator(pieces, target).float())
+        joined = join_pieces(translator(pieces, target).float(), NUM_PIECES)
         return joined.tensor_split([len(roles.source)])  # type: ignore[return-value]
 
-    def keeping_losses(self, roles: Roles, converted: Tensor, reproduced: Tensor) -> Tensor:
-        """Return the weighted sum of what keeps the content: identity, TraVeL and margin."""
+    def keeping_losses(self, roles: Roles, converted: Tensor, reproduced: Tensor) -> dict[str, Tensor]:
+        """Return what keeps the content, by name: identity, TraVeL, and the margin that gives it something to keep."""
         norm = F.mse_loss if self.identity_norm == "l2" else F.l1_loss
-        identity = norm(reproduced, roles.real)
         before, after = self.transformation_vectors(roles.source, converted)
-        distance, angle = travel_distance(before, after), travel_angle(before, after)
-        short = siamese_margin(before, self.margin)
-        for name, value in (("identity", identity), ("travel_distance", distance), ("travel_angle", angle)):
-            self.record(f"loss/{name}", value)
-        self.record("loss/margin", short)
-        travel = self.travel_weight * (distance + angle)
-        total = self.identity_weight * identity + travel + self.margin_weight * short
-        if self.cycle_weight:
-            cycle = self.cycle_loss(roles, converted)
-            self.record("loss/cycle", cycle)
-            total = total + self.cycle_weight * cycle
-        return total
+        return {
+            "identity": norm(reproduced, roles.real),
+            "travel_distance": travel_distance(before, after),
+            "travel_angle": travel_angle(before, after),
+            "margin": siamese_margin(before, self.margin),
+        }
 
     def cycle_loss(self, roles: Roles, converted: Tensor) -> Tensor:
         """Return how much sources differ from what their conversions, float32 [N, C, F, L], are converted back to."""
+        target = self.named(roles.origin.repeat_interleave(NUM_PIECES))
         with self._autocast():
-            pieces = self.translator(split_pieces(converted), self.named(roles.origin.repeat_interleave(NUM_PIECES)))
-        return F.l1_loss(join_pieces(pieces.float()), roles.source)
+            pieces = self.translator(split_pieces(converted, NUM_PIECES), target)
+        return F.l1_loss(join_pieces(pieces.float(), NUM_PIECES), roles.source)
 
     def transformation_vectors(self, source: Tensor, converted: Tensor) -> tuple[Tensor, Tensor]:
         """Return differences of the siamese network's vectors of pieces, float32 [P, D], before and after conversion.
@@ -282,7 +265,7 @@ class MelGANVC(KimgModule):
             source: float32 [N, C, F, L].
             converted: The same clips converted.
         """
-        pieces = [split_pieces(spec) for spec in (source, converted)]
+        pieces = [split_pieces(spec, NUM_PIECES) for spec in (source, converted)]
         if self.pairs == "clip":
             pieces = [spec.unflatten(0, (-1, NUM_PIECES))[:, [0, NUM_PIECES - 1]].flatten(0, 1) for spec in pieces]
         with self._autocast():
@@ -319,27 +302,16 @@ class MelGANVC(KimgModule):
         if unknown := set(target.tolist()) - set(self.targets):
             names = ", ".join(self.label_names[index] for index in self.targets)
             raise ValueError(f"domain {unknown.pop()} is no target: this model converts to {names}")
-        length, step = self.piece[2], self.grid(overlap)
-        num_frames, lead = spec.shape[3], length - step
-        num = -(-(num_frames + lead) // step)  # pieces, the first of which begins `lead` frames early
+        step = self.grid(overlap)
         silence = self.transform(torch.zeros(1, self.piece[0], self.transform.hop_length, device=self.device))
-        ends = [silence.expand(len(spec), -1, -1, frames) for frames in (lead, (num - 1) * step + length)]
-        padded = torch.cat([ends[0], spec.to(self.device, torch.float32), ends[1]], dim=3)
-        pieces = padded.unfold(3, length, step)[:, :, :, :num].movedim(3, 1)  # [B, num, C, F, length]
-        aims = target.to(self.device).repeat_interleave(num)
+        pieces = overlapping_pieces(spec.to(self.device, torch.float32), self.piece[2], step, silence)
+        aims = target.to(self.device).repeat_interleave(pieces.shape[1])
         with self._autocast():
             translated = [
                 self.translator_ema(part, self.named(aim)).float()
                 for part, aim in zip(pieces.flatten(0, 1).split(CONVERT_BATCH), aims.split(CONVERT_BATCH), strict=True)
             ]
-        faded = torch.cat(translated).unflatten(0, (len(spec), num)) * _fade(length, lead).to(self.device)
-        total = torch.zeros(*spec.shape[:3], (num - 1) * step + length, device=self.device)
-        weight = torch.zeros(total.shape[3], device=self.device)
-        for index in range(num):
-            part = slice(index * step, index * step + length)
-            total[..., part] += faded[:, index]
-            weight[part] += _fade(length, lead).to(self.device)
-        return (total / weight)[..., lead : lead + num_frames]
+        return crossfade(torch.cat(translated).unflatten(0, pieces.shape[:2]), step, spec.shape[3])
 
     def grid(self, overlap: float) -> int:
         """Return frames from the start of one piece to that of the next.
@@ -361,22 +333,19 @@ class MelGANVC(KimgModule):
         self.translator_ema.eval()
         return self
 
+    def _has_roles(self, label: Tensor) -> bool:
+        """Tell whether there are both clips to convert and clips of a target among some of domains int64 [B]."""
+        return bool(self.allowed[label].any() and self.allowed.any(dim=0)[label].any())
+
     def _log_losses(self, split: str, batch: Batch) -> None:
-        if len(batch.label.unique()) < len(self.label_names):
+        if not self._has_roles(batch.label):
             return  # a last batch that lacks a domain
         roles = self.roles(batch)
         with self._autocast():
             converted, reproduced = self.translate(self.translator_ema, roles)
             fake, real = self._judge(converted, roles.aim), self._judge(roles.real, roles.own)
-        before, after = self.transformation_vectors(roles.source, converted)
-        norm = F.mse_loss if self.identity_norm == "l2" else F.l1_loss
-        figures = {
-            "identity": norm(reproduced, roles.real),
-            "travel_distance": travel_distance(before, after),
-            "travel_angle": travel_angle(before, after),
-            "logits_real": real.mean(),
-            "logits_fake": fake.mean(),
-        }
+        figures = self.keeping_losses(roles, converted, reproduced)
+        figures |= {"logits_real": real.mean(), "logits_fake": fake.mean()}
         for name, value in figures.items():
             self.log_held_out(f"{split}/{name}", value)
 
@@ -397,6 +366,27 @@ class MelGANVC(KimgModule):
         return autocast(self.precision, self.device)
 
 
+def choose_targets(label_names: list[str], targets: list[str] | Literal["all"] | None) -> list[int]:
+    """Return the indices of domains to convert to.
+
+    Raises:
+        ValueError: For fewer than two domains, and targets that are none of them.
+
+    Example:
+        >>> choose_targets(["a", "b"], None), choose_targets(["a", "b"], "all")
+        ([1], [0, 1])
+    """
+    if len(label_names) < 2:
+        raise ValueError(
+            "conversion needs two domains or more, and the usable data have "
+            f"{', '.join(label_names) or 'no classes'}: `python -m audiogen prepare` tells what was left out"
+        )
+    chosen = label_names[-1:] if targets is None else label_names if targets == "all" else list(targets)
+    if not chosen or any(name not in label_names for name in chosen) or len(set(chosen)) < len(chosen):
+        raise ValueError(f"targets must be some of {', '.join(label_names)}, got {', '.join(chosen) or 'none'}")
+    return [label_names.index(name) for name in chosen]
+
+
 def falling(progress: float, start: float) -> float:
     """Return the share of the learning rate: all of it up to a share of the training, then in a line to nothing.
 
@@ -405,19 +395,3 @@ def falling(progress: float, start: float) -> float:
         [1.0, 1.0, 0.5, 0.0]
     """
     return 1.0 if progress <= start else max((1 - progress) / (1 - start), 0.0)
-
-
-def split_pieces(spec: Tensor) -> Tensor:
-    """Cut clips, float [B, C, F, L], into three pieces each, [3 B, C, F, L / 3], those of a clip one after another."""
-    return spec.unflatten(3, (NUM_PIECES, -1)).movedim(3, 1).flatten(0, 1)
-
-
-def join_pieces(pieces: Tensor) -> Tensor:
-    """Undo `split_pieces`."""
-    return pieces.unflatten(0, (-1, NUM_PIECES)).movedim(1, 3).flatten(3)
-
-
-def _fade(length: int, overlap: int) -> Tensor:
-    """Return weights of a piece's frames, float [length]: they rise and fall over the overlap."""
-    place = torch.arange(length) + 0.5
-    return torch.minimum(place, length - place).div(max(overlap, 0.5)).clamp_max(1)

@@ -100,8 +100,8 @@ def _iterate(
     for _ in range(num_iterations):
         padded = frames.synthesise(spectrum)
         if known is not None:
-            held = hold(frames.crop(padded), known)
-            frames.crop(padded).copy_(held)
+            beginning = frames.crop(padded)[:, : known.shape[1]]
+            beginning.copy_(hold(beginning, known))
         rebuilt = frames.analyse(padded)
         step = torch.sub(rebuilt, previous, alpha=weight)
         spectrum = step.mul_(amplitude / step.abs().clamp_min_(tiny))
