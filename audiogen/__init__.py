@@ -1,7 +1,8 @@
 """Train generative audio models on spectrograms.
 
 `audiogen.load(checkpoint)` returns a trained model, `audiogen.generate(checkpoint, label="seven", num=4)` makes sounds,
-`audiogen.convert(checkpoint, "in.wav", out="out.wav")` converts them, `audiogen.evaluate(checkpoint)` scores a model,
+`audiogen.convert(checkpoint, "in.wav", out="out.wav")` converts them, `audiogen.stylize("content.wav", "style.wav")` and
+`audiogen.texture("reference.wav", seconds=20)` need no checkpoint, `audiogen.evaluate(checkpoint)` scores a model,
 `audiogen.export(checkpoint, "model.safetensors")` writes it for others.
 """
 
@@ -12,8 +13,10 @@ if TYPE_CHECKING:
     from audiogen.commands.convert import convert
     from audiogen.commands.evaluate import evaluate
     from audiogen.commands.generate import generate
+    from audiogen.commands.stylize import stylize
+    from audiogen.commands.texture import texture
 
-__all__ = ["convert", "evaluate", "export", "generate", "load"]
+__all__ = ["convert", "evaluate", "export", "generate", "load", "stylize", "texture"]
 
 _HOMES = {
     "load": "audiogen.checkpoint",
@@ -21,6 +24,8 @@ _HOMES = {
     "generate": "audiogen.commands.generate",
     "convert": "audiogen.commands.convert",
     "evaluate": "audiogen.commands.evaluate",
+    "stylize": "audiogen.commands.stylize",
+    "texture": "audiogen.commands.texture",
 }
 
 

@@ -28,16 +28,18 @@ COMMANDS = {
     "report": ("audiogen.commands.report", "report", "draw the curves and sounds of a run as one HTML page"),
     "dashboard": ("audiogen.commands.dashboard", "dashboard", "build a W&B workspace with the same curves"),
 }
-# Verbs that take the data part of a recipe, and their command line as it is.
-DATA_COMMANDS = {
+# Verbs that read their command line themselves: the data part of a recipe, or several sounds.
+LINE_COMMANDS = {
     "prepare": ("audiogen.commands.prepare", "prepare", "compute the spectrograms of a data set and report on it"),
     "inspect": ("audiogen.commands.inspect", "inspect", "show a data set, and what its inverse sounds like"),
+    "stylize": ("audiogen.commands.stylize", "main", "restyle one sound with another"),
+    "texture": ("audiogen.commands.texture", "main", "make more of a texture, or of several mixed"),
 }
 
 
 def help_text() -> str:
     """Return the list of verbs."""
-    verbs = {**TRAINING_VERBS, **{verb: text for verb, (_, _, text) in (DATA_COMMANDS | COMMANDS).items()}}
+    verbs = {**TRAINING_VERBS, **{verb: text for verb, (_, _, text) in (LINE_COMMANDS | COMMANDS).items()}}
     lines = [f"  {verb:<10} {text}" for verb, text in verbs.items()]
     usage = "usage: python -m audiogen VERB ...\n\nTrain generative audio models on spectrograms.\n\nverbs:"
     return "\n".join([usage, *lines, "\npython -m audiogen VERB --help tells more of one."])
@@ -53,12 +55,14 @@ def run(args: list[str]) -> None:
         print(help_text())
         raise SystemExit(0 if args else 2)
     verb, *rest = args
+    if verb in COMMANDS | LINE_COMMANDS:
+        rest = [_with_underscores(arg) for arg in rest]
     if verb in COMMANDS:
         from jsonargparse import auto_cli
 
         print(auto_cli(_function(COMMANDS[verb]), args=rest, prog=f"python -m audiogen {verb}", exit_on_error=False))
-    elif verb in DATA_COMMANDS:
-        print(_function(DATA_COMMANDS[verb])(rest))
+    elif verb in LINE_COMMANDS:
+        print(_function(LINE_COMMANDS[verb])(rest))
     elif verb in TRAINING_VERBS:
         from audiogen.cli import main as train
 
@@ -67,6 +71,12 @@ def run(args: list[str]) -> None:
     else:
         print(f"audiogen: error: no verb {verb!r}\n\n{help_text()}", file=sys.stderr)
         raise SystemExit(2)
+
+
+def _with_underscores(arg: str) -> str:
+    """Let options be written with dashes: --style-weight=2 becomes --style_weight=2."""
+    name, sign, value = arg.partition("=")
+    return f"--{name[2:].replace('-', '_')}{sign}{value}" if arg.startswith("--") else arg
 
 
 def _function(command: tuple[str, str, str]) -> Callable[..., object]:

@@ -1,7 +1,7 @@
 """Draw spectrograms the way people look at them, time to the right and low frequencies at the bottom; and curves."""
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
@@ -65,6 +65,28 @@ def spectrogram_grid(
     axes[-1].set_xticks([-0.5, num_frames - 0.5], ["0", f"{transform.seconds:.2f} s"])  # the clips share one scale
     axes[-1].tick_params(axis="x", labelsize="x-small")
     figure.suptitle(title, y=1 - 0.05 / height, fontsize="medium", parse_math=False)
+    return figure
+
+
+def spectrogram_strip(specs: Mapping[str, Tensor], transform: SpectrogramTransform) -> Figure:
+    """Draw spectrograms of any lengths side by side, at the same scale of time.
+
+    Args:
+        specs: float [C, F, L] in [-1, 1] each, by their titles; several channels are averaged.
+        transform: Gives the axes.
+    """
+    frames = [spec.shape[2] for spec in specs.values()]
+    width = max(1.0 + 3.0 * len(specs), 4.0)
+    figure = Figure(figsize=(width, 3.2), dpi=100, layout="constrained")
+    axes = figure.subplots(1, len(specs), squeeze=False, sharey=True, width_ratios=frames)[0]
+    for axis, (name, spec), num in zip(axes, specs.items(), frames, strict=True):
+        picture = spec.detach().float().mean(dim=0).cpu().numpy()
+        axis.imshow(picture, origin="lower", aspect="auto", cmap="magma", vmin=-1, vmax=1, interpolation="nearest")
+        axis.set_title(name, fontsize="small", parse_math=False)
+        seconds = num * transform.hop_length / transform.sample_rate
+        axis.set_xticks([-0.5, num - 0.5], ["0", f"{seconds:.1f} s"], fontsize="x-small")
+        axis.spines[:].set_visible(False)
+    axes[0].set_yticks(*_frequency_ticks(transform), fontsize="x-small")
     return figure
 
 

@@ -17,7 +17,7 @@ from audiogen.data.cache import cache_folder
 from audiogen.data.dataset import AudioDataset, DatasetError, Split
 from audiogen.data.loading import LoadedData, Spectrograms, load
 from audiogen.data.shards import load_shards
-from audiogen.data.stream import BatchStream, shuffled
+from audiogen.data.stream import BatchStream, PairStream, shuffled
 from audiogen.transforms.transform import SpectrogramTransform
 
 
@@ -96,6 +96,20 @@ class SpectrogramData(lightning.LightningDataModule):
         """Class names in index order, empty without classes."""
         return self.loaded.label_names
 
+    @property
+    def num_pairs(self) -> int:
+        """Pairs of a content and a style; 0 of other data.
+
+        Raises:
+            DatasetError: Where sounds are in several segments, so that pairs are not of one clip each.
+        """
+        clips = self.loaded.clips
+        if not clips or clips[0].pair is None:
+            return 0
+        if len(self.split("test")) != len(clips):
+            raise DatasetError("of pairs, one clip each is taken: use --data.crop start or center")
+        return len(clips) // 2
+
     def split(self, name: Split) -> Spectrograms:
         """Return the clips of a split.
 
@@ -110,18 +124,31 @@ class SpectrogramData(lightning.LightningDataModule):
     def train_dataloader(self) -> DataLoader[Batch]:
         """Return the endless stream, entered where the model stopped."""
         assert self.trainer is not None
+        position = getattr(self.trainer.lightning_module, "clips_seen", 0)
+        if self.num_pairs:
+            return self._pairs(position)
         clips = self.split("train")
         classes = [torch.nonzero(clips.label == index)[:, 0].tolist() for index in range(len(self.label_names))]
         stream = BatchStream(
             len(clips),
             self.batch_size,
             seed=int(os.environ.get("PL_GLOBAL_SEED", 0)),
-            position=getattr(self.trainer.lightning_module, "clips_seen", 0),
+            position=position,
             rank=self.trainer.global_rank,
             world_size=self.trainer.world_size,
             groups=clips.groups,
             parts=[part for part in classes if part] if self.domains else None,
         )
+        return DataLoader(clips, batch_sampler=stream, collate_fn=_as_is)
+
+    def _pairs(self, position: int) -> DataLoader[Batch]:
+        """Return the batches of pairs, each as often as the model evaluates it."""
+        assert self.trainer is not None
+        clips = self.split("test")
+        content, style = (torch.nonzero(clips.label == index)[:, 0].tolist() for index in range(2))
+        repeats = getattr(self.trainer.lightning_module, "iterations", 1)
+        place = (position, self.trainer.global_rank, self.trainer.world_size)
+        stream = PairStream(content, style, self.batch_size, repeats, *place)
         return DataLoader(clips, batch_sampler=stream, collate_fn=_as_is)
 
     def val_dataloader(self) -> DataLoader[Batch] | list[Any]:

@@ -80,6 +80,46 @@ class BatchStream(Sampler[list[Draw]]):
         return list(zip(order, crops, strict=True))
 
 
+class PairStream(Sampler[list[Draw]]):
+    """Yield the pairs in batches, each as often as it is to be evaluated, in their order.
+
+    Args:
+        content: Indices of the contents, in the order of the pairs.
+        style: Indices of the styles.
+        batch_size: Pairs over all processes.
+        repeats: How often a batch comes.
+        position: Pairs shown before the first batch, counting repetitions.
+        rank: This process, which takes its share of each batch.
+        world_size: Processes.
+
+    Raises:
+        ValueError: Where the batch cannot be shared evenly among the processes.
+    """
+
+    def __init__(
+        self,
+        content: Sequence[int],
+        style: Sequence[int],
+        batch_size: int,
+        repeats: int,
+        position: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        if batch_size % world_size:
+            raise ValueError(f"batch_size {batch_size} is not a multiple of the {world_size} processes")
+        self.pairs = list(zip(content, style, strict=True))
+        self.batch_size, self.repeats, self.position = batch_size, repeats, position
+        self.rank, self.share = rank, batch_size // world_size
+
+    def __iter__(self) -> Iterator[list[Draw]]:
+        """Yield lists of the draws of up to batch_size / world_size pairs, content and style one after another."""
+        for place in range(self.position // self.batch_size, -(-len(self.pairs) // self.batch_size) * self.repeats):
+            first = place // self.repeats * self.batch_size + self.rank * self.share
+            pairs = self.pairs[first : first + self.share] or self.pairs[-1:]  # each process has something to do
+            yield [(index, 0.5) for pair in pairs for index in pair]
+
+
 def shuffled(groups: Sequence[int], generator: torch.Generator) -> list[int]:
     """Return the clips of all groups in a random order, group by group in a random order.
 

@@ -75,13 +75,22 @@ class SpectrogramTransform(nn.Module, ABC):
         """Duration of one clip."""
         return self.num_samples / self.sample_rate
 
-    def same_spectrogram(self, other: "SpectrogramTransform") -> bool:
-        """Tell whether another transform makes the same of every sound; how sounds are made again may differ."""
-        if type(self) is not type(other) or self.shape != other.shape:
+    def same_spectrogram(self, other: "SpectrogramTransform", any_length: bool = False) -> bool:
+        """Tell whether another transform makes the same of every sound; how sounds are made again may differ.
+
+        Args:
+            other: The other one.
+            any_length: Whether clips may be of other lengths.
+        """
+        if type(self) is not type(other) or self.shape[:2] != other.shape[:2]:
             return False
+        ignored = {"training", *(("shape", "num_samples") if any_length else ())}  # says nothing of the spectrogram
         plain = [
-            {name: value for name, value in vars(one).items() if isinstance(value, int | float | str | tuple)}
-            | {"training": True}  # says nothing of the spectrogram
+            {
+                name: value
+                for name, value in vars(one).items()
+                if isinstance(value, int | float | str | tuple) and name not in ignored
+            }
             for one in (self, other)
         ]
         theirs = dict(other.named_buffers())

@@ -1,0 +1,162 @@
+"""Restyle one sound with another: the verb stylize."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from audiogen.audio.io import AudioFileError, audio_info, stream_audio
+from audiogen.commands.generate import pick_device
+from audiogen.commands.style_recipe import Built, build_style_transfer, given, transfer_parser
+from audiogen.commands.transfer_sounds import (
+    Made,
+    Synthesis,
+    check_length,
+    check_out,
+    make,
+    note_format,
+    read_style,
+    repeated,
+    write_report,
+)
+from audiogen.pictures import spectrogram_strip
+from audiogen.transforms.streaming import spectrogram_blocks
+
+
+def stylize(
+    content: str | Path,
+    style: str | Path,
+    out: str | Path | None = None,
+    recipe: str = "fast",
+    balance: float | None = None,
+    sweep: int | None = None,
+    content_weight: float | None = None,
+    style_weight: float | None = None,
+    seconds: float | None = None,
+    iterations: int | None = None,
+    network: str | None = None,
+    seed: int | None = None,
+    device: str | None = None,
+) -> Made:
+    """Make a sound with the content of one sound and the style of another.
+
+    Files may have any formats, lengths and sample rates; both are resampled to the recipe's rate. Contents longer than
+    10 s are made in chunks that go on from each other, so memory does not grow; of the style, 30 s are listened to.
+
+    Args:
+        content: Sound file whose events and rhythm should stay.
+        style: Sound file whose timbre and texture are wanted.
+        out: File to write, whose suffix chooses the format; a picture (.png) and settings and losses (.json) go beside
+            it.
+        recipe: fast, huzaifah, cs753, stanford, any other `configs/style_transfer_NAME.yaml`, or a file like them.
+        balance: From 0 (content alone) to 1 (style alone); means the same for any pair.
+        sweep: Make so many sounds, whose balances go from 0 to 1, at once.
+        content_weight: Of the content's loss as the paper has it; instead of a balance.
+        style_weight: Of the style's.
+        seconds: How much of the content to take; all by default.
+        iterations: Evaluations of the network.
+        network: Checkpoint or run directory of a classifier to take the features of, trained on the same spectrogram.
+        seed: Of the noise to start from, where the recipe does.
+        device: Such as cuda; by default a GPU where there is one.
+
+    Returns:
+        What was made; its length is the content's to within one hop.
+
+    Raises:
+        ValueError: For settings that exclude each other, and sounds that cannot be read, are silent or too short.
+        FloatingPointError: Where the first loss is not finite already.
+    """
+    place = None if out is None else check_out(out)
+    changes = _changes(balance, sweep, content_weight, style_weight)
+    changes |= given(iterations=iterations, weights=network, seed=seed)
+    notes: list[str] = []
+    try:
+        built, frames = _build(recipe, changes, content, seconds)
+        model = built.model.to(pick_device(device))
+        note_format(content, model, notes)
+        check_length(content, frames, model)
+        target = read_style(style, model, notes)
+        if model.extractor.fixed_length:
+            target = repeated(target, frames)
+        synthesis = Synthesis(model, [target])
+        chunk = frames if model.extractor.fixed_length else synthesis.chunk
+        made = make(synthesis, _contents(content, synthesis, chunk, frames), -(-frames // chunk), place, notes)
+    except AudioFileError as error:
+        raise ValueError(f"{content} cannot be used: {error}") from error
+    if place is not None:
+        assert synthesis.content is not None
+        panels = {"content": synthesis.content, **synthesis.results("result"), "style": target}
+        report = {"content": str(content), "style": str(style), "recipe": recipe, "settings": built.settings}
+        write_report(made, place, spectrogram_strip(panels, model.transform), report)
+    return made
+
+
+def main(args: list[str]) -> Made:
+    """Carry out the verb."""
+    parser = transfer_parser("stylize", stylize, ["content", "style"])
+    parser.set_defaults(out="stylized.wav")
+    return stylize(**vars(parser.parse_args(args)))
+
+
+def _changes(
+    balance: float | None, sweep: int | None, content_weight: float | None, style_weight: float | None
+) -> dict[str, Any]:
+    """Return the arguments of the model that weigh content and style.
+
+    Raises:
+        ValueError: For ways to weigh them that exclude each other.
+    """
+    weights = given(content_weight=content_weight, style_weight=style_weight)
+    ways = [*given(balance=balance, sweep=sweep), *list(weights)[:1]]
+    if len(ways) > 1:
+        raise ValueError(f"--{ways[0]} and --{ways[1]} exclude each other")
+    if sweep is not None:
+        if sweep < 2:
+            raise ValueError(f"a sweep is of 2 sounds or more, got {sweep}")
+        return {"balance": [round(index / (sweep - 1), 3) for index in range(sweep)]}
+    if balance is not None:
+        return {"balance": balance}
+    return weights | {"balance": None} if weights else {}
+
+
+def _build(recipe: str, changes: dict[str, Any], content: str | Path, seconds: float | None) -> tuple[Built, int]:
+    """Return the recipe's model, for the content's length where its network only takes one, and the content's frames.
+
+    Raises:
+        AudioFileError: Where the content cannot be read.
+        ValueError: For a duration that is none.
+    """
+    if seconds is not None and seconds <= 0:
+        raise ValueError(f"expected seconds above 0, got {seconds:g}")
+    built = build_style_transfer(recipe, changes)
+    transform = built.model.transform
+    limit = min(audio_info(content).seconds, seconds or float("inf"))
+    frames = -(-round(limit * transform.sample_rate) // transform.hop_length)
+    if built.model.extractor.fixed_length:
+        built = build_style_transfer(recipe, changes, num_frames=frames)
+    return built, frames
+
+
+def _contents(path: str | Path, synthesis: Synthesis, chunk: int, frames: int) -> Iterator[Tensor]:
+    """Yield the spectrogram of the content chunk by chunk, with what is before it, float32 [1, C, F, L].
+
+    Raises:
+        AudioFileError: Where it cannot be read, or is silent.
+    """
+    model = synthesis.model
+    transform = model.transform
+
+    def wavs() -> Iterator[Tensor]:
+        left = frames * transform.hop_length
+        for wav in stream_audio(path, transform.sample_rate, transform.shape[0]):
+            yield wav[:, :left]
+            left -= wav.shape[1]
+            if left <= 0:
+                return
+
+    if not any((wav != 0).any() for wav in wavs()):
+        raise AudioFileError("silent")
+    parts = (wav.to(model.device) for wav in wavs())
+    for spec, before, num in spectrogram_blocks(transform, parts, chunk, synthesis.overlap):
+        yield spec[..., : before + num]

@@ -1,0 +1,140 @@
+"""Grow a texture from one or several references: the verb texture."""
+
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from audiogen.commands.generate import pick_device
+from audiogen.commands.style_recipe import Built, build_style_transfer, given, transfer_parser
+from audiogen.commands.transfer_sounds import (
+    Made,
+    Synthesis,
+    check_length,
+    check_out,
+    make,
+    read_style,
+    repeated,
+    seconds_to_frames,
+    write_report,
+)
+from audiogen.pictures import spectrogram_strip
+
+DEFAULT_SECONDS = 10.0
+
+
+def texture(
+    references: str | Path | Sequence[str | Path],
+    out: str | Path | None = None,
+    seconds: float | None = None,
+    weights: str | Sequence[float] | None = None,
+    event: float | None = None,
+    recipe: str = "fast",
+    iterations: int | None = None,
+    network: str | None = None,
+    seed: int | None = None,
+    device: str | None = None,
+) -> Made:
+    """Make a sound of any length with the texture of others, of which it repeats nothing.
+
+    It is made in chunks of 10 s that go on from each other, so memory does not grow with its length.
+
+    Args:
+        references: Sound files of any formats, lengths and sample rates; of each, 30 s are listened to.
+        out: File to write, whose suffix chooses the format; a picture (.png) and settings and losses (.json) go beside
+            it.
+        seconds: Duration; 10 by default, and inf goes on until it is interrupted (Ctrl-C). Networks with time as
+            channels make a sound as long as the first reference.
+        weights: Of several references in the mixture, such as 0.7,0.3; equal by default.
+        event: Seconds of what belongs together, such as a word or a drop: the kernel's width.
+        recipe: fast, huzaifah, any other `configs/style_transfer_NAME.yaml`, or a file like them.
+        iterations: Evaluations of the network for each chunk.
+        network: Checkpoint or run directory of a classifier to take the features of, trained on the same spectrogram.
+        seed: Of the noise to start from.
+        device: Such as cuda; by default a GPU where there is one.
+
+    Returns:
+        What was made.
+
+    Raises:
+        ValueError: For settings that make no sense, and sounds that cannot be read, are silent or too short.
+        FloatingPointError: Where the first loss is not finite already.
+    """
+    paths = [references] if isinstance(references, str | Path) else list(references)
+    shares = _shares(weights, len(paths))
+    place = None if out is None else check_out(out)
+    if seconds is not None and not seconds > 0:
+        raise ValueError(f"expected seconds above 0, got {seconds:g}")
+    if seconds == math.inf and place is None:
+        raise ValueError("a sound without an end needs a file: name one with out")
+    changes = given(iterations=iterations, weights=network, seed=seed) | {"start": "noise", "content_weight": 0.0}
+    notes: list[str] = []
+    built = _build(recipe, changes, event, seconds, paths[0])
+    model = built.model.to(pick_device(device))
+    styles = [read_style(path, model, notes) for path in paths]
+    if model.extractor.fixed_length:
+        frames: float = model.transform.shape[2]
+        styles = [repeated(spec, model.transform.shape[2]) for spec in styles]
+    else:
+        wanted = DEFAULT_SECONDS if seconds is None else seconds
+        frames = wanted if wanted == math.inf else seconds_to_frames(wanted, model)
+        check_length("the texture", frames, model)
+    synthesis = Synthesis(model, styles, shares)
+    num_chunks = None if frames == math.inf else math.ceil(frames / synthesis.chunk)
+    made = make(synthesis, _lengths(frames, synthesis), num_chunks, place, notes)
+    if place is not None:
+        panels = {"texture": synthesis.results("texture").popitem()[1]}
+        panels |= {f"reference: {Path(path).name}": spec for path, spec in zip(paths, styles, strict=True)}
+        report = {"references": [str(path) for path in paths], "weights": shares, "recipe": recipe}
+        write_report(made, place, spectrogram_strip(panels, model.transform), report | {"settings": built.settings})
+    return made
+
+
+def main(args: list[str]) -> Made:
+    """Carry out the verb."""
+    parser = transfer_parser("texture", texture, ["references"], several=True)
+    parser.set_defaults(out="texture.wav")
+    return texture(**vars(parser.parse_args(args)))
+
+
+def _shares(weights: str | Sequence[float] | None, num: int) -> list[float] | None:
+    """Return the weights of the references.
+
+    Raises:
+        ValueError: For what is no list of numbers of at least 0, one for each, or all 0.
+    """
+    if weights is None:
+        return None
+    try:
+        shares = [float(part) for part in (weights.split(",") if isinstance(weights, str) else weights)]
+    except ValueError:
+        raise ValueError(f"expected weights such as 0.7,0.3, got {weights!r}") from None
+    if len(shares) != num or min(shares) < 0 or not 0 < sum(shares) < math.inf:
+        raise ValueError(f"need a weight of at least 0 for each of {num} references, got {weights}")
+    return shares
+
+
+def _build(recipe: str, changes: dict, event: float | None, seconds: float | None, reference: str | Path) -> Built:
+    """Return the recipe's model with a kernel for events of a duration, and for its reference's length if need be."""
+    built = build_style_transfer(recipe, changes)
+    model = built.model
+    kernel = {}
+    if event is not None:
+        if not 0 < event <= DEFAULT_SECONDS:
+            raise ValueError(f"expected an event of above 0 and up to {DEFAULT_SECONDS:g} seconds, got {event:g}")
+        kernel = {"kernel": seconds_to_frames(event, model) | 1}
+    if model.extractor.fixed_length:
+        if event is not None or seconds is not None:
+            raise ValueError(f"{recipe} has time as channels: leave out --event and --seconds")
+        frames = read_style(reference, model, []).shape[2]
+        return build_style_transfer(recipe, changes, kernel, frames)
+    return build_style_transfer(recipe, changes, kernel) if kernel else built
+
+
+def _lengths(frames: float, synthesis: Synthesis) -> Iterator[int]:
+    """Yield the frames of each chunk, with those of the one before."""
+    before = 0
+    while frames > 0:
+        new = int(min(frames, synthesis.chunk))
+        yield before + new
+        frames -= new
+        before = synthesis.overlap

@@ -1,0 +1,309 @@
+"""From sound files to spectrograms that are optimised, and back: what the verbs stylize and texture share.
+
+A long sound is made in chunks. Each begins with the last frames of the one before, which are held while it is optimised,
+and its phases go on from there; so there are no seams, and memory does not grow with the sound.
+"""
+
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from audiogen.audio.io import (
+    AUDIO_SUFFIXES,
+    AudioFileError,
+    audio_info,
+    audio_writer,
+    read_parts,
+    require_sound,
+)
+from audiogen.models.style_transfer import StyleTransfer
+from audiogen.pictures import save_figure
+from audiogen.transforms.streaming import waveform_blocks
+
+CHUNK_SECONDS = 10.0
+REFERENCE_SECONDS = 30.0  # of a style that are listened to
+PICTURE_SECONDS = 20.0
+SHOWN_EVERY = 0.2  # seconds between figures on the progress bar
+
+
+@dataclass(frozen=True)
+class Made:
+    """What `stylize` or `texture` made.
+
+    Attributes:
+        sample_rate: In Hz.
+        seconds: Duration.
+        names: Of the variants; one empty name where there is one.
+        losses: Final ones of each variant, by name: means over the chunks.
+        wavs: float32 [C, T] of each variant, where no file was to be written.
+        files: What was written.
+        notes: What the user should know.
+    """
+
+    sample_rate: int
+    seconds: float
+    names: list[str]
+    losses: list[dict[str, float]]
+    wavs: list[Tensor] = field(default_factory=list)
+    files: list[Path] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def wav(self) -> Tensor:
+        """The first variant's sound, float32 [C, T]."""
+        return self.wavs[0]
+
+    def __str__(self) -> str:
+        """Say what was made, where it is and how close it came."""
+        lines = [*self.notes, f"Made {self.seconds:.1f} s of sound at {self.sample_rate} Hz"]
+        for name, losses in zip(self.names, self.losses, strict=True):
+            figures = ", ".join(f"{key} {value:.3g}" for key, value in losses.items() if key != "total")
+            lines.append(f"  {name + ': ' if name else ''}{figures}")
+        return "\n".join([*lines, *(f"  {path}" for path in self.files)])
+
+
+class Synthesis:
+    """A sound that is made chunk by chunk.
+
+    Args:
+        model: What optimises.
+        styles: References, spec float32 [C, F, L] each.
+        style_weights: Of the references; equal by default.
+    """
+
+    def __init__(
+        self, model: StyleTransfer, styles: Sequence[Tensor], style_weights: Sequence[float] | None = None
+    ) -> None:
+        self.model, self.styles, self.style_weights = model, styles, style_weights
+        self.losses: list[list[dict[str, float]]] = []  # of each chunk and variant
+        self.content: Tensor | None = None  # the beginning, float32 [C, F, L], for a picture
+        self.spec: Tensor | None = None  # of the variants, float32 [V, C, F, L]
+        self.failure = ""
+
+    @property
+    def overlap(self) -> int:
+        """Frames of the one before that a chunk begins with: all that the network looks at at once."""
+        return min_frames(self.model)
+
+    @property
+    def chunk(self) -> int:
+        """Frames of a chunk without these."""
+        return max(seconds_to_frames(CHUNK_SECONDS, self.model), self.overlap)
+
+    def results(self, name: str) -> dict[str, Tensor]:
+        """Return the beginning of each variant, float32 [C, F, L], by its name, or `name` where there is one."""
+        assert self.spec is not None
+        return {variant or name: spec for variant, spec in zip(self.model.variant_names(), self.spec, strict=True)}
+
+    def chunks(self, contents: Iterator[Tensor | int], bar: Any) -> Iterator[Tensor]:
+        """Optimise chunk after chunk.
+
+        Args:
+            contents: Of each chunk, its content, spec [1, C, F, L], or the number L of its frames; the first `overlap`
+                frames of all but the first chunk are the last ones of the chunk before.
+            bar: Is told each evaluation.
+
+        Yields:
+            Blocks, float32 [V, C, F, L], of the V variants. After a loss that was not finite, the last good one, which
+            `failure` tells of, is the last.
+        """
+        known: Tensor | None = None
+        for index, content in enumerate(contents):
+            wanted, frames = (content, None) if isinstance(content, Tensor) else (None, content)
+            transfer = self.model.begin(wanted, [self.styles], self.style_weights, frames, known, first_seed=index)
+            try:
+                self._run(transfer, bar)
+            except FloatingPointError as error:
+                if transfer.iteration == 1:
+                    raise
+                self.failure = f"{error}; this is what was there before"
+            spec = transfer.spec
+            if transfer.losses is not None:
+                values = torch.stack([part.cpu() for part in transfer.losses], dim=1).tolist()
+                self.losses.append([dict(zip(transfer.losses._fields, row, strict=True)) for row in values])
+            start = 0 if known is None else known.shape[3]
+            known = spec[..., -self.overlap :]
+            self.spec = self._beginning(self.spec, spec[..., start:])
+            if wanted is not None:
+                self.content = self._beginning(self.content, wanted[0, ..., start:])
+            yield spec[..., start:]
+            if self.failure:
+                return
+
+    def _run(self, transfer: Any, bar: Any) -> None:
+        shown = 0.0
+        for _ in range(self.model.iterations):
+            if transfer.done:
+                break
+            losses = transfer.step()
+            bar.update()
+            if time.monotonic() - shown > SHOWN_EVERY:
+                shown = time.monotonic()
+                figures = {key: getattr(losses, key).mean().item() for key in ("content", "style")}
+                bar.set_postfix({key: f"{value:.3g}" for key, value in figures.items() if value}, refresh=False)
+
+    def _beginning(self, spec: Tensor | None, more: Tensor) -> Tensor:
+        """Return what is shown of spec [..., L] and what comes after it."""
+        most = seconds_to_frames(PICTURE_SECONDS, self.model)
+        return (more if spec is None else torch.cat([spec, more], dim=-1))[..., :most]
+
+
+def seconds_to_frames(seconds: float, model: StyleTransfer) -> int:
+    """Return the frames of a duration, rounded up."""
+    return -(-round(seconds * model.transform.sample_rate) // model.transform.hop_length)
+
+
+def repeated(spec: Tensor, num_frames: int) -> Tensor:
+    """Return spec [C, F, L] as long as asked, again and again from its start where it is shorter."""
+    return spec.repeat(1, 1, -(-num_frames // spec.shape[2]))[..., :num_frames]
+
+
+def min_frames(model: StyleTransfer) -> int:
+    """Return how many frames the network of a model looks at once."""
+    layers = [*model.style_layers, *([model.content_layer] if model.content_extractor is None else [])]
+    network: Any = model.extractor
+    return 1 if network.fixed_length else max(network.min_length(layer) for layer in layers)
+
+
+def read_style(path: str | Path, model: StyleTransfer, notes: list[str]) -> Tensor:
+    """Return the spectrogram of a reference, float32 [C, F, L].
+
+    Raises:
+        ValueError: Where it cannot be read, is silent, or too short for the network.
+    """
+    transform = model.transform
+    try:
+        seconds = note_format(path, model, notes)
+        if seconds > REFERENCE_SECONDS:
+            notes.append(f"{path}: {seconds:.1f} s long, of which the first {REFERENCE_SECONDS:g} s are listened to")
+        (wav,) = read_parts(path, transform.sample_rate, transform.shape[0], [(0.0, REFERENCE_SECONDS)])
+        spec = transform(require_sound(wav)[None].to(model.device))[0]
+    except AudioFileError as error:
+        raise ValueError(f"{path} cannot be used: {error}") from error
+    check_length(path, spec.shape[2], model)
+    return spec
+
+
+def note_format(path: str | Path, model: StyleTransfer, notes: list[str]) -> float:
+    """Tell the user what is done to a file, and return its seconds.
+
+    Raises:
+        AudioFileError: Where it cannot be read.
+    """
+    info, transform = audio_info(path), model.transform
+    if info.sample_rate != transform.sample_rate:
+        notes.append(f"{path}: resampled from {info.sample_rate} to {transform.sample_rate} Hz")
+    if info.num_channels > transform.shape[0]:
+        notes.append(f"{path}: {info.num_channels} channels mixed to {transform.shape[0]}")
+    return info.seconds
+
+
+def check_length(path: str | Path, num_frames: float, model: StyleTransfer) -> None:
+    """Refuse sounds that the network cannot look at.
+
+    Raises:
+        ValueError: Saying how long they should be.
+    """
+    least, transform = min_frames(model), model.transform
+    if num_frames < least:
+        seconds = [num * transform.hop_length / transform.sample_rate for num in (num_frames, least)]
+        raise ValueError(
+            f"{path} is too short: {seconds[0]:.2f} s, and the network looks at {seconds[1]:.2f} s at once; take a "
+            "longer sound, or a smaller kernel"
+        )
+
+
+def check_out(out: str | Path) -> Path:
+    """Return the place of a sound.
+
+    Raises:
+        ValueError: For a suffix of no known format.
+    """
+    path = Path(out)
+    if path.suffix.lower() not in AUDIO_SUFFIXES:
+        raise ValueError(f"{path} should end in one of {', '.join(sorted(AUDIO_SUFFIXES))}")
+    return path
+
+
+def make(
+    synthesis: Synthesis,
+    contents: Iterator[Tensor | int],
+    num_chunks: int | None,
+    out: Path | None,
+    notes: Sequence[str] = (),
+) -> Made:
+    """Optimise all chunks and write the sounds as they come.
+
+    Args:
+        synthesis: What makes the spectrograms.
+        contents: See `Synthesis.chunks`.
+        num_chunks: For the progress bar; None where there is no end to them.
+        out: Where the sound goes; of several variants, their names are added to it. None keeps the sound.
+        notes: What the user should know.
+
+    Returns:
+        What was made; where the user interrupted it (Ctrl-C) or a loss was not finite, what was made until then.
+    """
+    model, names = synthesis.model, synthesis.model.variant_names()
+    files = [] if out is None else variant_files(out, names)
+    wavs: list[list[Tensor]] = [[] for _ in names]
+    samples, rate = 0, model.transform.sample_rate
+    total = None if num_chunks is None else num_chunks * model.iterations
+    with ExitStack() as stack, torch.no_grad(), tqdm(total=total, unit="it", disable=None) as bar:
+        blocks = _until_interrupted(synthesis.chunks(contents, bar))
+        writers: list[Callable[[Tensor], None]] = [] if files else [part.append for part in wavs]
+        for wav in waveform_blocks(model.transform, blocks):
+            if not writers:  # what fails before leaves nothing
+                writers = [stack.enter_context(audio_writer(file, rate, wav.shape[1])) for file in files]
+            for write, part in zip(writers, wav.cpu(), strict=True):
+                write(part)
+            samples += wav.shape[2]
+    num = len(synthesis.losses)
+    losses = [
+        {name: sum(chunk[variant][name] for chunk in synthesis.losses) / num for name in synthesis.losses[0][variant]}
+        for variant in range(len(names))
+    ]
+    told = [*notes, *([synthesis.failure] if synthesis.failure else [])]
+    return Made(rate, samples / rate, names, losses, [torch.cat(part, 1) for part in wavs if part], files, told)
+
+
+def variant_files(out: Path, names: Sequence[str]) -> list[Path]:
+    """Return the file of each variant: that of balance 0.5 of out.wav is out-balance-0.5.wav."""
+    return [out.with_name(f"{out.stem}-{name.replace(' ', '-')}{out.suffix}") if name else out for name in names]
+
+
+def write_report(made: Made, out: Path, figure: Any, settings: dict[str, Any]) -> None:
+    """Write the picture and the JSON beside the sound."""
+    picture, table = out.with_suffix(".png"), out.with_suffix(".json")
+    save_figure(figure, picture)
+    variants = [
+        {"name": name, "file": str(file), "losses": losses}
+        for name, file, losses in zip(made.names, made.files, made.losses, strict=True)
+    ]
+    content = {"variants": variants, "seconds": made.seconds, "sample_rate": made.sample_rate, "notes": made.notes}
+    table.write_text(json.dumps(content | settings, indent=2))
+    made.files.extend([picture, table])
+
+
+def _until_interrupted(blocks: Iterator[Tensor]) -> Iterator[Tensor]:
+    """Yield blocks until the user wants no more, once there is one."""
+    any_there = False
+    while True:
+        try:
+            block = next(blocks, None)
+        except KeyboardInterrupt:
+            if not any_there:
+                raise
+            return
+        if block is None:
+            return
+        any_there = True
+        yield block

@@ -1,0 +1,96 @@
+"""Losses of optimisation-based style transfer (Gatys et al., 2015; papers C, K and H).
+
+Gram matrices are divided by places and features, as in paper H's code, and squares are averaged over the entries; in
+these terms the paper's weights can be taken as they are. All losses are of one sound each and in float64: an optimiser
+compares values that differ in the seventh digit.
+"""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def gram_matrix(features: Tensor) -> Tensor:
+    """Return the correlations of features over all places (paper H, equation 2).
+
+    Args:
+        features: float [B, N, P].
+
+    Returns:
+        float [B, N, N], divided by N P.
+    """
+    root = features * (features.shape[1] * features.shape[2]) ** -0.5
+    return root @ root.mT
+
+
+class StyleTarget:
+    """The Gram matrix that is aimed at, and how far others are from it (paper H, equation 3).
+
+    A Gram matrix of N features at P places has rank P at most. Where N is larger, which is the rule at 4096 channels,
+    |X X' - S S'|^2 = |X' X|^2 - 2 |X' S|^2 + |S' S|^2 takes a fraction of the time, and the N x N matrix is not needed.
+    In float32 the difference is known to 2e-8 of |S' S|^2, its gradient to 1e-4 where the difference is 1e-5 of that.
+
+    Args:
+        features: Of the references of each of B sounds, float32 [N, P]; of several, the weighted mean of their Gram
+            matrices is aimed at.
+        weights: Of the references, at least 0; equal by default.
+
+    Raises:
+        ValueError: For weights that are negative, all 0, or of another number.
+    """
+
+    def __init__(self, features: Sequence[Sequence[Tensor]], weights: Sequence[float] | None = None) -> None:
+        roots = [_root(references, weights) for references in features]
+        longest = max(root.shape[1] for root in roots)
+        self.root = torch.stack([F.pad(root, (0, longest - root.shape[1])) for root in roots])  # [B, N, P]
+        self._gram: Tensor | None = None
+        num = self.root.shape[1]
+        product = self.root.mT @ self.root if longest < num else self.gram
+        self.power = _sum_squares(product) / num**2  # mean square of the entries, float64 [B]
+
+    @property
+    def gram(self) -> Tensor:
+        """The wanted Gram matrix, float32 [B, N, N]."""
+        if self._gram is None:
+            self._gram = self.root @ self.root.mT
+        return self._gram
+
+    def distance(self, features: Tensor) -> Tensor:
+        """Return the mean squared difference of Gram matrices, float64 [B], of features [B, N, P]."""
+        num, places = features.shape[1:]
+        if places + self.root.shape[2] >= num:
+            return _sum_squares(gram_matrix(features) - self.gram) / num**2
+        root = features * (num * places) ** -0.5
+        own, shared = _sum_squares(root.mT @ root), _sum_squares(root.mT @ self.root)
+        return (own - 2 * shared) / num**2 + self.power
+
+
+def _root(references: Sequence[Tensor], weights: Sequence[float] | None) -> Tensor:
+    """Return a matrix, float32 [N, P], whose product with itself is the mean of the references' Gram matrices."""
+    shares = [1.0] * len(references) if weights is None else weights
+    if len(shares) != len(references) or min(shares) < 0 or sum(shares) <= 0:
+        raise ValueError(f"need a weight of at least 0 for each of {len(references)} references, got {list(shares)}")
+    roots = [
+        features * (share / sum(shares) / features.numel()) ** 0.5
+        for features, share in zip(references, shares, strict=True)
+        if share > 0
+    ]
+    return torch.cat(roots, dim=1)
+
+
+def content_distance(features: Tensor, wanted: Tensor) -> Tensor:
+    """Return the mean squared difference of features [B, N, P] from those wanted, float64 [B]."""
+    return _sum_squares(features - wanted) / features[0].numel()
+
+
+def excess(spec: Tensor) -> Tensor:
+    """Return the norm of what lies outside [0, 1], float64 [B], of spec [B, C, F, L] (paper H, equation 4)."""
+    beyond = spec - spec.clamp(0, 1)
+    return torch.linalg.vector_norm(beyond.flatten(1).double(), dim=1)
+
+
+def _sum_squares(values: Tensor) -> Tensor:
+    """Return the sum over all but the first dimension, float64 [B]."""
+    return values.double().square().flatten(1).sum(dim=1)

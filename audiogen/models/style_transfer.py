@@ -1,0 +1,344 @@
+"""Optimisation-based style transfer and texture synthesis (papers C, K and H, after Gatys et al., 2015).
+
+The spectrogram is the parameter, a fixed network supplies features: those of the content should stay, and the Gram
+matrices of the style's are aimed at. Nothing is trained, so a step of the Trainer is an evaluation of a batch of pairs,
+after which each pair's own optimiser moves on.
+
+Beyond the papers: content and style can be weighed by a balance that means the same for any pair (see `Losses`), many
+balances and pairs are optimised at once, and a sound can go on from a given beginning.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, get_args
+
+import torch
+from lightning.pytorch.utilities import rank_zero_info
+from torch import Tensor, nn
+
+from audiogen.checkpoint import load
+from audiogen.data.batch import Batch
+from audiogen.losses.style import StyleTarget
+from audiogen.models.descent import AdamDescent, Descent, LBFGSDescent
+from audiogen.models.kimg import KimgModule
+from audiogen.models.precision import Precision, has_fast_bf16
+from audiogen.models.transfer import Objective, Transfer, Weights
+from audiogen.networks.style_cnn import WideConv2d
+from audiogen.transforms.transform import SpectrogramTransform
+
+Shape = tuple[int, int, int]
+Start = Literal["content", "noise"]
+Method = Literal["lbfgs", "adam"]
+# Weight of the style at a balance of 0.5: there the spectrum is nearer to the style's than half-way, and onsets and pitch
+# are the content's (docs/style_transfer.md).
+EVEN_ODDS = 10.0
+ROLES = ["content", "style"]  # the classes of pairs
+
+
+class StyleTransfer(KimgModule):
+    """Optimise spectrograms until they have one sound's content and another one's style.
+
+    Args:
+        transform: The spectrogram definition (linked to the data's).
+        label_names: The classes of the data: content and style (linked to the data's).
+        batch_size: Pairs that are optimised at once, over all processes (linked to the data's).
+        extractor: Makes the network of the features from (C, F, L), such as `StyleCNN`.
+        weights: Instead, checkpoint or run directory of a classifier that was trained with such a network.
+        content_extractor: Makes another one for the content from the transform, such as `VGGishFeatures`.
+        style_layers: Whose Gram matrices are compared.
+        content_layer: Whose features are compared.
+        balance: Share of the style from 0 (content alone) to 1 (style alone), of losses made relative; a list makes as
+            many sounds of each pair. None takes the weights below instead.
+        relative: Whether these weights are of losses made relative (see `Losses`), not of those of the papers.
+        content_weight: Alpha of paper H, of the mean squared difference of features; 0 makes a texture.
+        style_weight: Beta, of the mean squared difference of Gram matrices; a list makes as many sounds of each pair.
+        bound_weight: Gamma, of the norm of what lies outside the range of a spectrogram.
+        softplus: Keep spectrograms above silence by the way they are parametrised. With a penalty instead, L-BFGS ends
+            early, since a norm has no gradient at 0, or leaves much below silence, which is not heard.
+        start: "content", or "noise", which makes a texture as long as the style's clip where there is no content.
+        noise_scale: Of the noise, uniform from 0 to this share of the range.
+        method: "lbfgs" or "adam".
+        iterations: Evaluations of each pair.
+        learning_rate: Of Adam, in units of the range.
+        history: Of L-BFGS.
+        line_search: Whether L-BFGS shortens steps that do not help.
+        precision: "bf16" runs the convolutions in it, "auto" where the machine is fast in it.
+        seed: Of the noise.
+        log_every: Evaluations between values in the log.
+
+    Raises:
+        ValueError: For values out of range, data without pairs, and a network of another spectrogram.
+    """
+
+    def __init__(
+        self,
+        transform: SpectrogramTransform,
+        label_names: list[str],
+        batch_size: int,
+        extractor: Callable[[Shape], nn.Module] | None = None,
+        weights: str | None = None,
+        content_extractor: Callable[[SpectrogramTransform], nn.Module] | None = None,
+        style_layers: Sequence[str] = ("relu_1",),
+        content_layer: str = "relu_3",
+        balance: float | list[float] | None = None,
+        relative: bool = False,
+        content_weight: float = 1.0,
+        style_weight: float | list[float] = 1e7,
+        bound_weight: float = 1e-3,
+        softplus: bool = False,
+        start: Start = "content",
+        noise_scale: float = 0.1,
+        method: Method = "lbfgs",
+        iterations: int = 500,
+        learning_rate: float = 0.03,
+        history: int = 100,
+        line_search: bool = False,
+        precision: Precision = "auto",
+        seed: int = 0,
+        log_every: int = 10,
+    ) -> None:
+        super().__init__(transform, label_names, batch_size, iterations * batch_size / 1000, log_every * batch_size / 1000)
+        self.save_hyperparameters()
+        self.automatic_optimization = False  # each pair has an optimiser of its own
+        self.strict_loading = False
+        if label_names and label_names != ROLES:
+            raise ValueError(
+                "style transfer needs pairs of a content and a style: use --data.dataset audiogen.data.pairs.Pairs, "
+                f"not data of the classes {', '.join(label_names)}"
+            )
+        _check(balance, content_weight, style_weight, bound_weight, start, method)
+        self.extractor = _network(transform, extractor, weights)
+        self.content_extractor = None if content_extractor is None else content_extractor(transform)
+        self.requires_grad_(False).eval()
+        self.style_layers, self.content_layer = list(style_layers), content_layer
+        self.balance, self.content_weight, self.style_weight = balance, content_weight, style_weight
+        self.relative = relative or balance is not None
+        self.bound_weight, self.softplus = bound_weight, softplus
+        self.start, self.noise_scale, self.seed = start, noise_scale, seed
+        self.method, self.iterations, self.learning_rate = method, iterations, learning_rate
+        self.history, self.line_search = history, line_search
+        self.precision: Precision = precision
+        self.transfer: Transfer | None = None
+        self._saved: dict[str, Any] | None = None
+        # The weights are drawn from a seed or are in a checkpoint of their own.
+        self.register_state_dict_post_hook(_drop_networks)
+        self.register_load_state_dict_post_hook(lambda module, keys: keys.missing_keys.clear())
+
+    @property
+    def num_variants(self) -> int:
+        """Sounds that are made of each pair."""
+        return max(len(_as_list(self.balance)), len(_as_list(self.style_weight)))
+
+    def variant_names(self) -> list[str]:
+        """Say how the sounds of a pair differ; an empty name where there is one."""
+        values, name = (
+            (self.style_weight, "style_weight") if self.balance is None else (self.balance, "balance")
+        )
+        return [f"{name} {value:g}" for value in values] if isinstance(values, list) else [""]
+
+    def begin(
+        self,
+        content: Tensor | None,
+        styles: Sequence[Sequence[Tensor]],
+        style_weights: Sequence[float] | None = None,
+        num_frames: int | None = None,
+        known: Tensor | None = None,
+        first_seed: int = 0,
+    ) -> Transfer:
+        """Start to optimise.
+
+        Args:
+            content: spec, float32 [B, C, F, L] in [-1, 1]; None for textures.
+            styles: References of each of B sounds, spec float32 [C, F, L] each, of any lengths.
+            style_weights: Of the references; equal by default.
+            num_frames: L of textures; by default that of the first reference.
+            known: The first frames of each result, float32 [B x `num_variants`, C, F, K], where they are there already.
+            first_seed: Added to the seed of the noise, of which each sound has its own.
+
+        Returns:
+            The running optimisation of B x `num_variants` spectrograms, a pair's variants one after another.
+
+        Raises:
+            ValueError: For sounds too short for the network, and without a content where the recipe needs one.
+        """
+        for module in (self.extractor, self.content_extractor):
+            _choose_precision(module, self.precision)
+        with torch.no_grad():
+            frames = (styles[0][0].shape[2] if num_frames is None else num_frames) if content is None else content.shape[3]
+            start = self._start(content, len(styles), frames, first_seed)
+            keeper = None
+            if content is not None and self.keeps_content:
+                other = self.extractor if self.content_extractor is None else self.content_extractor
+                keeper = (other, self.content_layer, self._each(content))
+            targets = self._targets(styles, style_weights)
+            weights = self._weights(len(styles), keeper is not None)
+            objective = Objective(self.extractor, targets, keeper, weights)
+        return Transfer(objective, self._each(start), self._descend, self.softplus, known)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> None:
+        """Evaluate the pairs of a batch once and move on; the same batch comes until they are done."""
+        group, evaluation = divmod(self.clips_seen // self.batch_size, self.iterations)
+        if self.transfer is None or evaluation == 0:
+            self.transfer = self._begin_batch(batch, group)
+            if evaluation and self._saved is not None:
+                self.transfer.load_state_dict(self._saved)
+        if not self.transfer.done:
+            self.transfer.step()
+        assert self.transfer.losses is not None
+        for name, values in self.transfer.losses._asdict().items():
+            self.record(f"loss/{name}", values.mean())
+        self.count_clips()
+
+    @property
+    def finished(self) -> bool:
+        """Whether the step just counted was the last one of a batch of pairs."""
+        return self.clips_seen // self.batch_size % self.iterations == 0
+
+    def configure_optimizers(self) -> None:
+        """Return none: each pair has one of its own."""
+
+    def on_fit_start(self) -> None:
+        """Say what is optimised; the run ends when all pairs have been."""
+        pairs: int = self.trainer.datamodule.num_pairs  # type: ignore[attr-defined]
+        batches = -(-pairs // self.batch_size)
+        self.total_kimg = batches * self.batch_size * self.iterations / 1000
+        millions = sum(weight.numel() for weight in self.extractor.parameters()) / 1e6
+        channels, bands, frames = self.transform.shape
+        rank_zero_info(
+            f"StyleTransfer: {pairs} pairs, {self.batch_size} at once, {self.num_variants} sounds of each; spectrograms "
+            f"of {channels} x {bands} bands x {frames} frames ({self.transform.seconds:.2f} s); {self.iterations} "
+            f"evaluations by {self.method} with features of a network of {millions:.1f} M fixed parameters"
+        )
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add the optimisation under way."""
+        super().on_save_checkpoint(checkpoint)
+        checkpoint["transfer"] = None if self.transfer is None else self.transfer.state_dict()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the optimisation until its batch has come again."""
+        super().on_load_checkpoint(checkpoint)
+        self._saved = checkpoint["transfer"]
+
+    @property
+    def keeps_content(self) -> bool:
+        """Whether the content has a loss."""
+        return self.balance is not None or self.content_weight > 0
+
+    def _begin_batch(self, batch: Batch, group: int) -> Transfer:
+        """Start with the pairs of a batch, which is the `group`-th."""
+        content, style = (batch.spec[batch.label == ROLES.index(role)] for role in ROLES)
+        silence = self.transform(torch.zeros(1, *self.transform.shape[:1], self.transform.hop_length).to(content))
+        styles = [[_without_end(spec, silence[0])] for spec in style]
+        wanted = content if self.keeps_content or self.start == "content" else None
+        return self.begin(wanted, styles, num_frames=content.shape[3], first_seed=group * self.batch_size)
+
+    def _each(self, spec: Tensor) -> Tensor:
+        """Repeat spec [B, ...] for the variants."""
+        return spec.repeat_interleave(self.num_variants, dim=0)
+
+    def _start(self, content: Tensor | None, num: int, frames: int, first_seed: int) -> Tensor:
+        """Return what is begun with, float32 [B, C, F, L]."""
+        if content is not None and self.start == "content":
+            return content
+        noise = [
+            torch.rand(*self.transform.shape[:2], frames, generator=torch.Generator().manual_seed(seed))
+            for seed in self.clip_seeds(self.seed, first_seed + num)[first_seed:]
+        ]
+        return (2 * self.noise_scale * torch.stack(noise) - 1).to(self.device)
+
+    def _targets(
+        self, styles: Sequence[Sequence[Tensor]], style_weights: Sequence[float] | None
+    ) -> dict[str, StyleTarget]:
+        """Return the wanted Gram matrices of the style's layers."""
+        found = [[self.extractor.features(spec[None], self.style_layers) for spec in sounds] for sounds in styles]
+        found = [sounds for sounds in found for _ in range(self.num_variants)]
+        return {
+            name: StyleTarget([[features[name][0] for features in sounds] for sounds in found], style_weights)
+            for name in self.style_layers
+        }
+
+    def _weights(self, num: int, keeps: bool) -> Weights:
+        """Return the weights of `num` pairs with their variants."""
+
+        def each(values: float | list[float]) -> Tensor:
+            row = torch.tensor(_as_list(values), dtype=torch.float64, device=self.device)
+            return row.expand(self.num_variants).repeat(num)
+
+        content, style = each(self.content_weight), each(self.style_weight)
+        if self.balance is not None:
+            share = each(self.balance)
+            content, style = 1 - share, EVEN_ODDS * share
+        if self.relative and not keeps:
+            style = torch.ones_like(style)
+        return Weights(content, style, each(self.bound_weight), self.relative)
+
+    def _descend(self, start: Tensor) -> Descent:
+        """Return a new optimiser."""
+        if self.method == "adam":
+            return AdamDescent(start, self.learning_rate)
+        return LBFGSDescent(start, self.history, self.line_search)
+
+
+def _network(transform: SpectrogramTransform, make: Callable[[Shape], nn.Module] | None, weights: str | None) -> Any:
+    """Return the network of the features.
+
+    Raises:
+        ValueError: Where not exactly one is named, and for a classifier without such layers or of another spectrogram.
+    """
+    if (make is None) == (weights is None):
+        raise ValueError("name one of extractor (a network) and weights (a trained classifier)")
+    if make is not None:
+        return make(transform.shape)
+    model = load(str(weights))
+    network = getattr(model, "network", None)
+    if not hasattr(network, "features"):
+        raise ValueError(f"{weights} holds no network with layers to compare: train configs/classifier_esc50.yaml")
+    if not transform.same_spectrogram(model.transform, any_length=True):
+        raise ValueError(f"{weights} was trained on another spectrogram: take the transform of its recipe")
+    return network
+
+
+def _choose_precision(network: nn.Module | None, precision: Precision) -> None:
+    """Turn the weights of the wide convolutions into bf16, or back, where that is asked for."""
+    for module in [] if network is None else network.modules():
+        if isinstance(module, WideConv2d):
+            fast = precision == "bf16" or (precision == "auto" and has_fast_bf16(module.weight.device))
+            module.to(torch.bfloat16 if fast else torch.float32)
+
+
+def _without_end(spec: Tensor, silence: Tensor) -> Tensor:
+    """Return spec [C, F, L] without the silence at its end; of silence alone, all of it."""
+    sounding = torch.nonzero((spec != silence).flatten(0, 1).any(dim=0))
+    return spec[..., : int(sounding[-1]) + 1] if len(sounding) else spec
+
+
+def _as_list(values: float | list[float] | None) -> list[float]:
+    if values is None:
+        return []
+    return list(values) if isinstance(values, Sequence) else [values]
+
+
+def _drop_networks(module: nn.Module, state: dict[str, Any], prefix: str, metadata: Any) -> None:
+    for name in [name for name in state if name.startswith(prefix)]:
+        del state[name]
+
+
+def _check(
+    balance: float | list[float] | None,
+    content_weight: float,
+    style_weight: float | list[float],
+    bound_weight: float,
+    start: str,
+    method: str,
+) -> None:
+    """Refuse settings that make no sense together."""
+    for name, value, legal in (("start", start, Start), ("method", method, Method)):
+        if value not in get_args(legal):
+            raise ValueError(f"{name} must be {' or '.join(get_args(legal))}, got {value!r}")
+    balances, weights = _as_list(balance), _as_list(style_weight)
+    if any(not 0 <= value <= 1 for value in balances):
+        raise ValueError(f"a balance is between 0 (content) and 1 (style), got {balance}")
+    if min([*weights, content_weight, bound_weight]) < 0:
+        raise ValueError(f"weights must not be negative, got {content_weight}, {style_weight} and {bound_weight}")
+    if not balances and not content_weight and not any(weights):
+        raise ValueError("nothing to optimise: content_weight and style_weight are both 0")

@@ -1,0 +1,265 @@
+"""The wide shallow networks whose features style transfer compares.
+
+Sources: Ulyanov & Lebedev (2016), paper C and paper K (one layer of random weights); paper H, section 5.1 and figure 2
+(three stacks of convolution, batch normalisation, ReLU and pooling, with random weights or as a classifier of ESC-50).
+
+Deviation: the classifier's head is a linear layer on the mean over time (paper H does not tell; a dense layer on all
+frames would fit one length of clip), so clips of any length can be classified.
+"""
+
+from collections.abc import Collection
+from typing import Any, Literal, get_args
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+Shape = tuple[int, int, int]
+Orientation = Literal["frequency", "time", "2d"]
+Activation = Literal["relu", "tanh"]
+Pool = Literal["none", "max", "average"]
+INPUT = "input"  # name of the spectrogram itself among the layers
+
+
+class StyleCNN(nn.Module):
+    """Stacks of convolution, batch normalisation, activation and pooling, with random weights to begin with.
+
+    The layers of stack k are named conv_k, norm_k, relu_k (or tanh_k) and pool_k; "input" is the spectrogram.
+
+    Args:
+        shape: (C, F, L) of the spectrogram. Other L can be computed too, but for "time".
+        num_classes: Of the classifier's head; 0 for none.
+        orientation: What becomes channels: "frequency" (convolutions along time), "time" (convolutions along frequency,
+            of sounds of exactly L frames), or neither, "2d".
+        width: Channels of each convolution.
+        kernel: Frames or bands that each reaches over; both of "2d".
+        num_stacks: 1 is the shallow network of papers C and K.
+        activation: "relu" or "tanh".
+        pool: "max" or "average" halve what is convolved over after each stack; "none".
+        batch_norm: Normalise before the activation; without training, this does next to nothing.
+        same_padding: Pad with zeros, so that convolutions keep the length.
+        input_scale: What a spectrogram of 1 is for the network; -1 is 0.
+        weight_std: Standard deviation of normal weights without bias; None for PyTorch's uniform ones with bias.
+        seed: Of the weights.
+
+    Attributes:
+        num_features: D of the embedding.
+        fixed_length: Whether all spectrograms have to have the same L.
+
+    Raises:
+        ValueError: For values out of range.
+    """
+
+    def __init__(
+        self,
+        shape: Shape,
+        num_classes: int = 0,
+        orientation: Orientation = "frequency",
+        width: int = 4096,
+        kernel: int = 11,
+        num_stacks: int = 3,
+        activation: Activation = "relu",
+        pool: Pool = "max",
+        batch_norm: bool = True,
+        same_padding: bool = True,
+        input_scale: float = 1.0,
+        weight_std: float | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        _check_choice("orientation", orientation, get_args(Orientation))
+        _check_choice("activation", activation, get_args(Activation))
+        _check_choice("pool", pool, get_args(Pool))
+        if min(width, kernel, num_stacks) < 1 or input_scale <= 0:
+            raise ValueError(
+                "need width, kernel and num_stacks of at least 1 and input_scale > 0, got "
+                f"{width}, {kernel}, {num_stacks} and {input_scale}"
+            )
+        if same_padding and kernel % 2 == 0:
+            raise ValueError(f"a kernel that keeps the length is odd, got {kernel}: take {kernel + 1}")
+        self.shape, self.orientation, self.kernel, self.pool = shape, orientation, kernel, pool
+        self.activation, self.input_scale, self.num_features = activation, input_scale, width
+        self.fixed_length = orientation == "time"
+        channels, bands, frames = shape
+        num_in = {"frequency": channels * bands, "time": channels * frames, "2d": channels}[orientation]
+        size = (kernel, kernel) if orientation == "2d" else (1, kernel)
+        padding = tuple(side // 2 if same_padding else 0 for side in size)
+        self.convs, self.norms = nn.ModuleList(), nn.ModuleList()
+        generator = torch.Generator().manual_seed(seed)
+        for _ in range(num_stacks):
+            # Memory alone: weights are drawn once, and three layers of 4096 channels have 400 million.
+            conv = WideConv2d(num_in, width, size, padding=padding, bias=weight_std is None, device="meta")
+            self.convs.append(draw_weights(conv.to_empty(device="cpu"), weight_std, generator))
+            self.norms.append(nn.BatchNorm2d(width) if batch_norm else nn.Identity())
+            num_in = width
+        head = nn.Linear(width, num_classes) if num_classes else None
+        self.head = head and draw_weights(head, None, generator)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    @property
+    def layers(self) -> list[str]:
+        """Names of all layers, from the spectrogram on."""
+        return [INPUT, *(f"{kind}_{stack}" for stack in range(1, len(self.convs) + 1) for kind in self._kinds)]
+
+    @property
+    def _kinds(self) -> list[str]:
+        norm = [] if isinstance(self.norms[0], nn.Identity) else ["norm"]
+        return ["conv", *norm, self.activation, *([] if self.pool == "none" else ["pool"])]
+
+    def min_length(self, layer: str) -> int:
+        """Return the frames (of "time", the bands; of "2d", both) that one output of a layer depends on.
+
+        Raises:
+            ValueError: For an unknown layer.
+        """
+        _check_choice("layer", layer, self.layers)
+        length, step = 1, 1
+        for name in self.layers[1 : self.layers.index(layer) + 1]:
+            kind = name.split("_")[0]
+            length += step * {"conv": self.kernel - 1, "pool": 1}.get(kind, 0)
+            step *= 2 if kind == "pool" else 1
+        return length
+
+    def features(self, spec: Tensor, layers: Collection[str]) -> dict[str, Tensor]:
+        """Compute what some layers make of spectrograms; later layers are not computed.
+
+        Args:
+            spec: float32 [B, C, F, L] in [-1, 1] or somewhat beyond.
+            layers: Names out of `layers`.
+
+        Returns:
+            float32 [B, N, P] for each name: N features at P places.
+
+        Raises:
+            ValueError: For spectrograms of another size or too short for a layer, and for unknown names.
+        """
+        for layer in layers:
+            self._check_size(spec, layer)
+        x = (spec + 1) * (self.input_scale / 2)
+        if self.orientation == "frequency":
+            x = x.flatten(1, 2)[:, :, None]  # [B, C F, 1, L]
+        elif self.orientation == "time":
+            x = x.movedim(3, 2).flatten(1, 2)[:, :, None]  # [B, C L, 1, F]
+        found = {INPUT: x.flatten(2)} if INPUT in layers else {}
+        x = x.to(self.convs[0].weight.dtype)
+        for name in self.layers[1:]:
+            if len(found) == len(set(layers)):
+                break
+            kind, stack = name.split("_")
+            x = self._step(kind, int(stack) - 1, x)
+            if name in layers:
+                found[name] = x.flatten(2).float()
+        return found
+
+    def embed(self, spec: Tensor) -> Tensor:
+        """Return the mean over all places of the last layer, float [B, D], of spec [B, C, F, L]."""
+        last = self.layers[-1]
+        return self.features(spec, [last])[last].mean(dim=2)
+
+    def logits(self, features: Tensor) -> Tensor:
+        """Return logits, float [B, num_classes], of embeddings [B, D]."""
+        assert self.head is not None
+        return self.head(features)
+
+    def forward(self, spec: Tensor) -> Tensor:
+        """Return logits, float [B, num_classes], of spec [B, C, F, L]."""
+        return self.logits(self.embed(spec))
+
+    def _step(self, kind: str, stack: int, x: Tensor) -> Tensor:
+        if kind == "conv":
+            return self.convs[stack](x)
+        if kind == "norm":
+            return self.norms[stack](x)
+        if kind == "pool":
+            pool = F.max_pool2d if self.pool == "max" else F.avg_pool2d
+            return pool(x, 2 if self.orientation == "2d" else (1, 2))
+        return torch.relu(x) if kind == "relu" else torch.tanh(x)
+
+    def _check_size(self, spec: Tensor, layer: str) -> None:
+        least = self.min_length(layer)
+        bands = {"frequency": self.shape[:2], "time": self.shape[:1], "2d": self.shape[:1]}[self.orientation]
+        if spec.ndim != 4 or tuple(spec.shape[1 : 1 + len(bands)]) != bands:
+            raise ValueError(f"expected spec [B, {', '.join(map(str, bands))}, ...], got {list(spec.shape)}")
+        if self.orientation == "time" and spec.shape[3] != self.shape[2]:
+            raise ValueError(
+                f"time is in the channels of this network: expected {self.shape[2]} frames, got {spec.shape[3]}"
+            )
+        sides = {"frequency": spec.shape[3:], "time": spec.shape[2:3], "2d": spec.shape[2:]}[self.orientation]
+        if min(sides) < least:
+            unit = {"frequency": "frames", "time": "bands", "2d": "frames and bands"}[self.orientation]
+            raise ValueError(
+                f"{layer} looks at {least} {unit} at once, there are {min(sides)}: take a longer sound, or a smaller "
+                "kernel"
+            )
+
+
+class WideConv2d(nn.Conv2d):
+    """A convolution over many channels; one of a single row is computed as a matrix product.
+
+    Each row of the matrix is a window of k frames. In bf16, oneDNN's convolution takes 1.5 times as long
+    (`python -m benchmarks.style_step`). Weights are kept with channels last.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Convolve x, float [B, N, H, W], in the precision of the weights."""
+        if self.kernel_size[0] > 1 or x.device.type != "cpu":
+            return super().forward(x)
+        return _WindowProduct.apply(x, self.weight, self.bias, self.padding[1])  # type: ignore[no-any-return]
+
+
+class _WindowProduct(torch.autograd.Function):
+    """The matrix product behind a convolution of a row, and its gradients."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, padding: int) -> Tensor:  # type: ignore[override]
+        kernel = weight.shape[3]
+        ctx.save_for_backward(x, weight)
+        ctx.padding, ctx.has_bias = padding, bias is not None
+        out = F.linear(_windows(x, kernel, padding), _as_matrix(weight), bias)  # [B, W', M]
+        return out.mT[:, :, None]
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None]:  # type: ignore[override]
+        x, weight = ctx.saved_tensors
+        rows = grad[:, :, 0].mT.flatten(0, 1)  # [B W', M]
+        grad_x = grad_weight = grad_bias = None
+        num, channels, kernel = *weight.shape[:2], weight.shape[3]
+        if ctx.needs_input_grad[0]:
+            windows = (rows @ _as_matrix(weight)).view(len(x), grad.shape[3], kernel, channels)
+            total = x.new_zeros(len(x), x.shape[3] + 2 * ctx.padding, channels, dtype=torch.float32)
+            for tap in range(kernel):
+                total[:, tap : tap + grad.shape[3]] += windows[:, :, tap]
+            grad_x = total[:, ctx.padding : ctx.padding + x.shape[3]].to(x.dtype).mT[:, :, None]
+        if ctx.needs_input_grad[1]:
+            windows = _windows(x, kernel, ctx.padding).flatten(0, 1)
+            grad_weight = (rows.mT @ windows).view(num, kernel, channels).mT[:, :, None]
+        if ctx.has_bias and ctx.needs_input_grad[2]:
+            grad_bias = rows.sum(dim=0)
+        return grad_x, grad_weight, grad_bias, None
+
+
+def _windows(x: Tensor, kernel: int, padding: int) -> Tensor:
+    """Return all windows of k frames of x, float [B, N, 1, W], as rows, float [B, W', k N]."""
+    rows = F.pad(x[:, :, 0].mT, (0, 0, padding, padding))  # [B, W + 2 padding, N]
+    return rows.unfold(1, kernel, 1).movedim(3, 2).flatten(2)
+
+
+def _as_matrix(weight: Tensor) -> Tensor:
+    """Return weights, float [M, N, 1, k] with channels last, as a matrix, float [M, k N]."""
+    return weight[:, :, 0].mT.flatten(1)
+
+
+def draw_weights(layer: Any, std: float | None, generator: torch.Generator) -> Any:
+    """Draw weights and bias of a layer: normal with a standard deviation, or as PyTorch does by default."""
+    if std is not None:
+        nn.init.normal_(layer.weight, std=std, generator=generator)
+        return layer
+    bound = (layer.weight[0].numel()) ** -0.5  # of PyTorch's kaiming_uniform_(a=5 ** 0.5)
+    for values in (layer.weight, layer.bias):
+        nn.init.uniform_(values, -bound, bound, generator=generator)
+    return layer
+
+
+def _check_choice(name: str, value: str, legal: Collection[str]) -> None:
+    if value not in legal:
+        raise ValueError(f"{name} must be one of {', '.join(legal)}, got {value!r}")
