@@ -1,4 +1,4 @@
-"""Sounds to measure on: spoken digits, and music that is synthesised."""
+"""Sounds to measure on: spoken digits, and music and drops of water that are synthesised."""
 
 import os
 from collections import defaultdict
@@ -46,6 +46,18 @@ def speech(seconds: float, sample_rate: int) -> Tensor:
 def music(seconds: float) -> Tensor:
     """Return four pieces of chords, a melody and percussion, float32 [4, 1, T] at MUSIC_RATE."""
     return torch.stack([_piece(chords, steps, seconds) for chords, steps in PIECES])[:, None]
+
+
+def drops(seconds: float) -> Tensor:
+    """Return drops at random times, 30 a second, over a little noise, float32 [1, T] at MUSIC_RATE with peak 0.7."""
+    generator = torch.Generator().manual_seed(0)
+    wav = 0.02 * torch.randn(round(seconds * MUSIC_RATE), generator=generator)
+    time = torch.arange(1500) / MUSIC_RATE
+    for _ in range(round(30 * seconds)):
+        start, pitch, level = torch.rand(3, generator=generator).tolist()
+        ringing = torch.sin(2 * torch.pi * (800 + 3200 * pitch) * time) * torch.exp(-110 * time)
+        _add(wav, start * seconds * 0.999, (0.1 + 0.5 * level) * ringing)
+    return (0.7 * wav / wav.abs().max())[None]
 
 
 def _piece(roots: tuple[int, ...], steps: tuple[int, ...], seconds: float) -> Tensor:

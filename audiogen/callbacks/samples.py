@@ -59,7 +59,7 @@ class PeriodicSamples(lightning.Callback, ABC):
         figure = spectrogram_grid(spec, row_names, pl_module.transform, title=title)
         save_figure(figure, Path(trainer.default_root_dir) / SAMPLE_FOLDER / f"{title}.png")
         for logger in trainer.loggers:
-            _log_picture(logger, tag, figure, pl_module.clips_seen)
+            log_picture(logger, tag, figure, pl_module.clips_seen)
 
     @staticmethod
     def sound(trainer: lightning.Trainer, pl_module: Any, spec: Tensor, places: Mapping[str, str], write: bool) -> None:
@@ -81,7 +81,7 @@ class PeriodicSamples(lightning.Callback, ABC):
             if write:
                 write_audio(Path(trainer.default_root_dir) / SAMPLE_FOLDER / f"{file}.wav", wav, sample_rate)
             for logger in takers:
-                _log_sound(logger, tag, wav, sample_rate, pl_module.clips_seen)
+                log_sound(logger, tag, wav, sample_rate, pl_module.clips_seen)
 
 
 class SampleLogger(PeriodicSamples):
@@ -142,7 +142,7 @@ def _num_rows(pl_module: Any) -> int:
     return max(len(pl_module.label_names), 1)
 
 
-def _log_picture(logger: Logger, name: str, figure: Figure, step: int) -> None:
+def log_picture(logger: Logger, name: str, figure: Figure, step: int) -> None:
     """Hand a picture to a logger that takes pictures."""
     if isinstance(logger, TensorBoardLogger):
         logger.experiment.add_image(name, _pixels(figure), step, dataformats="HWC")
@@ -150,7 +150,7 @@ def _log_picture(logger: Logger, name: str, figure: Figure, step: int) -> None:
         logger.log_image(name, [_pixels(figure)], step=step)
 
 
-def _log_sound(logger: Logger, name: str, wav: Tensor, sample_rate: int, step: int) -> None:
+def log_sound(logger: Logger, name: str, wav: Tensor, sample_rate: int, step: int) -> None:
     """Hand wav, float [C, T] in [-1, 1], to a logger that takes sounds; TensorBoard takes one channel."""
     if isinstance(logger, TensorBoardLogger):
         logger.experiment.add_audio(name, wav.mean(dim=0), step, sample_rate)

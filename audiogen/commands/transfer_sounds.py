@@ -168,7 +168,8 @@ def repeated(spec: Tensor, num_frames: int) -> Tensor:
 
 def min_frames(model: StyleTransfer) -> int:
     """Return how many frames the network of a model looks at once."""
-    layers = [*model.style_layers, *([model.content_layer] if model.content_extractor is None else [])]
+    looks = model.keeps_content and model.content_extractor is None
+    layers = [*model.style_layers, *([model.content_layer] if looks else [])]
     network: Any = model.extractor
     return 1 if network.fixed_length else max(network.min_length(layer) for layer in layers)
 

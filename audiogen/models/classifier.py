@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -19,7 +19,7 @@ WARM_UP = 0.2  # of the training
 
 
 class Classifier(KimgModule):
-    """Train a network to tell the classes apart: AdamW, a learning rate that rises and falls, cross entropy.
+    """Train a network to tell the classes apart: AdamW, by default a learning rate that rises and falls, cross entropy.
 
     Args:
         transform: The spectrogram definition (linked to the data's).
@@ -30,13 +30,14 @@ class Classifier(KimgModule):
         augment: Applied to the clips that it is trained on.
         total_kimg: Length of the training in thousands of clips shown.
         learning_rate: The highest.
-        weight_decay: Of AdamW.
+        schedule: "one_cycle" rises and falls; "constant" keeps the learning rate, as paper H does.
+        weight_decay: Of AdamW; with 0 it is Adam.
         label_smoothing: Share of the probability that the wrong classes get together.
         precision: "bf16" runs the convolutions in it, "auto" where the machine is fast in it.
         log_every_kimg: How often means of loss and accuracy are logged.
 
     Raises:
-        ValueError: For data without classes or with one.
+        ValueError: For data without classes or with one, and for an unknown schedule.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class Classifier(KimgModule):
         augment: nn.Module | None = None,
         total_kimg: float = 40.0,
         learning_rate: float = 0.004,
+        schedule: Literal["one_cycle", "constant"] = "one_cycle",
         weight_decay: float = 0.01,
         label_smoothing: float = 0.05,
         precision: Precision = "auto",
@@ -60,7 +62,9 @@ class Classifier(KimgModule):
         self.automatic_optimization = False  # as all models of the package
         self.network: Any = network(transform.shape, len(label_names)).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.augment = augment if augment is not None else nn.Identity()
-        self.learning_rate, self.weight_decay = learning_rate, weight_decay
+        if schedule not in ("one_cycle", "constant"):
+            raise ValueError(f"schedule must be one_cycle or constant, got {schedule!r}")
+        self.learning_rate, self.weight_decay, self.cycle = learning_rate, weight_decay, schedule == "one_cycle"
         self.label_smoothing = label_smoothing
         self.precision: Precision = precision
 
@@ -72,7 +76,7 @@ class Classifier(KimgModule):
         """Take one step on one batch."""
         optimizer: Any = self.optimizers()
         for group in optimizer.param_groups:
-            group["lr"] = self.learning_rate * one_cycle(self.kimg / self.total_kimg)
+            group["lr"] = self.learning_rate * (one_cycle(self.kimg / self.total_kimg) if self.cycle else 1)
         with autocast(self.precision, self.device):
             logits = self.network(self.augment(batch.spec).contiguous(memory_format=torch.channels_last))
         loss = F.cross_entropy(logits.float(), batch.label, label_smoothing=self.label_smoothing)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 ARMIJO = 1e-4  # share of the expected decrease that is enough (Nocedal & Wright, 2006, section 3.1)
-CURVATURE = 1e-10  # of `torch.optim.LBFGS`: pairs below tell nothing
+CURVATURE = 1e-8  # cosine between a step and the change of the gradient: pairs below tell nothing
 MAX_HALVINGS = 20
 
 
@@ -67,8 +67,10 @@ class AdamDescent(Descent):
 class LBFGSDescent(Descent):
     """Limited-memory BFGS (Liu & Nocedal, 1989).
 
-    Without a line search, the steps are those of `torch.optim.LBFGS` with its defaults, as in paper H. With it, a step
-    that does not lower the value enough is shortened, so values only fall, and `best` is the best.
+    Without a line search, the steps are those of `torch.optim.LBFGS` with its defaults, as in paper H, but for its absolute
+    thresholds: with the paper's weights values are about 1e-6, at which it does not begin to move. Here, a factor on the
+    values changes nothing. With a line search, a step that does not lower the value enough is shortened, so values only
+    fall, and `best` is the best.
 
     Args:
         start: float32 [D].
@@ -105,8 +107,8 @@ class LBFGSDescent(Descent):
             self._forget()
             return
         first = not self.steps  # nothing is known of the scale
-        self.length = 1 / max(float(self.gradient.abs().sum()), 1.0) if first else 1.0
         self.done = self.slope == 0
+        self.length = 1 / float(self.gradient.abs().sum()) if first and not self.done else 1.0
         self.point = self.best + self.length * self.direction
 
     def _halve(self, value: float) -> None:
@@ -131,7 +133,7 @@ class LBFGSDescent(Descent):
 
     def _remember(self, step: Tensor, change: Tensor) -> None:
         product = float(step @ change)
-        if product > CURVATURE:
+        if product > CURVATURE * float(step.norm()) * float(change.norm()):
             for kept, new in ((self.steps, step), (self.changes, change), (self.products, product)):
                 kept.append(new)  # type: ignore[attr-defined]
                 del kept[: -self.history]  # type: ignore[attr-defined]

@@ -118,6 +118,7 @@ class StyleTransfer(KimgModule):
         self.history, self.line_search = history, line_search
         self.precision: Precision = precision
         self.transfer: Transfer | None = None
+        self.pairs: list[tuple[Tensor, Tensor]] = []  # content and style of those under way, spec [C, F, L]
         self._saved: dict[str, Any] | None = None
         # The weights are drawn from a seed or are in a checkpoint of their own.
         self.register_state_dict_post_hook(_drop_networks)
@@ -227,8 +228,8 @@ class StyleTransfer(KimgModule):
     def _begin_batch(self, batch: Batch, group: int) -> Transfer:
         """Start with the pairs of a batch, which is the `group`-th."""
         content, style = (batch.spec[batch.label == ROLES.index(role)] for role in ROLES)
-        silence = self.transform(torch.zeros(1, *self.transform.shape[:1], self.transform.hop_length).to(content))
-        styles = [[_without_end(spec, silence[0])] for spec in style]
+        self.pairs = [(spec, _without_end(sound, self._silence()[0])) for spec, sound in zip(content, style, strict=True)]
+        styles = [[sound] for _, sound in self.pairs]
         wanted = content if self.keeps_content or self.start == "content" else None
         return self.begin(wanted, styles, num_frames=content.shape[3], first_seed=group * self.batch_size)
 
@@ -244,7 +245,11 @@ class StyleTransfer(KimgModule):
             torch.rand(*self.transform.shape[:2], frames, generator=torch.Generator().manual_seed(seed))
             for seed in self.clip_seeds(self.seed, first_seed + num)[first_seed:]
         ]
-        return (2 * self.noise_scale * torch.stack(noise) - 1).to(self.device)
+        return self._silence() + 2 * self.noise_scale * torch.stack(noise).to(self.device)
+
+    def _silence(self) -> Tensor:
+        """Return a frame of silence, float32 [1, C, F, 1]."""
+        return self.transform(torch.zeros(1, self.transform.shape[0], self.transform.hop_length, device=self.device))
 
     def _targets(
         self, styles: Sequence[Sequence[Tensor]], style_weights: Sequence[float] | None

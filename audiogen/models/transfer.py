@@ -130,7 +130,7 @@ class Transfer:
 
     Attributes:
         iteration: Evaluations so far.
-        losses: Of the last one.
+        losses: Of `spec`, the last good spectrograms.
     """
 
     def __init__(
@@ -171,15 +171,19 @@ class Transfer:
             points = torch.stack([descent.point for descent in self.descents]).requires_grad_()
             losses = self.objective(self._to_spec(points))
             (gradient,) = torch.autograd.grad(losses.total.sum(), points)
-        self.losses = Losses(*(part.detach() for part in losses))
-        totals = self.losses.total.tolist()
+        accepted = torch.zeros_like(losses.total, dtype=torch.bool)
+        totals = losses.total.tolist()
         for index, (descent, total, slope) in enumerate(zip(self.descents, totals, gradient, strict=True)):
             finite = total - total == 0 and bool(slope.isfinite().all())
             if not finite and (self.iteration == 1 or not getattr(descent, "line_search", False)):
                 which = f" of sound {index}" if self.descents[1:] else ""
                 raise FloatingPointError(f"the loss{which} became NaN or infinite at iteration {self.iteration}")
             if not descent.done:
+                point = descent.point
                 descent.tell(total if finite else float("inf"), slope)
+                accepted[index] = descent.best is point
+        new, old = (Losses(*(part.detach() for part in some)) for some in (losses, self.losses or losses))
+        self.losses = Losses(*(torch.where(accepted, *parts) for parts in zip(new, old, strict=True)))
         return self.losses
 
     def state_dict(self) -> dict[str, Any]:

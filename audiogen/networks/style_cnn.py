@@ -194,7 +194,7 @@ class StyleCNN(nn.Module):
 
 
 class WideConv2d(nn.Conv2d):
-    """A convolution over many channels; one of a single row is computed as a matrix product.
+    """A convolution over many channels; with fixed weights and a single row, it is computed as a matrix product.
 
     Each row of the matrix is a window of k frames. In bf16, oneDNN's convolution takes 1.5 times as long
     (`python -m benchmarks.style_step`). Weights are kept with channels last.
@@ -202,46 +202,32 @@ class WideConv2d(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Convolve x, float [B, N, H, W], in the precision of the weights."""
-        if self.kernel_size[0] > 1 or x.device.type != "cpu":
+        if self.kernel_size[0] > 1 or self.weight.requires_grad or x.device.type != "cpu":
             return super().forward(x)
         return _WindowProduct.apply(x, self.weight, self.bias, self.padding[1])  # type: ignore[no-any-return]
 
 
 class _WindowProduct(torch.autograd.Function):
-    """The matrix product behind a convolution of a row, and its gradients."""
+    """The matrix product behind a convolution of a row, and its gradient."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, padding: int) -> Tensor:  # type: ignore[override]
-        kernel = weight.shape[3]
-        ctx.save_for_backward(x, weight)
-        ctx.padding, ctx.has_bias = padding, bias is not None
-        out = F.linear(_windows(x, kernel, padding), _as_matrix(weight), bias)  # [B, W', M]
-        return out.mT[:, :, None]
+        ctx.save_for_backward(weight)
+        ctx.length, ctx.padding = x.shape[3], padding
+        rows = F.pad(x[:, :, 0].mT, (0, 0, padding, padding))  # [B, W + 2 padding, N]
+        windows = rows.unfold(1, weight.shape[3], 1).movedim(3, 2).flatten(2)  # [B, W', k N]
+        return F.linear(windows, _as_matrix(weight), bias).mT[:, :, None]
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None]:  # type: ignore[override]
-        x, weight = ctx.saved_tensors
-        rows = grad[:, :, 0].mT.flatten(0, 1)  # [B W', M]
-        grad_x = grad_weight = grad_bias = None
-        num, channels, kernel = *weight.shape[:2], weight.shape[3]
-        if ctx.needs_input_grad[0]:
-            windows = (rows @ _as_matrix(weight)).view(len(x), grad.shape[3], kernel, channels)
-            total = x.new_zeros(len(x), x.shape[3] + 2 * ctx.padding, channels, dtype=torch.float32)
-            for tap in range(kernel):
-                total[:, tap : tap + grad.shape[3]] += windows[:, :, tap]
-            grad_x = total[:, ctx.padding : ctx.padding + x.shape[3]].to(x.dtype).mT[:, :, None]
-        if ctx.needs_input_grad[1]:
-            windows = _windows(x, kernel, ctx.padding).flatten(0, 1)
-            grad_weight = (rows.mT @ windows).view(num, kernel, channels).mT[:, :, None]
-        if ctx.has_bias and ctx.needs_input_grad[2]:
-            grad_bias = rows.sum(dim=0)
-        return grad_x, grad_weight, grad_bias, None
-
-
-def _windows(x: Tensor, kernel: int, padding: int) -> Tensor:
-    """Return all windows of k frames of x, float [B, N, 1, W], as rows, float [B, W', k N]."""
-    rows = F.pad(x[:, :, 0].mT, (0, 0, padding, padding))  # [B, W + 2 padding, N]
-    return rows.unfold(1, kernel, 1).movedim(3, 2).flatten(2)
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:  # type: ignore[override]
+        (weight,) = ctx.saved_tensors
+        channels, kernel = weight.shape[1], weight.shape[3]
+        batch, _, _, length = grad.shape
+        windows = (grad[:, :, 0].mT.flatten(0, 1) @ _as_matrix(weight)).view(batch, length, kernel, channels)
+        total = grad.new_zeros(batch, ctx.length + 2 * ctx.padding, channels, dtype=torch.float32)
+        for tap in range(kernel):
+            total[:, tap : tap + length] += windows[:, :, tap]
+        return total[:, ctx.padding : ctx.padding + ctx.length].to(grad.dtype).mT[:, :, None], None, None, None
 
 
 def _as_matrix(weight: Tensor) -> Tensor:

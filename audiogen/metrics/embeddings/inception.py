@@ -7,7 +7,7 @@ The network is that of the first FID, trained on photographs, as the package tor
 from torch import Tensor
 
 from audiogen.metrics.embeddings.embedding import Embedding
-from audiogen.metrics.embeddings.weights import other_weights, read_weights, weights_file
+from audiogen.networks.weights import other_weights, read_weights, weights_file
 from audiogen.transforms.transform import SpectrogramTransform
 
 URL = "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/weights-inception-2015-12-05-6726825d.pth"

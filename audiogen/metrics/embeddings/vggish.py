@@ -9,11 +9,8 @@ are padded with silence.
 from torch import Tensor
 
 from audiogen.metrics.embeddings.embedding import Embedding
-from audiogen.metrics.embeddings.weights import other_weights, read_weights, weights_file
+from audiogen.networks.weights import VGGISH_URL, other_weights, read_weights, weights_file
 from audiogen.networks.vggish import NUM_FEATURES, PATCH_FRAMES, SAMPLE_RATE, LogMelPatches, VGGishNetwork
-
-URL = "https://github.com/harritaylor/torchvggish/releases/download/v0.1/vggish-10086976.pth"
-
 
 class VGGish(Embedding):
     """128 features of each 0.96 s of sound.
@@ -41,7 +38,7 @@ class VGGish(Embedding):
         super().__init__("vggish", NUM_FEATURES, SAMPLE_RATE)
         self.patches = LogMelPatches(patch_hop)
         self.network = VGGishNetwork(last_relu)
-        path = weights_file(URL, weights, download, cache)
+        path = weights_file(VGGISH_URL, weights, download, cache)
         try:
             self.network.load_state_dict(read_weights(path))
         except RuntimeError as error:

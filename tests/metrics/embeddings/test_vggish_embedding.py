@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from audiogen.metrics.embeddings.embedding import clips_for
-from audiogen.metrics.embeddings.vggish import URL, VGGish
+from audiogen.metrics.embeddings.vggish import VGGish
+from audiogen.networks.weights import VGGISH_URL
 from audiogen.networks.vggish import LogMelPatches, VGGishNetwork
 from audiogen.transforms.mel import LogMel
 
@@ -60,7 +61,7 @@ def test_clip_of_a_spectrogram_is_made_audible_for_it(weights: str) -> None:
 def test_missing_weights_are_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"no weights .*vggish-10086976.pth: set download to true") as error:
         VGGish(cache=str(tmp_path))
-    assert URL in str(error.value)
+    assert VGGISH_URL in str(error.value)
 
 
 def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from urllib.error import URLError
 import pytest
 import torch
 
-from audiogen.metrics.embeddings.weights import read_weights, weights_file
+from audiogen.networks.weights import read_weights, weights_file
 
 
 @pytest.fixture

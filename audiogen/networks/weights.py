@@ -8,6 +8,9 @@ import torch
 from torch import Tensor
 
 
+VGGISH_URL = "https://github.com/harritaylor/torchvggish/releases/download/v0.1/vggish-10086976.pth"
+
+
 def weights_file(url: str, weights: str | None, download: bool, cache: str | None) -> Path:
     """Return the file of weights.
 

@@ -1,0 +1,25 @@
+"""The plain inverse: no phases are looked for (paper C, which found Griffin-Lim to sound better)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from audiogen.transforms.phase.method import PhaseMethod, hold
+
+if TYPE_CHECKING:
+    from audiogen.transforms.transform import SpectrogramTransform
+
+
+class ZeroPhase(PhaseMethod):
+    """Take all phases to be 0 at the centre of each frame: it costs one synthesis, and sounds like a buzz at the hop."""
+
+    def __call__(self, transform: SpectrogramTransform, spec: Tensor, known: Tensor | None = None) -> Tensor:
+        """Turn spec, float [B, C, F, L], into wav, float [B, C, T]; see `PhaseMethod`."""
+        amplitude, frames = transform.target(spec)
+        phase = torch.zeros_like(amplitude)
+        if transform.linear_frequency:
+            phase[..., 1::2] = torch.pi  # of an impulse in the middle of the frame, relative to the frame's start
+        return hold(frames.to_wav(torch.polar(amplitude, phase)).unflatten(0, spec.shape[:2]), known)
