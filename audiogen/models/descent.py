@@ -34,7 +34,7 @@ class Descent(ABC):
 
     def state_dict(self) -> dict[str, Any]:
         """Return all that changes, as plain values and tensors."""
-        return dict(vars(self))
+        return {name: list(value) if isinstance(value, list) else value for name, value in vars(self).items()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from `state_dict`."""

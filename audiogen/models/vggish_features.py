@@ -105,7 +105,7 @@ class VGGishFeatures(nn.Module):
     def _to_bins(self, amplitude: Tensor) -> Tensor:
         """Return the matrix, float32 [K, 257], that interpolates magnitudes at VGGish's frequencies; 0 beyond theirs."""
         num_bins = amplitude.shape[2]
-        wanted = torch.linspace(0, SAMPLE_RATE / 2, N_FFT // 2 + 1)
+        wanted = torch.linspace(0, SAMPLE_RATE / 2, N_FFT // 2 + 1, dtype=torch.float64)
         places = wanted / (self._transform[0].sample_rate / 2) * (num_bins - 1)
         distance = (torch.arange(num_bins)[:, None] - places).abs()
         return (1 - distance).clamp_min(0).to(amplitude)

@@ -39,7 +39,8 @@ class StyleCNN(nn.Module):
         batch_norm: Normalise before the activation; without training, this does next to nothing.
         same_padding: Pad with zeros, so that convolutions keep the length.
         input_scale: What a spectrogram of 1 is for the network; -1 is 0.
-        weight_std: Standard deviation of normal weights without bias; None for PyTorch's uniform ones with bias.
+        init: "torch" draws weights and biases as PyTorch does, whose outputs get weaker from stack to stack; "he" draws
+            normal weights that keep the level (He et al., 2015), or a number is their standard deviation; no biases.
         seed: Of the weights.
 
     Attributes:
@@ -63,13 +64,15 @@ class StyleCNN(nn.Module):
         batch_norm: bool = True,
         same_padding: bool = True,
         input_scale: float = 1.0,
-        weight_std: float | None = None,
+        init: Literal["torch", "he"] | float = "torch",
         seed: int = 0,
     ) -> None:
         super().__init__()
         _check_choice("orientation", orientation, get_args(Orientation))
         _check_choice("activation", activation, get_args(Activation))
         _check_choice("pool", pool, get_args(Pool))
+        if isinstance(init, str):
+            _check_choice("init", init, ("torch", "he"))
         if min(width, kernel, num_stacks) < 1 or input_scale <= 0:
             raise ValueError(
                 "need width, kernel and num_stacks of at least 1 and input_scale > 0, got "
@@ -88,12 +91,12 @@ class StyleCNN(nn.Module):
         generator = torch.Generator().manual_seed(seed)
         for _ in range(num_stacks):
             # Memory alone: weights are drawn once, and three layers of 4096 channels have 400 million.
-            conv = WideConv2d(num_in, width, size, padding=padding, bias=weight_std is None, device="meta")
-            self.convs.append(draw_weights(conv.to_empty(device="cpu"), weight_std, generator))
+            conv = WideConv2d(num_in, width, size, padding=padding, bias=init == "torch", device="meta")
+            self.convs.append(_draw(conv.to_empty(device="cpu"), init, generator))
             self.norms.append(nn.BatchNorm2d(width) if batch_norm else nn.Identity())
             num_in = width
         head = nn.Linear(width, num_classes) if num_classes else None
-        self.head = head and draw_weights(head, None, generator)
+        self.head = head and _draw(head, "torch", generator)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @property
@@ -135,6 +138,10 @@ class StyleCNN(nn.Module):
         """
         for layer in layers:
             self._check_size(spec, layer)
+        return {name: x.float() for name, x in self._compute(spec, layers).items()}
+
+    def _compute(self, spec: Tensor, layers: Collection[str]) -> dict[str, Tensor]:
+        """Return the outputs of layers in the precision of the weights."""
         x = (spec + 1) * (self.input_scale / 2)
         if self.orientation == "frequency":
             x = x.flatten(1, 2)[:, :, None]  # [B, C F, 1, L]
@@ -148,13 +155,13 @@ class StyleCNN(nn.Module):
             kind, stack = name.split("_")
             x = self._step(kind, int(stack) - 1, x)
             if name in layers:
-                found[name] = x.flatten(2).float()
+                found[name] = x.flatten(2)
         return found
 
     def embed(self, spec: Tensor) -> Tensor:
-        """Return the mean over all places of the last layer, float [B, D], of spec [B, C, F, L]."""
+        """Return the mean over all places of the last layer, float [B, D], of spec [B, C, F, L], short ones too."""
         last = self.layers[-1]
-        return self.features(spec, [last])[last].mean(dim=2)
+        return self._compute(spec, [last])[last].mean(dim=2)
 
     def logits(self, features: Tensor) -> Tensor:
         """Return logits, float [B, num_classes], of embeddings [B, D]."""
@@ -235,14 +242,14 @@ def _as_matrix(weight: Tensor) -> Tensor:
     return weight[:, :, 0].mT.flatten(1)
 
 
-def draw_weights(layer: Any, std: float | None, generator: torch.Generator) -> Any:
-    """Draw weights and bias of a layer: normal with a standard deviation, or as PyTorch does by default."""
-    if std is not None:
-        nn.init.normal_(layer.weight, std=std, generator=generator)
+def _draw(layer: Any, init: str | float, generator: torch.Generator) -> Any:
+    """Draw the weights of a layer; see `StyleCNN`."""
+    fan_in = layer.weight[0].numel()
+    if init != "torch":
+        nn.init.normal_(layer.weight, std=(2 / fan_in) ** 0.5 if init == "he" else float(init), generator=generator)
         return layer
-    bound = (layer.weight[0].numel()) ** -0.5  # of PyTorch's kaiming_uniform_(a=5 ** 0.5)
     for values in (layer.weight, layer.bias):
-        nn.init.uniform_(values, -bound, bound, generator=generator)
+        nn.init.uniform_(values, -(fan_in**-0.5), fan_in**-0.5, generator=generator)
     return layer
 
 

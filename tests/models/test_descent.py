@@ -1,0 +1,101 @@
+"""Optimisers that are told values: equal to PyTorch's, and falling."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from audiogen.models.descent import AdamDescent, Descent, LBFGSDescent
+
+SIZE = 30
+
+
+def valley(point: Tensor) -> Tensor:
+    """Return a function with a long narrow valley and ripples."""
+    scales = torch.logspace(-2, 1, SIZE, dtype=point.dtype)
+    return (scales * point.square()).sum() + torch.cos(3 * point).sum()
+
+
+def start() -> Tensor:
+    return torch.randn(SIZE, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+
+
+def descend(descent: Descent, num: int, function: Callable[[Tensor], Tensor] = valley) -> list[float]:
+    """Evaluate `num` times and return the values."""
+    values = []
+    for _ in range(num):
+        point = descent.point.clone().requires_grad_()
+        value = function(point)
+        (gradient,) = torch.autograd.grad(value, point)
+        values.append(value.item())
+        descent.tell(values[-1], gradient)
+    return values
+
+
+def torch_values(make: Callable[[Tensor], torch.optim.Optimizer], num: int) -> list[float]:
+    point = start().requires_grad_()
+    optimizer, values = make(point), []
+
+    def evaluate() -> Tensor:
+        optimizer.zero_grad()
+        value = valley(point)
+        value.backward()
+        values.append(value.item())
+        return value
+
+    while len(values) < num:
+        optimizer.step(evaluate)
+    return values[:num]
+
+
+def test_lbfgs_without_a_line_search_is_that_of_torch() -> None:
+    expected = torch_values(lambda point: torch.optim.LBFGS([point]), 20)
+    assert descend(LBFGSDescent(start(), line_search=False), 20) == pytest.approx(expected, rel=1e-9)
+
+
+def test_adam_is_that_of_torch() -> None:
+    expected = torch_values(lambda point: torch.optim.Adam([point], lr=0.05), 20)
+    assert descend(AdamDescent(start(), 0.05), 20) == pytest.approx(expected, rel=1e-9)
+
+
+def test_values_at_the_best_point_only_fall_with_a_line_search() -> None:
+    descent = LBFGSDescent(start(), line_search=True)
+    values = []
+    for _ in range(60):
+        descend(descent, 1)
+        values.append(valley(descent.best).item())
+    assert all(after <= before for before, after in zip(values[:-1], values[1:], strict=True))
+    assert values[-1] < values[0] - 10
+
+
+def test_line_search_comes_back_from_where_nothing_is_finite() -> None:
+    def edge(point: Tensor) -> Tensor:
+        return valley(point) + torch.log(point + 4).sum()  # NaN below -4
+
+    descent = LBFGSDescent(start() * 0.1, line_search=True)
+    values = descend(descent, 60, edge)
+    assert edge(descent.best).item() == pytest.approx(min(value for value in values if value == value))
+
+
+@pytest.mark.parametrize("factor", [1e-12, 1e12])
+def test_steps_do_not_depend_on_the_scale_of_the_values(factor: float) -> None:
+    ours = descend(LBFGSDescent(start()), 15)
+    scaled = descend(LBFGSDescent(start()), 15, lambda point: factor * valley(point))
+    assert [value / factor for value in scaled] == pytest.approx(ours, rel=1e-4)
+
+
+def test_descent_is_done_where_there_is_no_gradient() -> None:
+    descent = LBFGSDescent(torch.ones(3))
+    descent.tell(1.0, torch.zeros(3))
+    assert descent.done
+
+
+@pytest.mark.parametrize("make", [lambda x: LBFGSDescent(x, history=3), lambda x: AdamDescent(x, 0.1)])
+def test_saved_state_goes_on_exactly(make: Callable[[Tensor], Descent]) -> None:
+    one = make(start())
+    descend(one, 7)
+    other = make(torch.zeros(SIZE, dtype=torch.float64))
+    other.load_state_dict(one.state_dict())
+    assert descend(one, 7) == descend(other, 7)
+    assert torch.equal(one.point, other.point)
