@@ -1,9 +1,9 @@
 """Train generative audio models on spectrograms.
 
 `audiogen.load(checkpoint)` returns a trained model, `audiogen.generate(checkpoint, label="seven", num=4)` makes sounds,
-`audiogen.convert(checkpoint, "in.wav", out="out.wav")` converts them, `audiogen.stylize("content.wav", "style.wav")` and
-`audiogen.texture("reference.wav", seconds=20)` need no checkpoint, `audiogen.evaluate(checkpoint)` scores a model,
-`audiogen.export(checkpoint, "model.safetensors")` writes it for others.
+`audiogen.convert(checkpoint, "in.wav", out="out.wav")` converts them, `audiogen.evaluate(checkpoint)` scores a model,
+`audiogen.export(checkpoint, "model.safetensors")` writes it for others. `audiogen.stylize("content.wav", "style.wav")`
+and `audiogen.texture("reference.wav", seconds=20)` need no trained model.
 """
 
 from typing import TYPE_CHECKING, Any

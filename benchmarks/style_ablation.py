@@ -17,6 +17,7 @@ Pairs are spoken digits (FSDD where AUDIOGEN_FSDD names it), synthesised music, 
 """
 
 import argparse
+import itertools
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -95,7 +96,9 @@ class Bench:
             print(f"{name:<44}" + "".join(f"{value:>11.3g}" for value in figures.values()), flush=True)
         return self.rows[name]
 
-    def _pair(self, recipe: str, changes: dict[str, Any], content: Tensor, style: Tensor) -> tuple[dict[str, float], Tensor]:
+    def _pair(
+        self, recipe: str, changes: dict[str, Any], content: Tensor, style: Tensor
+    ) -> tuple[dict[str, float], Tensor]:
         model = self.model(recipe, changes, content)
         transform = model.transform
         wanted, target = transform(content[None]), transform(style[None])[0]
@@ -136,7 +139,10 @@ class Bench:
             frames = None
             changes = changes | {"weights": self.network}
         if recipe == "cs753_perceptual":
-            path = {"class_path": "audiogen.models.vggish_features.VGGishFeatures", "init_args": {"weights": self.vggish}}
+            path = {
+                "class_path": "audiogen.models.vggish_features.VGGishFeatures",
+                "init_args": {"weights": self.vggish},
+            }
             changes = changes | {"content_extractor": path}
         return build_style_transfer(recipe, changes, network, frames).model
 
@@ -227,7 +233,9 @@ def paper_k(bench: Bench) -> dict[str, str]:
     row = bench.run("stanford")
     before = _mean([sum(texture_distance(content, style, RATE)) for content, style in bench.pairs])
     share = row.distance / before
-    return {"K: the style's timbre is taken on": f"{'seen' if share < 0.8 else 'not seen'} ({share:.0%} of the distance left)"}
+    return {
+        "K: the style's timbre is taken on": f"{'seen' if share < 0.8 else 'not seen'} ({share:.0%} of the distance)"
+    }
 
 
 def paper_h(bench: Bench) -> dict[str, str]:
@@ -237,7 +245,7 @@ def paper_h(bench: Bench) -> dict[str, str]:
     beyond = bench.run("huzaifah", "huzaifah, beta 1e+11", style_weight=1e11)
     distances = [row.distance for row in (*ratios, beyond)]
     onsets = [row.figures["onsets"] for row in (*ratios, beyond)]
-    falling = all(two <= one * (1 + SMALL) for one, two in zip(distances[:2], distances[1:3], strict=True))
+    falling = all(two <= one * (1 + SMALL) for one, two in itertools.pairwise(distances))
     claims = {
         "H: more weight on the style, from content to style": (
             f"{'seen' if falling and distances[2] < distances[0] * (1 - SMALL) else 'not seen'} (distances "
@@ -270,9 +278,7 @@ def textures(bench: Bench) -> dict[str, str]:
         11: bench.run("huzaifah_texture"),
         101: bench.run("huzaifah_texture_k101"),
     }
-    noise = _mean(
-        [sum(texture_distance(0.1 * torch.randn(1, 5 * RATE), style, RATE)) for _, style in bench.pairs]
-    )
+    noise = _mean([sum(texture_distance(0.1 * torch.randn(1, 5 * RATE), style, RATE)) for _, style in bench.pairs])
     share = kernels[11].distance / noise
     events = {kernel: _mean([event_seconds(wav) for wav in row.wavs]) for kernel, row in kernels.items()}
     references = _mean([event_seconds(style) for _, style in bench.pairs])
@@ -336,13 +342,20 @@ def main() -> None:
     parser.add_argument("--vggish", help="file of VGGish's weights")
     parser.add_argument("--network", help="classifier trained by configs/classifier_esc50.yaml")
     options = parser.parse_args()
-    pairs = read_pairs(options.pairs, options.seconds) if options.pairs else default_pairs(options.num_pairs, options.seconds)
+    pairs = (
+        read_pairs(options.pairs, options.seconds)
+        if options.pairs
+        else default_pairs(options.num_pairs, options.seconds)
+    )
     bench = Bench(pairs, options.width, options.effort, options.vggish, options.network)
     torch.manual_seed(0)
     print(f"{len(pairs)} pairs of {options.seconds:g} s, width {options.width}, {options.effort:g} of the iterations")
     print(f"{'':<44}" + "".join(f"{column:>11}" for column in COLUMNS))
     before = [(sum(texture_distance(c, s, RATE)), contour_match(s, c, RATE).onsets) for c, s in pairs]
-    print(f"contents are {_mean([a for a, _ in before]):.1f} dB from their styles; onsets of styles {_mean([b for _, b in before]):.2f}")
+    print(
+        f"contents are {_mean([distance for distance, _ in before]):.1f} dB from their styles, whose onsets correlate with "
+        f"theirs by {_mean([onsets for _, onsets in before]):.2f}"
+    )
     claims = {claim: text for part in options.parts for claim, text in PARTS[part](bench).items()}
     width = max(map(len, claims))
     print("\n" + "\n".join(f"{claim:<{width}}  {text}" for claim, text in claims.items()))

@@ -6,16 +6,24 @@ import pytest
 import torch
 import yaml
 
-from audiogen.cli import AudiogenCLI
+from audiogen.cli import AudiogenCLI, main
 from audiogen.data.exvo import EMOTIONS
 from audiogen.data.fsdd import DIGITS
 from audiogen.models.classifier import Classifier
 from audiogen.models.melgan_vc import MelGANVC
+from audiogen.models.style_transfer import StyleTransfer
+from audiogen.networks.vggish import VGGishNetwork
 from tests.tiny_run import write_classes
+from tests.tiny_transfer import bursts, melody, write
 
 RECIPES = sorted(Path("configs").glob("*.yaml"))
 PARTS = sorted(Path("configs/trainer").glob("*.yaml"))
-FIRST_CLASSES = {"ClassFolders": ["one", "zero"], "ExVo": ["awe", "excitement"]}
+FIRST_CLASSES = {
+    "ClassFolders": ["one", "zero"],
+    "ExVo": ["awe", "excitement"],
+    "ESC50": ["bursts", "tones"],
+    "Pairs": ["content", "style"],
+}
 SPEAKERS = ("george", "jackson", "lucas", "nicolas", "theo", "yweweler")
 
 
@@ -35,8 +43,13 @@ def data_for(recipe: Path, folder: Path) -> list[str]:
     """Make a small data set in the layout of a recipe and return the flags that name it."""
     dataset = dataset_of(recipe)
     flags = ["--data.root", str(folder)]
+    if dataset == "Pairs":
+        return [*flags, *pairs_for(recipe, folder)]
     if dataset == "SpokenDigits":
         return [*flags, "--data.dataset.init_args.num_clips", "100"]
+    if dataset == "ESC50":
+        write_esc50(folder)
+        return [*flags, "--model.network.width", "4"]
     write_classes(folder, {"zero": 300, "one": 500}, num=6)
     if dataset == "FSDD":
         for path in sorted(folder.rglob("*.wav")):  # takes 11, 12 are validation clips, 13 to 16 training clips
@@ -52,6 +65,43 @@ def data_for(recipe: Path, folder: Path) -> list[str]:
     if dataset == "ExVo":
         write_exvo_table(folder)
     return flags
+
+
+def pairs_for(recipe: Path, folder: Path) -> list[str]:
+    """Write a pair of sounds and return flags that make a recipe's networks small."""
+    write(folder / "content.wav", melody(0.8))
+    write(folder / "style.wav", bursts(0.8))
+    (folder / "pairs.csv").write_text("content,style\ncontent.wav,style.wav\n")
+    settings = yaml.safe_load(recipe.read_text())["model"]["init_args"]
+    flags = (
+        ["--model.extractor.width", "4"] if "extractor" in settings else ["--model.weights", str(classifier(folder))]
+    )
+    if "content_extractor" in settings:
+        torch.save(VGGishNetwork().state_dict(), folder / "vggish.pth")
+        flags += ["--model.content_extractor.weights", str(folder / "vggish.pth")]
+    return flags
+
+
+def classifier(folder: Path) -> Path:
+    """Train a small network by the recipe that paper H's trained weights come from, and return its run directory."""
+    write_esc50(folder / "ESC-50")
+    small = ["--model.network.width", "4", "--model.total_kimg", "0.02", "--data.num_workers", "1"]
+    place = ["--data.root", str(folder / "ESC-50"), "--trainer.default_root_dir", str(folder / "classifier")]
+    main(["fit", "--config", "configs/classifier_esc50.yaml", *place, *small])
+    return folder / "classifier"
+
+
+def write_esc50(folder: Path) -> None:
+    """Write two classes of five folds in the layout of ESC-50."""
+    (folder / "meta").mkdir(parents=True)
+    (folder / "audio").mkdir()
+    rows = ["filename,fold,target,category,esc10,src_file,take"]
+    for fold in range(1, 6):
+        for target, (category, sound) in enumerate((("tones", melody(1.0)), ("bursts", bursts(1.0)))):
+            name = f"{fold}-{target}-A-{target}.wav"
+            write(folder / "audio" / name, sound * (1 - fold / 10))
+            rows.append(f"{name},{fold},{target},{category},False,{target},A")
+    (folder / "meta" / "esc50.csv").write_text("\n".join(rows))
 
 
 def write_exvo_table(folder: Path) -> None:
@@ -79,6 +129,14 @@ def test_recipe_builds_networks_for_its_spectrogram_and_classes(recipe: Path, tm
         target = torch.tensor(model.targets[:1]).repeat(2)
         assert model.convert(torch.zeros(2, *model.transform.shape), target).shape == (2, *model.transform.shape)
         assert model.discriminator(torch.zeros(2, *model.transform.shape), model.named(target)).shape == (2,)
+        return
+    if isinstance(model, StyleTransfer):
+        assert data.num_pairs == 1
+        clips = data.split("test")
+        content, style = clips.take([0]), clips.take([1])[0]
+        transfer = model.begin(content if model.keeps_content or model.start == "content" else None, [[style]])
+        assert all(part.isfinite().all() for part in transfer.step())
+        assert transfer.spec.shape == (model.num_variants, *model.transform.shape)
         return
     label = model.one_hot(torch.tensor([0, 1]))
     spec = model.generator(torch.randn(2, model.generator.z_dim), label)

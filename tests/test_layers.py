@@ -18,7 +18,11 @@ ALLOWED = {
     "pictures": {"transforms", "curves"},
     "data": {"data", "audio", "transforms"},
     "metrics": {"metrics", "networks", "transforms", "checkpoint"},  # a classifier that judges is a checkpoint
-    "models": {"networks", "losses", "augment", "transforms", "data.batch", "models.kimg", "models.precision"},
+    "models": {
+        *("networks", "losses", "augment", "transforms", "data.batch"),
+        *("models.kimg", "models.precision", "models.descent", "models.transfer"),  # what models are built of
+        "checkpoint",  # a classifier that gives features is one
+    },
     "callbacks": {"callbacks", "metrics", "transforms", "pictures", "audio"},
     "commands": None,
     "checkpoint": None,

@@ -13,7 +13,8 @@ RATE = 8000
 def write_recipe(folder: Path, network: dict[str, Any] | None = None, **settings: Any) -> Path:
     """Write a recipe of one wide layer, and return the file."""
     layers = {"style_layers": ["relu_1"], "content_layer": "relu_1"}
-    model = {"balance": 0.5, "relative": True, "softplus": True, "bound_weight": 0.0, "line_search": True, "history": 20}
+    model = {"balance": 0.5, "relative": True, "softplus": True, "bound_weight": 0.0, "line_search": True}
+    model |= {"history": 20, "precision": "fp32"}
     recipe = {
         "data": {
             "dataset": {"class_path": "audiogen.data.pairs.Pairs"},
@@ -67,7 +68,7 @@ def melody(seconds: float = 2.0, rate: int = RATE) -> np.ndarray:
 def bursts(seconds: float = 2.0, rate: int = RATE) -> np.ndarray:
     """Return bursts of noise at random times."""
     random = np.random.default_rng(0)
-    wav = np.zeros(round(seconds * rate))
+    wav = 0.002 * random.standard_normal(round(seconds * rate))
     fading = np.exp(-np.arange(rate // 10) / (rate / 50))
     for start in random.integers(0, len(wav) - len(fading), round(12 * seconds)):
         wav[start : start + len(fading)] += 0.4 * random.standard_normal(len(fading)) * fading

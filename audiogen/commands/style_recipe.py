@@ -38,7 +38,9 @@ def given(**values: Any) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def transfer_parser(verb: str, function: Callable[..., Any], sounds: Sequence[str], several: bool = False) -> ArgumentParser:
+def transfer_parser(
+    verb: str, function: Callable[..., Any], sounds: Sequence[str], several: bool = False
+) -> ArgumentParser:
     """Return the command line of a verb: sounds first, and all other arguments of its function as options.
 
     Args:
@@ -48,12 +50,10 @@ def transfer_parser(verb: str, function: Callable[..., Any], sounds: Sequence[st
         several: Whether the one argument takes several files.
     """
     text = parse_docstring(function.__doc__ or "")
-    parser = ArgumentParser(
-        prog=f"python -m audiogen {verb}", description=text.short_description, exit_on_error=False
-    )
+    parser = ArgumentParser(prog=f"python -m audiogen {verb}", description=text.short_description, exit_on_error=False)
     for name in sounds:
         (about,) = (part.description for part in text.params if part.arg_name == name)
-        parser.add_argument(name, help=about, **({"nargs": "+"} if several else {}))
+        parser.add_argument(name, help=about, nargs="+" if several else None)
     parser.add_function_arguments(function, as_group=False, skip=set(sounds))
     return parser
 
@@ -64,7 +64,7 @@ def build_style_transfer(
     """Build the model of a recipe.
 
     Args:
-        recipe: Name of one that comes with the package (huzaifah for `configs/style_transfer_huzaifah.yaml`), or a file.
+        recipe: Name of one that comes with the package (fast for `configs/style_transfer_fast.yaml`), or a file.
         changes: Arguments of the model that are not the recipe's.
         network: Arguments of its network that are not the recipe's.
         num_frames: Length of a clip, for networks that only take one.

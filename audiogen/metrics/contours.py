@@ -36,7 +36,9 @@ def contour_match(wav: Tensor, content: Tensor, sample_rate: int) -> ContourMatc
     """
     num = min(wav.shape[1], content.shape[1])
     sounds = [sound[:, :num].mean(dim=0).float().numpy() for sound in (wav, content)]
-    onsets = [librosa.onset.onset_strength(y=sound, sr=sample_rate, n_fft=N_FFT, hop_length=HOP_LENGTH) for sound in sounds]
+    onsets = [
+        librosa.onset.onset_strength(y=sound, sr=sample_rate, n_fft=N_FFT, hop_length=HOP_LENGTH) for sound in sounds
+    ]
     pitches = [_log_pitch(sound, sample_rate) for sound in sounds]
     voiced = np.isfinite(pitches[0]) & np.isfinite(pitches[1])
     pitch = _correlation(pitches[0][voiced], pitches[1][voiced]) if voiced.sum() >= MIN_VOICED else float("nan")

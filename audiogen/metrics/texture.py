@@ -5,6 +5,7 @@ envelopes in frequency bands, and their modulation spectra. Deviation: bands are
 envelopes are in dB, which stands in for the ear's compression.
 """
 
+import itertools
 from typing import NamedTuple
 
 import librosa
@@ -85,8 +86,7 @@ def _modulation_shares(level: NDArray[np.float64]) -> NDArray[np.float64]:
     power = np.abs(np.fft.rfft(moving * np.hanning(level.shape[1]), axis=1)) ** 2
     frequency = np.fft.rfftfreq(level.shape[1], HOP_SECONDS)
     octaves = [
-        power[:, (frequency >= low) & (frequency < high)].sum(axis=1)
-        for low, high in zip(MODULATION_HZ[:-1], MODULATION_HZ[1:], strict=True)
+        power[:, (frequency >= low) & (frequency < high)].sum(axis=1) for low, high in itertools.pairwise(MODULATION_HZ)
     ]
     stacked = np.stack(octaves, axis=1)
     return np.maximum(stacked / np.maximum(stacked.sum(axis=1, keepdims=True), 1e-12), MIN_SHARE)
@@ -94,4 +94,3 @@ def _modulation_shares(level: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _root_mean_square(values: NDArray[np.float64]) -> float:
     return float(np.sqrt(np.mean(values**2)))
-

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+GROWTH = 4.0  # of steps along the gradient while the function bends down, so that there is no curvature to go by
 ARMIJO = 1e-4  # share of the expected decrease that is enough (Nocedal & Wright, 2006, section 3.1)
 CURVATURE = 1e-8  # cosine between a step and the change of the gradient: pairs below tell nothing
 MAX_HALVINGS = 20
@@ -34,7 +35,7 @@ class Descent(ABC):
 
     def state_dict(self) -> dict[str, Any]:
         """Return all that changes, as plain values and tensors."""
-        return {name: list(value) if isinstance(value, list) else value for name, value in vars(self).items()}
+        return dict(vars(self))
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from `state_dict`."""
@@ -67,10 +68,10 @@ class AdamDescent(Descent):
 class LBFGSDescent(Descent):
     """Limited-memory BFGS (Liu & Nocedal, 1989).
 
-    Without a line search, the steps are those of `torch.optim.LBFGS` with its defaults, as in paper H, but for its absolute
-    thresholds: with the paper's weights values are about 1e-6, at which it does not begin to move. Here, a factor on the
-    values changes nothing. With a line search, a step that does not lower the value enough is shortened, so values only
-    fall, and `best` is the best.
+    Without a line search, the steps are those of `torch.optim.LBFGS` with its defaults, as in paper H, but for its
+    absolute thresholds: below values of about 1e-5 it does not begin to move. Here, a factor on the values changes
+    nothing. With a line search, a step that does not lower the value enough is shortened, so values only fall, and
+    `best` is the best.
 
     Args:
         start: float32 [D].
@@ -87,7 +88,7 @@ class LBFGSDescent(Descent):
         self.value: float | None = None
         self.gradient = self.direction = torch.zeros_like(start)
         self.slope = 0.0  # along the direction
-        self.length, self.num_halvings = 1.0, 0
+        self.length, self.num_halvings = 0.0, 0
 
     def tell(self, value: float, gradient: Tensor) -> None:
         """Accept the point or go back half of the way to the last one; see `Descent`."""
@@ -106,9 +107,11 @@ class LBFGSDescent(Descent):
         if self.slope >= 0 and self.steps:  # rounding
             self._forget()
             return
-        first = not self.steps  # nothing is known of the scale
         self.done = self.slope == 0
-        self.length = 1 / float(self.gradient.abs().sum()) if first and not self.done else 1.0
+        if self.steps:
+            self.length = 1.0
+        elif not self.done:  # nothing is known of the scale
+            self.length = GROWTH * self.length if self.length else 1 / float(self.gradient.abs().sum())
         self.point = self.best + self.length * self.direction
 
     def _halve(self, value: float) -> None:
@@ -128,15 +131,15 @@ class LBFGSDescent(Descent):
 
     def _forget(self) -> None:
         """Start anew, along the gradient."""
-        self.steps, self.changes, self.products, self.num_halvings = [], [], [], 0
+        self.steps, self.changes, self.products, self.num_halvings, self.length = [], [], [], 0, 0.0
         self._aim()
 
     def _remember(self, step: Tensor, change: Tensor) -> None:
         product = float(step @ change)
         if product > CURVATURE * float(step.norm()) * float(change.norm()):
-            for kept, new in ((self.steps, step), (self.changes, change), (self.products, product)):
-                kept.append(new)  # type: ignore[attr-defined]
-                del kept[: -self.history]  # type: ignore[attr-defined]
+            self.steps = [*self.steps, step][-self.history :]
+            self.changes = [*self.changes, change][-self.history :]
+            self.products = [*self.products, product][-self.history :]
 
     def _direction(self) -> Tensor:
         """Return minus the gradient times the inverse Hessian as far as it is known, by two loops."""

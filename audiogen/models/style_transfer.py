@@ -28,8 +28,8 @@ from audiogen.transforms.transform import SpectrogramTransform
 Shape = tuple[int, int, int]
 Start = Literal["content", "noise"]
 Method = Literal["lbfgs", "adam"]
-# Weight of the style at a balance of 0.5: there the spectrum is nearer to the style's than half-way, and onsets and pitch
-# are the content's (docs/style_transfer.md).
+# Weight of the style at a balance of 0.5: there the spectrum is much nearer to the style's, and onsets are the content's
+# (docs/style_transfer.md).
 EVEN_ODDS = 10.0
 ROLES = ["content", "style"]  # the classes of pairs
 
@@ -96,7 +96,9 @@ class StyleTransfer(KimgModule):
         seed: int = 0,
         log_every: int = 10,
     ) -> None:
-        super().__init__(transform, label_names, batch_size, iterations * batch_size / 1000, log_every * batch_size / 1000)
+        super().__init__(
+            transform, label_names, batch_size, iterations * batch_size / 1000, log_every * batch_size / 1000
+        )
         self.save_hyperparameters()
         self.automatic_optimization = False  # each pair has an optimiser of its own
         self.strict_loading = False
@@ -131,9 +133,7 @@ class StyleTransfer(KimgModule):
 
     def variant_names(self) -> list[str]:
         """Say how the sounds of a pair differ; an empty name where there is one."""
-        values, name = (
-            (self.style_weight, "style_weight") if self.balance is None else (self.balance, "balance")
-        )
+        values, name = (self.style_weight, "style_weight") if self.balance is None else (self.balance, "balance")
         return [f"{name} {value:g}" for value in values] if isinstance(values, list) else [""]
 
     def begin(
@@ -164,9 +164,11 @@ class StyleTransfer(KimgModule):
         for module in (self.extractor, self.content_extractor):
             _choose_precision(module, self.precision)
         with torch.no_grad():
-            frames = (styles[0][0].shape[2] if num_frames is None else num_frames) if content is None else content.shape[3]
+            frames = (
+                (styles[0][0].shape[2] if num_frames is None else num_frames) if content is None else content.shape[3]
+            )
             start = self._start(content, len(styles), frames, first_seed)
-            keeper = None
+            keeper: tuple[Any, str, Tensor] | None = None
             if content is not None and self.keeps_content:
                 other = self.extractor if self.content_extractor is None else self.content_extractor
                 keeper = (other, self.content_layer, self._each(content))
@@ -205,8 +207,8 @@ class StyleTransfer(KimgModule):
         millions = sum(weight.numel() for weight in self.extractor.parameters()) / 1e6
         channels, bands, frames = self.transform.shape
         rank_zero_info(
-            f"StyleTransfer: {pairs} pairs, {self.batch_size} at once, {self.num_variants} sounds of each; spectrograms "
-            f"of {channels} x {bands} bands x {frames} frames ({self.transform.seconds:.2f} s); {self.iterations} "
+            f"StyleTransfer: {pairs} pairs, {self.batch_size} at once, {self.num_variants} sounds of each; "
+            f"spectrograms of {channels} x {bands} bands x {frames} frames ({self.transform.seconds:.2f} s); {self.iterations} "
             f"evaluations by {self.method} with features of a network of {millions:.1f} M fixed parameters"
         )
 
@@ -228,7 +230,9 @@ class StyleTransfer(KimgModule):
     def _begin_batch(self, batch: Batch, group: int) -> Transfer:
         """Start with the pairs of a batch, which is the `group`-th."""
         content, style = (batch.spec[batch.label == ROLES.index(role)] for role in ROLES)
-        self.pairs = [(spec, _without_end(sound, self._silence()[0])) for spec, sound in zip(content, style, strict=True)]
+        self.pairs = [
+            (spec, _without_end(sound, self._silence()[0])) for spec, sound in zip(content, style, strict=True)
+        ]
         styles = [[sound] for _, sound in self.pairs]
         wanted = content if self.keeps_content or self.start == "content" else None
         return self.begin(wanted, styles, num_frames=content.shape[3], first_seed=group * self.batch_size)

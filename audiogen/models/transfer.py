@@ -124,8 +124,8 @@ class Transfer:
         objective: What is asked.
         start: float32 [B, C, F, L] in [-1, 1].
         descend: Makes an optimiser from a vector, float32 [D].
-        softplus: Optimise what becomes the spectrogram by a softplus, so that nothing falls below silence; otherwise the
-            spectrogram itself.
+        softplus: Optimise what becomes the spectrogram by a softplus, so that nothing falls below silence; otherwise
+            the spectrogram itself.
         known: The first frames, float32 [B, C, F, K], where they are there already and have to stay.
 
     Attributes:
@@ -198,7 +198,7 @@ class Transfer:
             descent.load_state_dict({name: _moved(value, device) for name, value in saved.items()})
 
     def _to_spec(self, points: Tensor) -> Tensor:
-        """Turn points, float32 [B, D], into spectrograms, float32 [B, C, F, L], with the known frames in their place."""
+        """Turn points, float32 [B, D], into spec, float32 [B, C, F, L], with the known frames in their place."""
         if self.softplus:
             points = SOFTNESS * F.softplus(points / SOFTNESS)
         spec = 2 * points.unflatten(1, self.shape) - 1

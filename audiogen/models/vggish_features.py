@@ -1,9 +1,9 @@
 """VGGish as a judge of content: the perceptual loss of paper C, computed within the graph of the spectrogram.
 
 Paper C's code evaluated VGGish on numbers it had taken out of the graph, so the loss had no gradient. Here its log-mel
-patches are made of the spectrogram's magnitudes by interpolation, in frequency to VGGish's bins and in time to its frames,
-so every frame and band has one. An interpolation has no finer detail than the spectrogram: windows of 46 or 93 ms stand for
-the 25 ms of VGGish.
+patches are made of the spectrogram's magnitudes by interpolation, in frequency to VGGish's bins and in time to its
+frames, so every frame and band has one. An interpolation has no finer detail than the spectrogram: windows of 46 or
+93 ms stand for the 25 ms of VGGish.
 """
 
 from collections.abc import Collection
@@ -50,7 +50,9 @@ class VGGishFeatures(nn.Module):
     ) -> None:
         super().__init__()
         if not transform.linear_frequency:
-            raise ValueError(f"VGGish needs the evenly spaced bins of an STFT, which {type(transform).__name__} has not")
+            raise ValueError(
+                f"VGGish needs the evenly spaced bins of an STFT, which {type(transform).__name__} has not"
+            )
         self.network = VGGishNetwork()
         path = weights_file(VGGISH_URL, weights, download, cache)
         try:
@@ -93,7 +95,9 @@ class VGGishFeatures(nn.Module):
         """Return log-mel patches, float32 [B, K, 96, 64], of spec [B, C, F, L]; the last one is padded with silence."""
         transform = self._transform[0]
         amplitude = transform.amplitude(spec.flatten(0, 1)).unflatten(0, spec.shape[:2]).mean(dim=1)  # [B, L, K]
-        magnitude = (WIN_LENGTH / 4) * amplitude @ self._to_bins(amplitude)  # of a full-scale sine, half the window's sum
+        magnitude = (
+            (WIN_LENGTH / 4) * amplitude @ self._to_bins(amplitude)
+        )  # of a full-scale sine, half the window's sum
         log_mel = torch.log(magnitude @ self.mel + LOG_OFFSET)  # [B, L, 64]
         ratio = transform.hop_length / transform.sample_rate * SAMPLE_RATE / HOP_LENGTH
         num_frames = max(round(spec.shape[3] * ratio), 1)
@@ -103,7 +107,7 @@ class VGGishFeatures(nn.Module):
         return F.pad(frames, (0, 0, 0, silence), value=floor).unflatten(1, (-1, PATCH_FRAMES))
 
     def _to_bins(self, amplitude: Tensor) -> Tensor:
-        """Return the matrix, float32 [K, 257], that interpolates magnitudes at VGGish's frequencies; 0 beyond theirs."""
+        """Return the matrix, float32 [K, 257], that interpolates magnitudes at VGGish's frequencies, 0 beyond."""
         num_bins = amplitude.shape[2]
         wanted = torch.linspace(0, SAMPLE_RATE / 2, N_FFT // 2 + 1, dtype=torch.float64)
         places = wanted / (self._transform[0].sample_rate / 2) * (num_bins - 1)

@@ -86,7 +86,7 @@ class StyleCNN(nn.Module):
         channels, bands, frames = shape
         num_in = {"frequency": channels * bands, "time": channels * frames, "2d": channels}[orientation]
         size = (kernel, kernel) if orientation == "2d" else (1, kernel)
-        padding = tuple(side // 2 if same_padding else 0 for side in size)
+        padding = (size[0] // 2, size[1] // 2) if same_padding else (0, 0)
         self.convs, self.norms = nn.ModuleList(), nn.ModuleList()
         generator = torch.Generator().manual_seed(seed)
         for _ in range(num_stacks):
@@ -148,7 +148,7 @@ class StyleCNN(nn.Module):
         elif self.orientation == "time":
             x = x.movedim(3, 2).flatten(1, 2)[:, :, None]  # [B, C L, 1, F]
         found = {INPUT: x.flatten(2)} if INPUT in layers else {}
-        x = x.to(self.convs[0].weight.dtype)
+        x = x.to(next(self.convs.parameters()).dtype)
         for name in self.layers[1:]:
             if len(found) == len(set(layers)):
                 break

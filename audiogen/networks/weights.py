@@ -7,7 +7,6 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-
 VGGISH_URL = "https://github.com/harritaylor/torchvggish/releases/download/v0.1/vggish-10086976.pth"
 
 

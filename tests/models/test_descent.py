@@ -1,5 +1,6 @@
 """Optimisers that are told values: equal to PyTorch's, and falling."""
 
+import itertools
 from collections.abc import Callable
 
 import pytest
@@ -65,7 +66,7 @@ def test_values_at_the_best_point_only_fall_with_a_line_search() -> None:
     for _ in range(60):
         descend(descent, 1)
         values.append(valley(descent.best).item())
-    assert all(after <= before for before, after in zip(values[:-1], values[1:], strict=True))
+    assert all(after <= before for before, after in itertools.pairwise(values))
     assert values[-1] < values[0] - 10
 
 
@@ -83,6 +84,13 @@ def test_steps_do_not_depend_on_the_scale_of_the_values(factor: float) -> None:
     ours = descend(LBFGSDescent(start()), 15)
     scaled = descend(LBFGSDescent(start()), 15, lambda point: factor * valley(point))
     assert [value / factor for value in scaled] == pytest.approx(ours, rel=1e-4)
+
+
+def test_steps_grow_where_the_function_bends_down() -> None:
+    """Such is the style loss near silence; steps of the first size would take thousands of evaluations."""
+    descent = LBFGSDescent(torch.full((SIZE,), 1e-3, dtype=torch.float64))
+    values = descend(descent, 40, lambda point: (point.square() - 1).square().sum())
+    assert values[-1] < 1e-6 * values[0]
 
 
 def test_descent_is_done_where_there_is_no_gradient() -> None:

@@ -9,8 +9,9 @@ are padded with silence.
 from torch import Tensor
 
 from audiogen.metrics.embeddings.embedding import Embedding
-from audiogen.networks.weights import VGGISH_URL, other_weights, read_weights, weights_file
 from audiogen.networks.vggish import NUM_FEATURES, PATCH_FRAMES, SAMPLE_RATE, LogMelPatches, VGGishNetwork
+from audiogen.networks.weights import VGGISH_URL, other_weights, read_weights, weights_file
+
 
 class VGGish(Embedding):
     """128 features of each 0.96 s of sound.

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class ZeroPhase(PhaseMethod):
-    """Take all phases to be 0 at the centre of each frame: it costs one synthesis, and sounds like a buzz at the hop."""
+    """Take all phases to be 0 at the centre of each frame: one synthesis, which buzzes at the rate of the frames."""
 
     def __call__(self, transform: SpectrogramTransform, spec: Tensor, known: Tensor | None = None) -> Tensor:
         """Turn spec, float [B, C, F, L], into wav, float [B, C, T]; see `PhaseMethod`."""

@@ -7,8 +7,8 @@ import torch
 
 from audiogen.metrics.embeddings.embedding import clips_for
 from audiogen.metrics.embeddings.vggish import VGGish
-from audiogen.networks.weights import VGGISH_URL
 from audiogen.networks.vggish import LogMelPatches, VGGishNetwork
+from audiogen.networks.weights import VGGISH_URL
 from audiogen.transforms.mel import LogMel
 
 
