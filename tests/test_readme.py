@@ -2,7 +2,6 @@
 
 import re
 import shlex
-import shutil
 import sys
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import pytest
 
 from audiogen.__main__ import main
 from tests.tiny_run import write_classes
+from tests.tiny_transfer import bursts, melody, write
 
 README = Path("README.md").read_text()
 SHORT = {
@@ -19,6 +19,7 @@ SHORT = {
     "stylegan2_folder": ["--data.batch_size", "4", "--model.total_kimg", "0.008"]
     + [f"--model.{name}.channel_max=16" for name in ("generator", "discriminator")],
     "melgan_vc_quickstart": ["--data.dataset.init_args.num_clips", "1200", "--model.total_kimg", "0.032"],
+    "style_transfer_fast": ["--model.iterations", "2", "--model.extractor.width", "16"],
     "melgan_vc": ["--model.total_kimg", "0.016"]
     + [f"--model.{name}.width=8" for name in ("translator", "siamese", "discriminator")],
 }
@@ -30,6 +31,14 @@ def write_fsdd(folder: Path) -> None:
     write_classes(folder, {str(digit): 200.0 + 150 * digit for digit in range(10)}, num=17)
     for path in sorted(folder.rglob("*.wav")):
         path.rename(folder / f"{path.parent.name}_anna_{path.stem}.wav")
+
+
+def write_sounds(folder: Path) -> None:
+    """Write the sounds that the commands name, and a list of a pair of them."""
+    write(folder / "in.wav", melody())
+    write(folder / "style.wav", bursts())
+    write(folder / "rain.wav", bursts(1.5, 22050), 22050)
+    (folder / "pairs.csv").write_text("content,style\nin.wav,style.wav\n")
 
 
 def commands() -> list[list[str]]:
@@ -53,8 +62,10 @@ def test_commands_run_as_they_stand(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     write_classes(tmp_path / "DIR", {"low": 300, "high": 2000})
     write_fsdd(tmp_path / "FSDD")
     write_classes(tmp_path, {"A": 300, "B": 2000})
-    shutil.copy(tmp_path / "A" / "0.wav", tmp_path / "in.wav")
+    write_sounds(tmp_path)
     for args in commands():
+        if args[0] in ("stylize", "texture"):
+            args += ["--iterations", "3"]
         if args[0] == "fit":
             recipe = Path(args[args.index("--config") + 1]).stem
             args += CONTINUED if "--ckpt_path" in args else SHORT[recipe]
@@ -62,7 +73,9 @@ def test_commands_run_as_they_stand(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         main()
     assert (tmp_path / "runs" / "quickstart" / "report.html").exists()
     assert (tmp_path / "runs" / "quickstart" / "evaluation-test.json").exists()
-    assert (tmp_path / "out.wav").exists()
+    for name in ("out", "restyled", "sweep-balance-0.25", "more_rain", "mixture"):
+        assert (tmp_path / f"{name}.wav").exists()
+    assert (tmp_path / "runs" / "style_transfer_fast" / "samples" / "pair-0000.wav").exists()
     assert (tmp_path / "runs" / "melgan_vc_quickstart" / "evaluation-test.json").exists()
     for run in (
         "melgan_vc_quickstart",

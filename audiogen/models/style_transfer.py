@@ -28,8 +28,8 @@ from audiogen.transforms.transform import SpectrogramTransform
 Shape = tuple[int, int, int]
 Start = Literal["content", "noise"]
 Method = Literal["lbfgs", "adam"]
-# Weight of the style at a balance of 0.5: there the spectrum is much nearer to the style's, and onsets are the content's
-# (docs/style_transfer.md).
+# Weight of the style at a balance of 0.5: there the spectrum is much nearer to the style's, and onsets are those of the
+# content (docs/style_transfer.md).
 EVEN_ODDS = 10.0
 ROLES = ["content", "style"]  # the classes of pairs
 
@@ -208,8 +208,8 @@ class StyleTransfer(KimgModule):
         channels, bands, frames = self.transform.shape
         rank_zero_info(
             f"StyleTransfer: {pairs} pairs, {self.batch_size} at once, {self.num_variants} sounds of each; "
-            f"spectrograms of {channels} x {bands} bands x {frames} frames ({self.transform.seconds:.2f} s); {self.iterations} "
-            f"evaluations by {self.method} with features of a network of {millions:.1f} M fixed parameters"
+            f"spectrograms of {channels} x {bands} bands x {frames} frames ({self.transform.seconds:.2f} s); "
+            f"{self.iterations} evaluations by {self.method}; features of a network of {millions:.1f} M fixed weights"
         )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

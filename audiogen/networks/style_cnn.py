@@ -205,11 +205,16 @@ class WideConv2d(nn.Conv2d):
 
     Each row of the matrix is a window of k frames. In bf16, oneDNN's convolution takes 1.5 times as long
     (`python -m benchmarks.style_step`). Weights are kept with channels last.
+
+    Attributes:
+        windows: Whether to do so.
     """
+
+    windows = True
 
     def forward(self, x: Tensor) -> Tensor:
         """Convolve x, float [B, N, H, W], in the precision of the weights."""
-        if self.kernel_size[0] > 1 or self.weight.requires_grad or x.device.type != "cpu":
+        if not self.windows or self.kernel_size[0] > 1 or self.weight.requires_grad or x.device.type != "cpu":
             return super().forward(x)
         return _WindowProduct.apply(x, self.weight, self.bias, self.padding[1])  # type: ignore[no-any-return]
 
