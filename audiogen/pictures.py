@@ -74,14 +74,19 @@ def spectrogram_strip(specs: Mapping[str, Tensor], transform: SpectrogramTransfo
     Args:
         specs: float [C, F, L] in [-1, 1] each, by their titles; several channels are averaged.
         transform: Gives the axes.
+
+    Returns:
+        A figure, whose brightest colour is the largest value of all.
     """
+    pictures = {name: spec.detach().float().mean(dim=0).cpu() for name, spec in specs.items()}
+    brightest = max(float(picture.max()) for picture in pictures.values())
     frames = [spec.shape[2] for spec in specs.values()]
     width = max(1.0 + 3.0 * len(specs), 4.0)
     figure = Figure(figsize=(width, 3.2), dpi=100, layout="constrained")
     axes = figure.subplots(1, len(specs), squeeze=False, sharey=True, width_ratios=frames)[0]
-    for axis, (name, spec), num in zip(axes, specs.items(), frames, strict=True):
-        picture = spec.detach().float().mean(dim=0).cpu().numpy()
-        axis.imshow(picture, origin="lower", aspect="auto", cmap="magma", vmin=-1, vmax=1, interpolation="nearest")
+    for axis, (name, picture), num in zip(axes, pictures.items(), frames, strict=True):
+        limits = {"vmin": -1, "vmax": max(brightest, -0.9)}
+        axis.imshow(picture, origin="lower", aspect="auto", cmap="magma", interpolation="nearest", **limits)
         axis.set_title(name, fontsize="small", parse_math=False)
         seconds = num * transform.hop_length / transform.sample_rate
         axis.set_xticks([-0.5, num - 0.5], ["0", f"{seconds:.1f} s"], fontsize="x-small")

@@ -256,7 +256,7 @@ def make(
     model, names = synthesis.model, synthesis.model.variant_names()
     files = [] if out is None else variant_files(out, names)
     wavs: list[list[Tensor]] = [[] for _ in names]
-    samples, rate = 0, model.transform.sample_rate
+    samples, clipped, rate = 0, 0, model.transform.sample_rate
     total = None if num_chunks is None else num_chunks * model.iterations
     with ExitStack() as stack, torch.no_grad(), tqdm(total=total, unit="it", disable=None) as bar:
         blocks = _until_interrupted(synthesis.chunks(contents, bar))
@@ -267,12 +267,15 @@ def make(
             for write, part in zip(writers, wav.cpu(), strict=True):
                 write(part)
             samples += wav.shape[2]
+            clipped += int((wav.abs() > 1).any(dim=1).sum())
     num = len(synthesis.losses)
     losses = [
         {name: sum(chunk[variant][name] for chunk in synthesis.losses) / num for name in synthesis.losses[0][variant]}
         for variant in range(len(names))
     ]
     told = [*notes, *([synthesis.failure] if synthesis.failure else [])]
+    if clipped > 1e-4 * samples * len(names) and files:
+        told.append(f"{clipped / samples / len(names):.2%} of the samples were beyond full scale and are clipped")
     return Made(rate, samples / rate, names, losses, [torch.cat(part, 1) for part in wavs if part], files, told)
 
 

@@ -276,7 +276,7 @@ class StyleTransfer(KimgModule):
         content, style = each(self.content_weight), each(self.style_weight)
         if self.balance is not None:
             share = each(self.balance)
-            content, style = 1 - share, EVEN_ODDS * share
+            content, style = (1 - share) ** 2, EVEN_ODDS * share**2  # squares spread the middle of a sweep
         if self.relative and not keeps:
             style = torch.ones_like(style)
         return Weights(content, style, each(self.bound_weight), self.relative)

@@ -13,7 +13,7 @@ from audiogen.models.descent import Descent
 
 MIN_CONTENT = 1e-3  # of the features' mean square: less of it changes over time in a steady tone
 SOFTNESS = 0.1  # of the softplus, in halves of the range: the amplitude has its slope over about so much
-SILENT = 0.005  # what silence begins as under a softplus, where nothing would move it from 0
+SILENT = 0.01  # what silence begins as under a softplus, where nothing would move it from 0
 MIN_STYLE = 1e-2  # of the Gram matrix's mean square: less lies between sounds of the same style
 
 

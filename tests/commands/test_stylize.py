@@ -32,7 +32,7 @@ def wav(values: object) -> torch.Tensor:
 def test_melody_with_the_style_of_bursts_keeps_its_onsets_and_takes_their_spectrum(
     tmp_path: Path, pair: tuple[Path, Path]
 ) -> None:
-    made = audiogen.stylize(*pair, recipe=str(write_recipe(tmp_path)))
+    made = audiogen.stylize(*pair, recipe=str(write_recipe(tmp_path, iterations=60)))
     assert made.wav.shape == (1, 2 * RATE)
     assert contour_match(made.wav, wav(melody()), RATE).onsets > 0.85
     before = texture_distance(wav(melody()), wav(bursts()), RATE).mean
@@ -95,6 +95,12 @@ def test_other_formats_lengths_and_rates_keep_the_duration_and_are_told(
     assert any("resampled from 22050 to 8000 Hz" in note for note in made.notes)
     assert any(f"resampled from {rate} to 8000 Hz" in note for note in made.notes)
     assert any("2 channels mixed to 1" in note for note in made.notes) == (channels == 2)
+
+
+def test_clipping_is_told(tmp_path: Path, pair: tuple[Path, Path]) -> None:
+    loud = write(tmp_path / "loud.wav", np.sign(melody()) * 0.999)
+    made = audiogen.stylize(loud, pair[1], tmp_path / "made.wav", str(write_recipe(tmp_path)), balance=0.0)
+    assert any("beyond full scale and are clipped" in note for note in made.notes)
 
 
 def test_only_the_seconds_asked_for_are_made(tmp_path: Path, pair: tuple[Path, Path]) -> None:
