@@ -17,7 +17,6 @@ Pairs are spoken digits (FSDD where AUDIOGEN_FSDD names it), synthesised music, 
 """
 
 import argparse
-import itertools
 import math
 import time
 from collections.abc import Callable, Sequence
