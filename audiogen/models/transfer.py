@@ -12,6 +12,7 @@ from audiogen.losses.style import StyleTarget, content_distance, excess
 from audiogen.models.descent import Descent
 
 MIN_CONTENT = 1e-3  # of the features' mean square: less of it changes over time in a steady tone
+MIN_SCALE = 1e-12  # of a silent content, which stays silent
 SOFTNESS = 0.1  # of the softplus, in halves of the range: the amplitude has its slope over about so much
 SILENT = 0.01  # what silence begins as under a softplus, where nothing would move it from 0
 MIN_STYLE = 1e-2  # of the Gram matrix's mean square: less lies between sounds of the same style
@@ -88,7 +89,7 @@ class Objective:
                 self.wanted = found.pop(self.layer)
                 moving = self.wanted - self.wanted.mean(dim=2, keepdim=True)
                 squares = [part.double().square().flatten(1).mean(dim=1) for part in (moving, self.wanted)]
-                self.content_scale = torch.maximum(squares[0], MIN_CONTENT * squares[1])
+                self.content_scale = torch.maximum(squares[0], MIN_CONTENT * squares[1]).clamp_min(MIN_SCALE)
                 for name, target in styles.items():
                     features = self.wanted if name == self.layer and self.keeper is extractor else found[name]
                     self.style_scales[name] = torch.maximum(target.distance(features), MIN_STYLE * target.power)

@@ -123,6 +123,15 @@ def test_content_itself_has_a_relative_style_of_one_and_steady_sound_a_content_o
     assert (steady / transfer.objective.content_scale).item() == pytest.approx(1, rel=1e-5)
 
 
+def test_silent_content_stays_silent() -> None:
+    """Such as a pause in a long sound, which is made in chunks."""
+    silence = transform()(torch.zeros(1, 1, FRAMES * 32))
+    transfer = model({"init": "he"}).begin(silence, styles(1))
+    run(transfer, 10)
+    assert transfer.spec.isfinite().all()
+    assert (transfer.spec + 1).abs().max() < 0.15
+
+
 def test_texture_of_another_length_has_the_statistics_of_its_reference() -> None:
     net = model(start="noise", balance=None, relative=True, content_weight=0.0)
     reference = styles(1)[0]
