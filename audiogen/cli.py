@@ -113,13 +113,6 @@ class AudiogenCLI(LightningCLI):
                 logger.init_args.save_dir = str(root)
         config.ckpt_path = _start(config.get("ckpt_path"), root, training=self.subcommand == "fit")
 
-    def instantiate_classes(self) -> None:
-        """Tell errors of Lightning's own as errors of the user's."""
-        try:
-            super().instantiate_classes()
-        except MisconfigurationException as error:
-            raise ValueError(str(error)) from error
-
     def instantiate_trainer(self, **kwargs: Any) -> lightning.Trainer:
         """Add the table of metrics to whichever loggers the config has."""
         trainer = super().instantiate_trainer(**kwargs)
@@ -168,7 +161,10 @@ def main(args: list[str] | None = None) -> None:
     # A saturated discriminator has gradients of 1e-40, on which convolutions were seen to run twenty times slower.
     torch.set_flush_denormal(True)
     torch.backends.cudnn.allow_tf32 = False  # the penalties are computed in float32 because they need its precision
-    AudiogenCLI(args)
+    try:
+        AudiogenCLI(args)
+    except MisconfigurationException as error:  # Lightning's own of the user's
+        raise ValueError(str(error)) from error
 
 
 def _command(*args: str) -> str:

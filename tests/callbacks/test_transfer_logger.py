@@ -9,6 +9,7 @@ import pytest
 import soundfile
 import torch
 
+import audiogen
 from audiogen.cli import main
 from audiogen.data.dataset import DatasetError
 from audiogen.models.transfer import Objective
@@ -114,6 +115,18 @@ def test_sounds_in_several_segments_are_refused(pairs: Path, tmp_path: Path) -> 
     write(tmp_path / "bursts.wav", bursts(3.2))
     with pytest.raises(DatasetError, match=r"one clip each is taken: use --data\.crop start or center"):
         fit(pairs, tmp_path / "run", "--data.crop", "random", "--data.segment_seconds", "1.0")
+
+
+def test_verbs_that_need_a_trained_model_say_so(pairs: Path, tmp_path: Path) -> None:
+    every = ["--trainer.callbacks+=audiogen.callbacks.checkpoint.KimgCheckpoint"]
+    fit(pairs, tmp_path / "run", *every, iterations=1)
+    with pytest.raises(ValueError, match="StyleTransfer does not convert sounds"):
+        audiogen.convert(tmp_path / "run", tmp_path / "melody.wav")
+    with pytest.raises(ValueError, match="StyleTransfer does not generate from classes"):
+        audiogen.generate(tmp_path / "run")
+    recipe = ["--config", str(tmp_path / "recipe.yaml"), "--data.root", str(pairs)]
+    with pytest.raises(ValueError, match="No `test_step"):
+        main(["test", *recipe, "--trainer.default_root_dir", str(tmp_path / "run")])
 
 
 def test_rate_is_that_of_the_recipe(pairs: Path, tmp_path: Path) -> None:
