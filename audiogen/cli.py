@@ -29,7 +29,7 @@ IGNORED_WARNINGS = (
     r".*Total length of `list` across ranks is zero.*",  # data without a validation split
     r".*dataloader is not resumable.*",  # ours is: the stream is entered by position
     r".*isinstance\(treespec, LeafSpec\).*",
-    r".*`configure_optimizers` returned `None`.*",  # each pair of style transfer has its own
+    r".*configure_optimizers` returned `None`.*",  # each pair of style transfer has its own
     r".*no `validation_step`. Skipping val loop.*",
     r".*module\(s\) in eval mode at the start of training.*",  # the averaged generator is meant to be
 )

@@ -159,7 +159,7 @@ class StyleTransfer(KimgModule):
             The running optimisation of B x `num_variants` spectrograms, a pair's variants one after another.
 
         Raises:
-            ValueError: For sounds too short for the network, and without a content where the recipe needs one.
+            ValueError: For sounds too short for the network.
         """
         for module in (self.extractor, self.content_extractor):
             _choose_precision(module, self.precision)
@@ -207,7 +207,7 @@ class StyleTransfer(KimgModule):
         millions = sum(weight.numel() for weight in self.extractor.parameters()) / 1e6
         channels, bands, frames = self.transform.shape
         rank_zero_info(
-            f"StyleTransfer: {pairs} pairs, {self.batch_size} at once, {self.num_variants} sounds of each; "
+            f"StyleTransfer: pairs {pairs}, {self.batch_size} at once; sounds of each {self.num_variants}; "
             f"spectrograms of {channels} x {bands} bands x {frames} frames ({self.transform.seconds:.2f} s); "
             f"{self.iterations} evaluations by {self.method}; features of a network of {millions:.1f} M fixed weights"
         )
@@ -349,5 +349,7 @@ def _check(
         raise ValueError(f"a balance is between 0 (content) and 1 (style), got {balance}")
     if min([*weights, content_weight, bound_weight]) < 0:
         raise ValueError(f"weights must not be negative, got {content_weight}, {style_weight} and {bound_weight}")
+    if isinstance(balance, list) and isinstance(style_weight, list):
+        raise ValueError("balance and style_weight are both lists: leave one of them alone")
     if not balances and not content_weight and not any(weights):
         raise ValueError("nothing to optimise: content_weight and style_weight are both 0")

@@ -189,11 +189,15 @@ class Transfer:
 
     def state_dict(self) -> dict[str, Any]:
         """Return what `load_state_dict` needs to go on."""
-        return {"iteration": self.iteration, "descents": [descent.state_dict() for descent in self.descents]}
+        losses = None if self.losses is None else list(self.losses)
+        descents = [descent.state_dict() for descent in self.descents]
+        return {"iteration": self.iteration, "losses": losses, "descents": descents}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from `state_dict` of the same transfer."""
         self.iteration = state["iteration"]
+        if state["losses"] is not None:
+            self.losses = Losses(*_moved(state["losses"], self.objective.content_scale.device))
         for descent, saved in zip(self.descents, state["descents"], strict=True):
             device = descent.point.device
             descent.load_state_dict({name: _moved(value, device) for name, value in saved.items()})

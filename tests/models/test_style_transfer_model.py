@@ -188,6 +188,7 @@ def test_saved_state_goes_on_exactly() -> None:
     run(first, 5)
     second = net.begin(sounds(1), styles(1))
     second.load_state_dict(first.state_dict())
+    assert second.losses == first.losses
     run(second, 7)
     assert torch.equal(second.spec, whole.spec)
     assert second.iteration == 12
@@ -211,6 +212,7 @@ def test_time_as_channels_keeps_the_length() -> None:
     [
         ({"balance": 1.5}, "a balance is between 0"),
         ({"style_weight": -1.0}, "weights must not be negative"),
+        ({"style_weight": [1.0, 2.0], "balance": [0.1, 0.2, 0.3]}, "are both lists"),
         ({"start": "silence"}, "start must be content or noise"),
         ({"method": "sgd"}, "method must be lbfgs or adam"),
         ({"balance": None, "style_weight": 0.0, "content_weight": 0.0}, "nothing to optimise"),
