@@ -1,8 +1,8 @@
 """Losses of optimisation-based style transfer (Gatys et al., 2015; papers C, K and H).
 
 Gram matrices are divided by places and features, as in paper H's code, and squares are averaged over the entries; in
-these terms the paper's weights can be taken as they are. Each sound has a loss of its own, summed in float64: a line search
-compares values that are nearly equal.
+these terms the paper's weights can be taken as they are. Each sound has a loss of its own, summed in float64: a line
+search compares values that are nearly equal.
 """
 
 from collections.abc import Sequence
