@@ -23,6 +23,7 @@ from audiogen.callbacks.wandb_logger import KimgWandbLogger
 from audiogen.checkpoint import CONFIG_NAME, newest_checkpoint, read
 from audiogen.data.module import SpectrogramData
 from audiogen.models.kimg import KimgModule
+from audiogen.strategy import use_replicas
 
 IGNORED_WARNINGS = (
     r".*does not have many workers.*",  # clips are in memory: workers would only copy them
@@ -160,6 +161,7 @@ def main(args: list[str] | None = None) -> None:
         logging.getLogger(name).addFilter(lambda record: not record.getMessage().startswith(IGNORED_MESSAGES))
     # A saturated discriminator has gradients of 1e-40, on which convolutions were seen to run twenty times slower.
     torch.set_flush_denormal(True)
+    use_replicas()
     torch.backends.cudnn.allow_tf32 = False  # the penalties are computed in float32 because they need its precision
     try:
         AudiogenCLI(args)

@@ -124,9 +124,9 @@ def discriminate(discriminator: Discriminator, spec: Tensor, label: Tensor | Non
         x = (x + skip) * math.sqrt(0.5)
     last = getattr(discriminator, discriminator.start.name)
     group = min(last.group_size, len(x))
-    parts = x.reshape(group, -1, *x.shape[1:])
-    deviation = ((parts - parts.mean(dim=0)) ** 2).mean(dim=0).add(1e-8).sqrt().mean(dim=(1, 2, 3))
-    deviation = deviation.repeat(group)[:, None, None, None].repeat(1, 1, *x.shape[2:])
+    parts = x.reshape(-1, group, *x.shape[1:])
+    deviation = ((parts - parts.mean(dim=1, keepdim=True)) ** 2).mean(dim=1).add(1e-8).sqrt().mean(dim=(1, 2, 3))
+    deviation = deviation.repeat_interleave(group)[:, None, None, None].repeat(1, 1, *x.shape[2:])
     x = leaky(convolve(last.conv, torch.cat([x, deviation], dim=1)))
     x = dense(leaky(dense(x.flatten(1), last.fc)), last.out)
     if not discriminator.num_classes:

@@ -250,6 +250,6 @@ def test_validate_reports_logits_of_clips_not_trained_on(
     assert config["ckpt_path"] is None
 
 
-def test_a_loss_that_is_not_finite_stops_the_run(data: Path, tmp_path: Path) -> None:
-    with pytest.raises(FloatingPointError, match="became NaN or infinite before"):
+def test_weights_that_are_not_finite_stop_the_run(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(FloatingPointError, match="the weights of generator became NaN or infinite at 0 kimg"):
         main(arguments(data, tmp_path / "nan", 0.2, "--model.learning_rate", "1e30"))

@@ -2,6 +2,7 @@
 
 import os
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -127,9 +128,21 @@ class SpectrogramData(lightning.LightningDataModule):
         position = getattr(self.trainer.lightning_module, "clips_seen", 0)
         if self.num_pairs:
             return self._pairs(position)
+        return DataLoader(self.split("train"), batch_sampler=self._stream(position), collate_fn=_as_is)
+
+    def recent(self, num_batches: int) -> Batch:
+        """Return this process's clips of the batches last trained on, or of the first ones, as one batch."""
+        assert self.trainer is not None
+        seen = getattr(self.trainer.lightning_module, "clips_seen", 0)
+        batches = islice(self._stream(max(seen - num_batches * self.batch_size, 0)), num_batches)
+        return self.split("train").__getitems__([draw for batch in batches for draw in batch])
+
+    def _stream(self, position: int) -> BatchStream:
+        """Return the endless stream of training clips from a position on."""
+        assert self.trainer is not None
         clips = self.split("train")
         classes = [torch.nonzero(clips.label == index)[:, 0].tolist() for index in range(len(self.label_names))]
-        stream = BatchStream(
+        return BatchStream(
             len(clips),
             self.batch_size,
             seed=int(os.environ.get("PL_GLOBAL_SEED", 0)),
@@ -139,7 +152,6 @@ class SpectrogramData(lightning.LightningDataModule):
             groups=clips.groups,
             parts=[part for part in classes if part] if self.domains else None,
         )
-        return DataLoader(clips, batch_sampler=stream, collate_fn=_as_is)
 
     def _pairs(self, position: int) -> DataLoader[Batch]:
         """Return the batches of pairs, each as often as the model evaluates it."""

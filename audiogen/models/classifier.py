@@ -80,9 +80,8 @@ class Classifier(KimgModule):
         with autocast(self.precision, self.device):
             logits = self.network(self.augment(batch.spec).contiguous(memory_format=torch.channels_last))
         loss = F.cross_entropy(logits.float(), batch.label, label_smoothing=self.label_smoothing)
-        optimizer.zero_grad()
         self.manual_backward(loss)
-        optimizer.step()
+        self.update(optimizer, "classifier", self.network)
         self.record("loss/classifier", loss)
         self.record("train/accuracy", _accuracy(logits, batch.label))
         self.count_clips()

@@ -1,5 +1,6 @@
 """What every model of the package shares: progress in clips, random state by position, averaged logging."""
 
+import math
 import os
 import time
 from typing import Any
@@ -9,6 +10,8 @@ import torch
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
 
+from audiogen import draws
+from audiogen.processes import average_in_place, averaged, num_processes
 from audiogen.transforms.transform import SpectrogramTransform
 
 
@@ -16,10 +19,14 @@ class KimgModule(lightning.LightningModule):
     """A LightningModule that measures training in thousands of real clips shown (kimg).
 
     Lightning counts optimiser steps, which depend on the number of optimisers and on the batch size. Clips do not, so
-    training ends, is logged and is saved by them. Random state is a function of the seed, the clips shown and the
-    rank: a continued run draws the same numbers as one that was never stopped.
+    training ends, is logged and is saved by them. Random state is a function of the seed and the clips shown: a
+    continued run draws the same numbers as one that was never stopped.
 
-    A subclass calls `record` with the scalars of each step and `count_clips` at the end of its `training_step`.
+    Processes share each batch. Gradients are averaged over them in `update`, once for each optimiser step, whatever
+    backward passes there were before.
+
+    A subclass draws by `audiogen.draws`, calls `record` with the scalars of each step, `update` for each optimiser
+    step, and `count_clips` at the end of its `training_step`.
 
     Args:
         transform: The spectrogram definition.
@@ -30,9 +37,12 @@ class KimgModule(lightning.LightningModule):
 
     Attributes:
         averaged: Names of the submodules that hold averaged weights, which make the clips.
+        max_skipped: How many steps in a row may be skipped because a gradient is NaN or infinite, before that ends the
+            training; 0 ends it at once.
     """
 
     averaged: tuple[str, ...] = ()
+    max_skipped: int = 0
 
     def __init__(
         self,
@@ -57,6 +67,9 @@ class KimgModule(lightning.LightningModule):
         self.last_logged: dict[str, float] = {}
         self._recorded: dict[str, list[Tensor]] = {}
         self._timed: tuple[float, int] | None = None  # when was logged last, and the clips seen then
+        self._batch: Any = None  # of this step
+        self._kept: dict[str, Tensor] = {}  # as they were before this step, where steps may be skipped
+        self._skipped: list[int] = []  # clips shown before each step of the last row of skipped ones
 
     @property
     def kimg(self) -> float:
@@ -73,11 +86,58 @@ class KimgModule(lightning.LightningModule):
         self._recorded.setdefault(name, []).append(value.detach())
 
     def update(self, optimizer: Any, name: str, *networks: nn.Module) -> None:
-        """Take an optimiser step with the gradients there are, record their norm under `name`, and clear them."""
-        gradients = [p.grad for network in networks for p in network.parameters() if p.grad is not None]
-        self.record(f"gradient_norm/{name}", nn.utils.get_total_norm(gradients))
-        optimizer.step()
+        """Take an optimiser step with the mean of all processes' gradients, record its norm, and clear them.
+
+        A gradient that is not finite changes nothing: the step is skipped, where `max_skipped` allows it.
+
+        Args:
+            optimizer: Of the networks.
+            name: For the log and for messages.
+            networks: What was differentiated.
+
+        Raises:
+            FloatingPointError: Where the gradient or the new weights are NaN or infinite.
+        """
+        weights = [weight for network in networks for weight in network.parameters()]
+        gradients = [weight.grad for weight in weights if weight.grad is not None]
+        average_in_place(gradients)
+        norm = nn.utils.get_total_norm(gradients)
+        self.record(f"gradient_norm/{name}", norm)
+        if norm.isfinite():
+            optimizer.step()
+            if not nn.utils.get_total_norm(weights).isfinite():
+                raise self._not_finite(f"the weights of {name}")
+        else:
+            self._skip(name)
         optimizer.zero_grad()
+
+    def _skip(self, name: str) -> None:
+        """Undo what a step did that is skipped, and tell.
+
+        Raises:
+            FloatingPointError: Where too many were.
+        """
+        if self._skipped and self._skipped[-1] < self.clips_seen - self.batch_size:
+            self._skipped = []
+        if self.clips_seen not in self._skipped:  # several networks of one step count once
+            self._skipped.append(self.clips_seen)
+        error = self._not_finite(f"the gradient of {name}")
+        if len(self._skipped) > self.max_skipped:
+            raise error
+        rank_zero_info(f"Skipped: {error}")
+        with torch.no_grad():
+            for place, buffer in self.named_buffers():  # such as the running means of batch norms
+                buffer.copy_(self._kept[place])
+
+    def _not_finite(self, what: str) -> FloatingPointError:
+        """Return what to raise or to tell where something is NaN or infinite."""
+        spec = getattr(self._batch, "spec", None)
+        bad = 0 if spec is None else int((~spec.flatten(1).isfinite()).any(dim=1).sum())
+        if bad:
+            why = f"the batch has NaN or infinite values in {bad} of its clips"
+        else:
+            why = "lower the learning rate, or go back to the last checkpoint"
+        return FloatingPointError(f"{what} became NaN or infinite at {self.kimg:g} kimg: {why}")
 
     def count_clips(self) -> None:
         """Count one step's clips, log what is due and end the run when all clips have been shown."""
@@ -93,9 +153,20 @@ class KimgModule(lightning.LightningModule):
         if self.clips_seen >= self.total_kimg * 1000:
             self.trainer.should_stop = True
             return -1
-        position = (int(os.environ.get("PL_GLOBAL_SEED", 0)), self.clips_seen, self.global_rank)
-        torch.manual_seed(hash(position))  # hashes of integers do not depend on PYTHONHASHSEED
+        self._seed()
+        self._batch = batch
+        if self.max_skipped:
+            self._kept = {name: buffer.clone() for name, buffer in self.named_buffers()}
         return None
+
+    def on_validation_epoch_start(self) -> None:
+        """Seed what validation draws, which then does not depend on what was before."""
+        self._seed()
+
+    def _seed(self) -> None:
+        position = (int(os.environ.get("PL_GLOBAL_SEED", 0)), self.clips_seen, 0)
+        number = hash(position)  # hashes of integers do not depend on PYTHONHASHSEED
+        draws.seed(number, self.global_rank, num_processes())
 
     def log_held_out(self, name: str, value: Tensor) -> None:
         """Log a scalar of a validation or test batch; its mean over the pass stands against the clips shown."""
@@ -112,8 +183,14 @@ class KimgModule(lightning.LightningModule):
         channels, bands, frames = self.transform.shape
         rank_zero_info(
             f"{type(self).__name__}: {sizes}; spectrograms of {channels} x {bands} bands x {frames} frames "
-            f"({self.transform.seconds:.2f} s); batch {self.batch_size}, {self.kimg:g} of {self.total_kimg:g} kimg"
+            f"({self.transform.seconds:.2f} s); batch {self.batch_size}{self._shares()}, {self.kimg:g} of "
+            f"{self.total_kimg:g} kimg"
         )
+
+    def _shares(self) -> str:
+        """Say how the batch is shared."""
+        num = num_processes()
+        return f" ({self.batch_size // num} in each of {num} processes)" if num > 1 else ""
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the clips shown."""
@@ -144,20 +221,26 @@ class KimgModule(lightning.LightningModule):
         return [hash((seed, index)) for index in range(num)]
 
     def _log_recorded(self) -> None:
-        means = {name: torch.stack(values).mean() for name, values in self._recorded.items()}
+        means = self._means()
         self._recorded = {}
         now = time.monotonic()
         if self._timed is not None:
             then, clips = self._timed
-            means["speed/clips_per_second"] = torch.tensor((self.clips_seen - clips) / max(now - then, 1e-9))
+            means["speed/clips_per_second"] = (self.clips_seen - clips) / max(now - then, 1e-9)
         self._timed = (now, self.clips_seen)
-        bad = [name for name, value in means.items() if not torch.isfinite(value)]
-        if bad:
-            raise FloatingPointError(
-                f"{', '.join(bad)} became NaN or infinite before {self.kimg:.1f} kimg: lower the learning rate, or go "
-                "back to the last checkpoint"
-            )
-        self.log_by_clips({name: float(value) for name, value in means.items()})
+        if bad := [name for name, value in means.items() if not math.isfinite(value)]:
+            raise self._not_finite(", ".join(bad))
+        self.log_by_clips(means)
+
+    def _means(self) -> dict[str, float]:
+        """Return the means of what was recorded, over all processes; without the steps that were skipped."""
+        found = {name: torch.stack(values).cpu().double() for name, values in self._recorded.items()}
+        if self.max_skipped:
+            found = {name: values[values.isfinite()] for name, values in found.items()}
+        pairs = torch.tensor([(float(values.sum()), len(values)) for values in found.values()], dtype=torch.float64)
+        if num_processes() > 1:
+            pairs = averaged(pairs.to(self.device)).cpu()
+        return {name: value / num for name, (value, num) in zip(found, pairs.tolist(), strict=True) if num}
 
     def log_by_clips(self, values: dict[str, float]) -> None:
         """Log values now, against the clips shown; callbacks find them in `trainer.callback_metrics`.

@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
+from audiogen import draws
 from audiogen.data.batch import Batch
 from audiogen.losses.adversarial import hinge_fake, hinge_real
 from audiogen.losses.siamese import siamese_margin, travel_angle, travel_distance
@@ -203,8 +204,9 @@ class MelGANVC(KimgModule):
             )
         allowed = self.allowed[batch.label]  # [B, num_domains]
         source, real = allowed.any(dim=1), self.allowed.any(dim=0)[batch.label]
-        aim = torch.multinomial(allowed[source], 1)[:, 0]
-        return Roles(batch.spec[source], batch.label[source], aim, batch.spec[real], batch.label[real])
+        reach = draws.rand((len(allowed), 1), allowed.device) * allowed.sum(dim=1, keepdim=True)
+        aim = (allowed.cumsum(dim=1) <= reach).sum(dim=1)
+        return Roles(batch.spec[source], batch.label[source], aim[source], batch.spec[real], batch.label[real])
 
     def backward_losses(self, roles: Roles, of_translator: bool) -> None:
         """Compute the gradients of the discriminator and, where asked for, of the other two networks."""

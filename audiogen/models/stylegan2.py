@@ -7,7 +7,6 @@ Generated clips have the classes of the real ones in the batch. Low precision is
 activations.
 """
 
-from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from copy import deepcopy
@@ -18,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
+from audiogen import draws
 from audiogen.data.batch import Batch
 from audiogen.losses.adversarial import logistic_fake, logistic_real
 from audiogen.losses.regularizers import mode_seeking, path_length_penalty, path_lengths, r1_penalty
@@ -25,6 +25,7 @@ from audiogen.models.kimg import KimgModule
 from audiogen.models.precision import Precision, autocast, channels_last
 from audiogen.networks.averaging import average_decay, update_average
 from audiogen.networks.stylegan2.discriminator import minibatch_stddev
+from audiogen.processes import averaged
 from audiogen.transforms.transform import SpectrogramTransform
 
 Shape = tuple[int, int, int]
@@ -118,7 +119,6 @@ class StyleGAN2(KimgModule):
         self.path_length_weight, self.path_length_decay = path_length_weight, path_length_decay
         self.mode_seeking, self.style_mixing = mode_seeking, style_mixing
         self.precision: Precision = precision
-        self._recent: deque[Batch] = deque(maxlen=NUM_RECENT)
 
     def configure_optimizers(self) -> list[Optimizer]:
         """Return Adam for the generator and the discriminator, corrected for lazy regularisation."""
@@ -137,13 +137,12 @@ class StyleGAN2(KimgModule):
         """Train both networks on one batch of real clips and one of generated ones."""
         real, label = batch.spec, self.one_hot(batch.label)
         generator_optimizer, discriminator_optimizer = self.optimizers()  # type: ignore[attr-defined]
-        self._recent.append(batch)
         step = self.clips_seen // self.batch_size
         self.adversarial_backward(real, label)
         self.update(generator_optimizer, "generator", self.generator)
         self.update(discriminator_optimizer, "discriminator", self.discriminator)
         if self.path_length_interval and step % self.path_length_interval == 0:
-            self.path_length_backward(max(len(real) // 2, 1), label)
+            self.path_length_backward(max(len(real) // 2, 1), None if label is None else label[::2])
             self.update(generator_optimizer, "generator_path_length", self.generator)
         if self.r1_interval and step % self.r1_interval == 0:
             self.r1_backward(real, label)
@@ -165,9 +164,9 @@ class StyleGAN2(KimgModule):
 
         These logits and those of validation clips are of one moment, since they swing; the latter lie between the two.
         """
-        if not self._recent:
+        if self.trainer.state.fn != "fit":
             return
-        recent = Batch(*(torch.cat(part) for part in zip(*self._recent, strict=True)))
+        recent = Batch(*(part.to(self.device) for part in self.trainer.datamodule.recent(NUM_RECENT)))  # type: ignore[attr-defined]
         label = self.one_hot(recent.label)
         fake = self.generator(self._latents(len(recent.spec)), label)
         self.log_held_out("val/logits_train", self._mean_logit(recent))
@@ -177,7 +176,7 @@ class StyleGAN2(KimgModule):
             with torch.inference_mode(False), torch.enable_grad():
                 ws = self.generator.mapping(self._latents(num), None if label is None else label[:num].clone())
                 spec = self.generator.synthesis(ws)
-                lengths = path_lengths(spec, ws, torch.randn_like(spec)).detach()
+                lengths = path_lengths(spec, ws, draws.randn(spec.shape, spec.device)).detach()
             self.log_held_out("path_length/mean", lengths.mean())
 
     def adversarial_backward(self, real: Tensor, label: Tensor | None) -> None:
@@ -186,10 +185,10 @@ class StyleGAN2(KimgModule):
         Args:
             real: float32 [B, C, F, L].
             label: float32 [B, num_classes], of the real clips, or None. Those of the generated ones are the same, or
-                the first half of them twice where modes are sought.
+                every second one of them twice where modes are sought.
         """
         discriminator_weights = list(self.discriminator.parameters())
-        fake_label = label.chunk(2)[0].repeat(2, 1) if self.mode_seeking and label is not None else label
+        fake_label = label[::2].repeat_interleave(2, dim=0) if self.mode_seeking and label is not None else label
         z = self._latents(len(real))
         with self._autocast():
             fake = self.generator.synthesis(self._styles(z, fake_label))
@@ -235,10 +234,10 @@ class StyleGAN2(KimgModule):
         with torch.autocast(self.device.type, enabled=False):
             ws = self._styles(self._latents(num), None if label is None else label[:num])
             spec = self.generator.synthesis(ws)
-            lengths = path_lengths(spec, ws, torch.randn_like(spec))
-            mean = self.path_length_mean.lerp(lengths.mean(), self.path_length_decay)
+            lengths = path_lengths(spec, ws, draws.randn(spec.shape, spec.device))
+            mean = self.path_length_mean.lerp(averaged(lengths.mean()), self.path_length_decay)
             penalty = path_length_penalty(lengths, mean)
-        self.path_length_mean.copy_(mean.detach())
+        self.path_length_mean.copy_(mean)
         loss = penalty * (self.path_length_weight * self.path_length_interval)
         self.manual_backward(loss, inputs=list(self.generator.parameters()))
         self.record("path_length/mean", mean)
@@ -282,14 +281,14 @@ class StyleGAN2(KimgModule):
 
     def _latents(self, num: int) -> Tensor:
         """Draw z, float [num, z_dim]."""
-        return torch.randn(num, self.generator.z_dim, device=self.device)
+        return draws.randn((num, self.generator.z_dim), self.device)
 
     def _styles(self, z: Tensor, label: Tensor | None) -> Tensor:
         """Map latents [B, z_dim] to ws [B, num_ws, w_dim], mixing them with others with some probability."""
         ws = self.generator.mapping(z, label)
         # Drawn on the CPU: a decision on the device would have to be waited for.
-        if torch.rand([]) < self.style_mixing:
-            cutoff = int(torch.randint(1, max(ws.shape[1], 2), []))
+        if draws.rand(()) < self.style_mixing:
+            cutoff = int(draws.randint(1, max(ws.shape[1], 2), ()))
             other = self.generator.mapping(self._latents(len(z)), label)
             ws = torch.cat([ws[:, :cutoff], other[:, cutoff:]], dim=1)
         return ws

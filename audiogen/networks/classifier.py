@@ -6,6 +6,8 @@ from itertools import pairwise
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from audiogen.networks.batch_norm import BatchNorm2d
+
 
 class SpectrogramCNN(nn.Module):
     """Convolutions with pooling, the mean over time, a hidden layer whose output is the embedding, and logits.
@@ -54,4 +56,4 @@ class SpectrogramCNN(nn.Module):
 
 def _block(num_in: int, num_out: int) -> nn.Sequential:
     convolution = nn.Conv2d(num_in, num_out, 3, padding=1, bias=False)
-    return nn.Sequential(convolution, nn.BatchNorm2d(num_out), nn.ReLU(), nn.MaxPool2d(2))
+    return nn.Sequential(convolution, BatchNorm2d(num_out), nn.ReLU(), nn.MaxPool2d(2))

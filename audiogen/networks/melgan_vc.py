@@ -15,6 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
+from audiogen.networks.batch_norm import BatchNorm2d
+
 Shape = tuple[int, int, int]
 Layer = TypeVar("Layer", nn.Conv2d, nn.Linear)
 SLOPE = 0.2
@@ -118,7 +120,7 @@ class TargetNorm(nn.Module):
 
     def __init__(self, width: int, num_targets: int) -> None:
         super().__init__()
-        self.norm = nn.BatchNorm2d(width, affine=False)
+        self.norm = BatchNorm2d(width, affine=False)
         self.gain = nn.Parameter(torch.ones(max(num_targets, 1), width))
         self.bias = nn.Parameter(torch.zeros(max(num_targets, 1), width))
 

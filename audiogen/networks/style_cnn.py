@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from audiogen.networks.batch_norm import BatchNorm2d
+
 Shape = tuple[int, int, int]
 Orientation = Literal["frequency", "time", "2d"]
 Activation = Literal["relu", "tanh"]
@@ -93,7 +95,7 @@ class StyleCNN(nn.Module):
             # Memory alone: weights are drawn once, and three layers of 4096 channels have 400 million.
             conv = WideConv2d(num_in, width, size, padding=padding, bias=init == "torch", device="meta")
             self.convs.append(_draw(conv.to_empty(device="cpu"), init, generator))
-            self.norms.append(nn.BatchNorm2d(width) if batch_norm else nn.Identity())
+            self.norms.append(BatchNorm2d(width) if batch_norm else nn.Identity())
             num_in = width
         head = nn.Linear(width, num_classes) if num_classes else None
         self.head = head and _draw(head, "torch", generator)

@@ -110,7 +110,7 @@ def test_path_length_penalty_is_zero_only_at_the_mean() -> None:
 def test_mode_seeking_is_the_mean_ratio_of_distances_over_pairs() -> None:
     spec = torch.randn(6, 1, 4, 5, generator=torch.Generator().manual_seed(0))
     z = torch.randn(6, 3, generator=torch.Generator().manual_seed(1))
-    ratios = [float((z[i] - z[i + 3]).abs().mean() / (spec[i] - spec[i + 3]).abs().mean()) for i in range(3)]
+    ratios = [float((z[i] - z[i + 1]).abs().mean() / (spec[i] - spec[i + 1]).abs().mean()) for i in (0, 2, 4)]
     assert float(mode_seeking(spec, z)) == pytest.approx(sum(ratios) / 3, rel=0.01)
 
 

@@ -166,7 +166,7 @@ def test_minibatch_stddev_is_zero_for_equal_clips_and_the_deviation_otherwise() 
     assert append_minibatch_stddev(x, 4)[:, -1].abs().max() < 2e-4
     pair = torch.stack([torch.zeros(5, 4, 4), torch.full((5, 4, 4), 2.0)])
     assert torch.allclose(append_minibatch_stddev(pair, 4)[:, -1], torch.ones(2, 4, 4))
-    thirds = torch.arange(6.0).view(6, 1, 1, 1)  # 4 does not divide 6: two groups of 3, such as clips 0, 2 and 4
+    thirds = torch.tensor([0.0, 2.0, 4.0, 1.0, 3.0, 5.0]).view(6, 1, 1, 1)  # 4 does not divide 6: two groups of 3
     assert torch.allclose(append_minibatch_stddev(thirds, 4)[:, -1], torch.tensor(8 / 3).sqrt())
 
 

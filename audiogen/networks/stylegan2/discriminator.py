@@ -113,19 +113,19 @@ def minibatch_stddev(x: Tensor, group_size: int) -> Tensor:
     """Return the mean standard deviation over groups of clips (Karras et al., 2018, section 3).
 
     Args:
-        x: float [B, C, H, W]; clip b belongs to group b mod (B / size).
+        x: float [B, C, H, W]; neighbours are a group, so that processes that share a batch have whole groups.
         group_size: Largest size of a group; the largest one that divides B is used.
 
     Returns:
         float [B / size].
     """
     size = next(size for size in range(min(group_size, len(x)), 0, -1) if len(x) % size == 0)
-    groups = x.unflatten(0, (size, -1))  # [G, B / G, C, H, W]
-    return (groups.var(dim=0, unbiased=False) + 1e-8).sqrt().mean(dim=(1, 2, 3))
+    groups = x.unflatten(0, (-1, size))  # [B / G, G, C, H, W]
+    return (groups.var(dim=1, unbiased=False) + 1e-8).sqrt().mean(dim=(1, 2, 3))
 
 
 def append_minibatch_stddev(x: Tensor, group_size: int) -> Tensor:
     """Append the `minibatch_stddev` of each clip's group to x, float [B, C, H, W], as a channel [B, C + 1, H, W]."""
     deviation = minibatch_stddev(x, group_size)
-    channel = deviation.repeat(len(x) // len(deviation)).view(-1, 1, 1, 1).expand(-1, 1, *x.shape[2:])
+    channel = deviation.repeat_interleave(len(x) // len(deviation)).view(-1, 1, 1, 1).expand(-1, 1, *x.shape[2:])
     return torch.cat([x, channel], dim=1)

@@ -1,0 +1,49 @@
+"""What the processes of a training tell each other; alone, each function returns what it was given.
+
+Leaf module: networks use it too. Everything goes through `torch.distributed`, whoever set that up.
+"""
+
+from collections.abc import Sequence
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.distributed.nn.functional import all_reduce
+
+
+def num_processes() -> int:
+    """Return how many processes train together."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def average_in_place(tensors: Sequence[Tensor]) -> None:
+    """Replace tensors by their means over all processes, in one exchange.
+
+    Args:
+        tensors: float, of the same shapes in every process.
+    """
+    if num_processes() == 1 or not tensors:
+        return
+    flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
+    dist.all_reduce(flat)
+    flat /= num_processes()
+    for tensor, part in zip(tensors, flat.split([tensor.numel() for tensor in tensors]), strict=True):
+        tensor.copy_(part.view_as(tensor))
+
+
+def averaged(value: Tensor) -> Tensor:
+    """Return the mean of a tensor over all processes; no gradient passes."""
+    mean = value.detach().clone()
+    average_in_place([mean])
+    return mean
+
+
+def total(value: Tensor) -> Tensor:
+    """Return the sum of a tensor over all processes; gradients of all of them pass."""
+    return value if num_processes() == 1 else all_reduce(value)
+
+
+def copy_from_first(tensors: Sequence[Tensor]) -> None:
+    """Replace tensors by those of the first process."""
+    for tensor in tensors if num_processes() > 1 else ():
+        dist.broadcast(tensor, 0)

@@ -1,0 +1,43 @@
+"""Signals that ask a training to end: a warning of Slurm, a pre-emption, Ctrl-C.
+
+Imports nothing slow: handlers stand before the libraries are loaded, since until then SIGUSR1 ends a process.
+"""
+
+import signal
+import sys
+from types import FrameType
+
+# EX_TEMPFAIL of sysexits.h: the training was asked to end, and goes on when the same command is started again.
+EXIT_AGAIN = 75
+
+_received: list[int] = []
+_training = False
+
+
+def install() -> None:
+    """Let SIGUSR1, SIGTERM and SIGINT be answered at the end of a batch, and before a training begins at once."""
+    for number in (signal.SIGUSR1, signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _answer)
+
+
+def expect(training: bool) -> None:
+    """Say that a training begins, which will ask for `received`, or that it has ended."""
+    global _training
+    _training = training
+    _received.clear()
+
+
+def received() -> str:
+    """Return the name of the signal that came, or nothing."""
+    return signal.Signals(_received[0]).name if _received else ""
+
+
+def _answer(number: int, frame: FrameType | None) -> None:
+    if not _training:
+        if number == signal.SIGINT:
+            raise KeyboardInterrupt
+        print(f"audiogen: ended by {signal.Signals(number).name} before training", file=sys.stderr)
+        raise SystemExit(EXIT_AGAIN)
+    if number == signal.SIGINT and _received:  # the second time, or after another one
+        raise KeyboardInterrupt
+    _received.append(number)
