@@ -4,19 +4,26 @@ One folder holds each word. `validation_list.txt` and `testing_list.txt` name th
 for training.
 """
 
-import tarfile
+import hashlib
 from collections.abc import Sequence
+from http.client import HTTPException
 from pathlib import Path
 from typing import Literal, get_args
 
-from torchaudio.datasets import SPEECHCOMMANDS
+import torch
 
+from audiogen.data.archive import unpack
 from audiogen.data.dataset import AudioDataset, Clip, DatasetError, Split, existing_folder
 from audiogen.data.fsdd import DIGITS
 
 Words = Literal["digits", "all"]
 
 VERSION = "speech_commands_v0.02"
+# Address and digest as in torchaudio 2.11, datasets/speechcommands.py.
+URL = f"http://download.tensorflow.org/data/{VERSION}.tar.gz"
+SHA256 = "af14739ee7dc311471de98f5f9d2c9191b18aedfe957f4a6ff791c709868ff58"
+MAX_BYTES = 8 << 30  # 105,829 clips of 32 kB and six long ones are 3.5 GB
+MAX_FILES = 120_000  # these, 36 folders and a few texts
 TORCHAUDIO_FOLDER = f"SpeechCommands/{VERSION}"
 LISTS: dict[str, Split] = {"validation_list.txt": "val", "testing_list.txt": "test"}
 
@@ -74,9 +81,16 @@ def _official_splits(folder: Path) -> dict[str, Split]:
 
 
 def _download(root: Path) -> None:
-    """Download and unpack the data set into torchaudio's layout."""
+    """Download the archive, unless it is there, and unpack it into torchaudio's layout."""
+    archive = root / URL.rpartition("/")[2]
     try:
         root.mkdir(parents=True, exist_ok=True)
-        SPEECHCOMMANDS(root, url=VERSION, download=True)
-    except (OSError, RuntimeError, EOFError, tarfile.TarError) as error:
+        if not archive.exists():
+            torch.hub.download_url_to_file(URL, str(archive), hash_prefix=SHA256)
+        with archive.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+    except (OSError, RuntimeError, HTTPException) as error:
         raise DatasetError(f"Speech Commands could not be downloaded into {root}: {error}") from error
+    if digest != SHA256:
+        raise DatasetError(f"{archive} is not {URL}: expected SHA-256 {SHA256}, got {digest}; delete it")
+    unpack(archive, root / TORCHAUDIO_FOLDER, MAX_BYTES, MAX_FILES)

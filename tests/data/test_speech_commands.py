@@ -1,12 +1,16 @@
 """Speech Commands: words, official splits, torchaudio's folder, and the download on request."""
 
+import hashlib
 import os
+import shutil
+import tarfile
 from collections import Counter
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
 
 import pytest
+import torchaudio
 
 from audiogen.data import speech_commands
 from audiogen.data.dataset import DatasetError
@@ -77,21 +81,50 @@ def test_unknown_choice_of_words_is_refused() -> None:
         SpeechCommands(words="commands")  # type: ignore[arg-type]
 
 
-def test_missing_data_are_downloaded_on_request(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    calls = []
+@pytest.fixture
+def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Put a small archive in place of the published one; return where downloads went."""
+    layout = write_layout(tmp_path / "layout")
+    with tarfile.open(tmp_path / "published.tar.gz", "w:gz") as archive:
+        archive.add(layout, ".")
+    content = (tmp_path / "published.tar.gz").read_bytes()
+    downloads = []
 
-    def download(root: Path, **arguments: Any) -> None:
-        calls.append((root, arguments))
-        write_layout(root / "SpeechCommands" / "speech_commands_v0.02")
+    def download(url: str, place: str, hash_prefix: str) -> None:
+        assert url.endswith("/speech_commands_v0.02.tar.gz")
+        assert hash_prefix == speech_commands.SHA256
+        downloads.append(Path(place))
+        Path(place).write_bytes(content)
 
-    monkeypatch.setattr(speech_commands, "SPEECHCOMMANDS", download)
+    monkeypatch.setattr(speech_commands, "SHA256", hashlib.sha256(content).hexdigest())
+    monkeypatch.setattr("torch.hub.download_url_to_file", download)
+    return downloads
+
+
+def test_missing_data_are_downloaded_on_request_and_unpacked(tmp_path: Path, published: list[Path]) -> None:
     for _ in range(2):
         assert len(SpeechCommands(download=True).scan(tmp_path / "new")) == 6
-    assert calls == [(tmp_path / "new", {"url": "speech_commands_v0.02", "download": True})]
+    assert published == [tmp_path / "new" / "speech_commands_v0.02.tar.gz"]
+    assert (tmp_path / "new" / "SpeechCommands" / "speech_commands_v0.02" / "testing_list.txt").is_file()
+
+
+def test_archive_that_is_there_is_not_downloaded_again(tmp_path: Path, published: list[Path]) -> None:
+    SpeechCommands(download=True).scan(tmp_path / "new")
+    shutil.rmtree(tmp_path / "new" / "SpeechCommands")
+    assert len(SpeechCommands(download=True).scan(tmp_path / "new")) == 6
+    assert len(published) == 1
+
+
+def test_archive_that_is_another_is_refused(tmp_path: Path, published: list[Path]) -> None:
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new" / "speech_commands_v0.02.tar.gz").write_bytes(b"another")
+    with pytest.raises(DatasetError, match=r"speech_commands_v0\.02\.tar\.gz is not http.*expected SHA-256"):
+        SpeechCommands(download=True).scan(tmp_path / "new")
+    assert published == []
 
 
 def test_data_that_are_there_are_not_downloaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(speech_commands, "SPEECHCOMMANDS", lambda *_, **__: pytest.fail("downloads"))
+    monkeypatch.setattr("torch.hub.download_url_to_file", lambda *_, **__: pytest.fail("downloads"))
     assert len(SpeechCommands(download=True).scan(write_layout(tmp_path / "flat"))) == 6
     with pytest.raises(DatasetError, match="does not exist"):
         SpeechCommands().scan(tmp_path / "new")
@@ -102,9 +135,13 @@ def test_failed_download_tells_the_reason(tmp_path: Path, monkeypatch: pytest.Mo
     def fail(*_: Any, **__: Any) -> None:
         raise error
 
-    monkeypatch.setattr(speech_commands, "SPEECHCOMMANDS", fail)
+    monkeypatch.setattr("torch.hub.download_url_to_file", fail)
     with pytest.raises(DatasetError, match=r"could not be downloaded into .*(no route|invalid hash value|reset)"):
         SpeechCommands(download=True).scan(tmp_path)
+
+
+def test_digest_is_that_of_torchaudio() -> None:
+    assert torchaudio.datasets.speechcommands._CHECKSUMS[speech_commands.URL] == speech_commands.SHA256
 
 
 @pytest.mark.skipif(
