@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch.cli import instantiate_module
+from jsonargparse import ArgumentParser
 from safetensors import safe_open
 from safetensors.torch import save_file
 
 from audiogen.callbacks.checkpoint import CHECKPOINT_FOLDER, CHECKPOINT_PATTERN
 from audiogen.models.kimg import KimgModule
+from audiogen.trust import UntrustedClassError, only_trusted
 
 CONFIG_NAME = "config.yaml"
 SAFETENSORS = ".safetensors"
@@ -39,8 +40,8 @@ def find_config(path: Path) -> Path | None:
 def load(path: str | Path, device: str | torch.device = "cpu") -> KimgModule:
     """Load a trained model, ready to make sound.
 
-    A checkpoint names the classes of its model and networks, and these are imported: load files you trust. Weights are
-    read without unpickling code.
+    A checkpoint names the classes of its model and networks. Those of this package are imported, others only where the
+    environment variable AUDIOGEN_TRUST names their package (see `trust`). Weights are read without unpickling code.
 
     Args:
         path: A checkpoint, a run directory for its newest one, or what `export` wrote.
@@ -50,7 +51,7 @@ def load(path: str | Path, device: str | torch.device = "cpu") -> KimgModule:
         The LightningModule in evaluation mode.
 
     Raises:
-        CheckpointError: Where there is no such file, or it is something else.
+        CheckpointError: Where there is no such file, it is something else, or it names classes that are not trusted.
     """
     file = _file(Path(path))
     content = read(file)
@@ -58,12 +59,28 @@ def load(path: str | Path, device: str | torch.device = "cpu") -> KimgModule:
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", r".*is an instance of `nn.Module`.*")
-            model = instantiate_module(KimgModule, hparams)
+            model = _build(file, hparams)
         model.load_state_dict(content["state_dict"])
+    except UntrustedClassError as error:
+        raise CheckpointError(str(error)) from error
     except (Exception, SystemExit) as error:
         raise CheckpointError(f"{file} does not fit its model {hparams['_class_path']}: {error}") from error
     model.clips_seen = content["clips_seen"]
     return model.eval().to(device)
+
+
+def _build(file: Path, hparams: dict[str, Any]) -> KimgModule:
+    """Build the model that hyperparameters describe, of trusted classes alone."""
+
+    def use(model: KimgModule) -> None: ...
+
+    parser = ArgumentParser(exit_on_error=False)
+    # Not add_subclass_arguments: there a text in the place of a class may be the path or URL of a file to read.
+    parser.add_function_arguments(use, fail_untyped=False)
+    values = {name: value for name, value in hparams.items() if name != "_class_path"}
+    with only_trusted(file):
+        config = parser.parse_object({"model": {"class_path": hparams["_class_path"], "dict_kwargs": values}})
+        return parser.instantiate(config).model
 
 
 def export(checkpoint: str | Path, path: str | Path) -> Path:

@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 import audiogen
+from audiogen.checkpoint import CheckpointError
 from audiogen.cli import main
 from tests.tiny_run import arguments, write_classes
 
@@ -23,13 +24,17 @@ def documented(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     sys.modules.pop("my_networks", None)
 
 
-def test_documented_networks_train_and_generate(documented: Path) -> None:
+def test_documented_networks_train_and_generate(documented: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = write_classes(documented / "data", {"low": 300, "high": 2000})
     tiny = arguments(data, documented / "run", 0.016)
     flags = dict(zip(tiny[1::2], tiny[2::2], strict=True))
     recipe = [x for name, value in flags.items() if name.startswith(("--data.", "--trainer.")) for x in (name, value)]
     config = ["--config", "configs/stylegan2_folder.yaml", "--config", str(documented / "my_networks.yaml")]
     main(["fit", *config, *recipe, "--model.total_kimg", "0.016", "--trainer.accelerator", "cpu"])
+    with pytest.raises(CheckpointError, match=r"names my_networks\.SmallGenerator.* set AUDIOGEN_TRUST=my_networks "):
+        audiogen.load(documented / "run")
+    (trust,) = re.findall(r"AUDIOGEN_TRUST=(\S+) python", Path("docs/add_a_model.md").read_text())
+    monkeypatch.setenv("AUDIOGEN_TRUST", trust)
     model = audiogen.load(documented / "run")
     assert type(model.generator).__module__ == "my_networks"
     assert type(model.discriminator).__module__ == "my_networks"

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Sequence
+from contextlib import nullcontext
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ from audiogen.metrics.embeddings.classifier import Classifier
 from audiogen.metrics.embeddings.embedding import Batches, Embedding
 from audiogen.metrics.heep import heep, heep_overall, read_ratings, s_gen
 from audiogen.metrics.judge import Judge, clips_on
+from audiogen.trust import PARTS_OF_RUNS, only_trusted
 
 BATCH = 64
 NUM_CLIPS = 1000
@@ -133,7 +135,7 @@ def evaluate(
         if meaningless := [flag for flag, is_given in given.items() if is_given]:
             raise ValueError(f"{', '.join(meaningless)} mean nothing for a translator, which converts all clips once")
         judges = conversion_judges(judge, content, config)
-        data = _real_data(against or config, root, [judges[0]], model)
+        data = _real_data(against, config, root, [judges[0]], model)
         settings = {"by": checkpoint, "kimg": model.kimg, "against": f"{split} clips of {against or config}"}
         return _written(evaluate_conversion(model, data, judges, split, settings, _file(out, config, split)))
     if content is not None:
@@ -141,7 +143,7 @@ def evaluate(
     if model is not None and not hasattr(model, "sample"):
         raise ValueError(f"{checkpoint} is a {type(model).__name__}, which makes no clips")
     chosen = [*([Classifier(judge)] if judge else []), *(embeddings or [])] or _embeddings_of(config)
-    data = _real_data(against or config, root, chosen, model)
+    data = _real_data(against, config, root, chosen, model)
     files = _files_of_classes(path, data.label_names) if sounds else []
     few = min([num_clips, *(_as_many_as(files, data.split(split).label) if sounds else [])])
     bench = Judge(chosen, deepcopy(data.transform).to(where), data.label_names, few, where)
@@ -174,13 +176,14 @@ def _written(found: Found) -> Found:
 
 
 def _real_data(
-    against: str | Path | None, root: str | None, embeddings: Sequence[Embedding], model: Any
+    named: str | None, of_run: Path | None, root: str | None, embeddings: Sequence[Embedding], model: Any
 ) -> SpectrogramData:
-    """Return the data to compare with.
+    """Return the data to compare with: those the user named, or else those of the run.
 
     Raises:
         ValueError: Where there are none, nobody knows what their spectrograms are, or they are not the model's.
     """
+    against = named or of_run
     if against is None:
         raise ValueError("name what to compare with: --against RECIPE.yaml, or a folder of real sounds")
     if Path(against).is_dir():
@@ -192,19 +195,21 @@ def _real_data(
                 "two folders of sounds need an embedding with a spectrogram of its own: --judge CLASSIFIER"
             )
         folders = ClassFolders(val_share=0.5)
-        named = [model] if model is not None else embeddings
-        folders.label_order = tuple(next((each.label_names for each in named if each.label_names), ()))
+        known = [model] if model is not None else embeddings
+        folders.label_order = tuple(next((each.label_names for each in known if each.label_names), ()))
         data = SpectrogramData(folders, transforms[0], root=str(against))
     else:
         args = ["--config", str(against), *(["--data.root", root] if root else [])]
-        data, _ = data_and_arguments(data_parser("evaluate", ""), args)
+        # A config that the user names is code; one that lies beside a checkpoint may have come with it.
+        with nullcontext() if named else only_trusted(Path(against), PARTS_OF_RUNS):
+            data, _ = data_and_arguments(data_parser("evaluate", ""), args)
     if model is not None and not model.transform.same_spectrogram(data.transform):
         raise ValueError(
             f"the model and {against} have different spectrograms: name data with the transform of the model"
         )
     if model is not None and model.label_names != data.label_names:
-        known, has = (", ".join(names) or "no classes" for names in (model.label_names, data.label_names))
-        raise ValueError(f"the model knows {known}, {against} has {has}")
+        knows, has = (", ".join(names) or "no classes" for names in (model.label_names, data.label_names))
+        raise ValueError(f"the model knows {knows}, {against} has {has}")
     return data
 
 
