@@ -88,7 +88,8 @@ class StoreWriter:
         (self.folder / _REASONS).write_text(json.dumps(self._reasons))
         segments = np.array(self._segments, np.int64).reshape(-1, 2)
         digests = np.array([digest.encode() for digest in self.digests])
-        np.savez(self.folder / _INDEX, shape=self.shape, segments=segments, digests=digests)
+        records = (self.folder / _RECORDS).stat().st_size
+        np.savez(self.folder / _INDEX, shape=self.shape, segments=segments, digests=digests, records=records)
 
 
 class Store(ABC):
@@ -141,12 +142,13 @@ class SpectrogramStore(Store):
             self.reasons = {int(index): reason for index, reason in json.loads((folder / _REASONS).read_text()).items()}
             with np.load(folder / _INDEX) as index:
                 shape, segments = index["shape"].tolist(), torch.from_numpy(index["segments"])
-                self.digests = index["digests"]
+                self.digests, records = index["digests"], int(index["records"])
             self.file, self.num_frames = segments[:, 0].clone(), segments[:, 1].clone()
             size = (int(self.num_frames.sum()), *shape)
-            if (folder / _FRAMES).stat().st_size != 2 * int(np.prod(size)):
-                raise ValueError(f"{folder / _FRAMES} has the wrong size")
-        except (OSError, KeyError, ValueError, BadZipFile) as error:
+            for name, num_bytes in ((_FRAMES, 2 * int(np.prod(size))), (_RECORDS, records)):
+                if (folder / name).stat().st_size != num_bytes:
+                    raise ValueError(f"{folder / name} has the wrong size")
+        except (OSError, EOFError, KeyError, ValueError, BadZipFile) as error:
             raise ValueError(f"{folder} holds no whole set of spectrograms: {error}") from error
         self.folder = folder
         self._first = torch.cumsum(self.num_frames, 0) - self.num_frames
