@@ -2,7 +2,8 @@
 
 The key of a store is made of the content of the files and all that decides what is made of them: the settings of the
 transform and the preprocessing, and the source code of both. So a changed file, setting or version is another key, and
-no store is ever stale. A store is built beside its place, under a lock, and moved there when it is whole.
+no store is ever stale. A store is built beside its place, under a lock, and moved there when it is whole. Machines that
+share the folder can build parts of it, which lie in a folder beside its place until the last one puts them together.
 """
 
 import hashlib
@@ -11,9 +12,10 @@ import json
 import os
 import shutil
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import FunctionType
@@ -24,8 +26,9 @@ from filelock import FileLock
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from audiogen.data.build import Recipe, process_all
+from audiogen.data.build import Processed, Recipe, process_all
 from audiogen.data.dataset import DatasetError
+from audiogen.data.parts import Part, part_names, stored_files, usable_parts
 from audiogen.data.store import SpectrogramStore, StoreWriter
 from audiogen.transforms.phase.method import PhaseMethod
 
@@ -59,28 +62,55 @@ def cached_store(
     Raises:
         OSError: Where the folder cannot be written, or a file changed while it was read.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DatasetError(f"no cache in {folder} ({error.strerror}): name another folder with --data.cache") from error
-    digests = file_digests(paths, folder)
-    place = folder / store_key(digests, recipe)
-    if (store := _open(place)) is not None:
-        return store
-    with FileLock(folder / f"{place.name}.lock"):
-        if (store := _open(place)) is not None:  # another process has built it meanwhile
-            return store
-        unfinished = folder / f"{place.name}.unfinished"
-        for leftover in (place, unfinished):
-            shutil.rmtree(leftover, ignore_errors=True)
+    return _whole(_job(paths, recipe, folder, num_workers, progress))
+
+
+@dataclass(frozen=True)
+class BuiltPart:
+    """What became of one part of a store.
+
+    Attributes:
+        computed: Whether it was computed now.
+        left_out: Why files of this part were left out, by their index in the whole set.
+        missing: Parts that are not there yet.
+        whole: The whole store, once it is there.
+    """
+
+    computed: bool
+    left_out: dict[int, str]
+    missing: list[int]
+    whole: SpectrogramStore | None
+
+
+def cached_part(
+    part: Part, paths: Sequence[Path], recipe: Recipe, folder: Path, num_workers: int, progress: bool = False
+) -> BuiltPart:
+    """Build one part of a store where it is missing, and the whole store where no other part is.
+
+    The arguments are those of `cached_store`, of which the parts together give the same bytes.
+
+    Raises:
+        OSError: As `cached_store`.
+    """
+    job = _job(paths, recipe, folder, num_workers, progress)
+    computed, store = False, None
+    if _open(job.place) is None:
         try:
-            _build(paths, digests, recipe, unfinished, num_workers, progress)
-            _check_unchanged(paths, digests, folder)
-        except BaseException:
-            shutil.rmtree(unfinished, ignore_errors=True)
-            raise
-        unfinished.rename(place)
-    return SpectrogramStore(place)
+            computed, store = _built_part(job, part)
+        except OSError:
+            if _open(job.place) is None:
+                raise
+            # The whole store came to be meanwhile, and the folder of parts went.
+    there = part_names(job.parts)
+    whole = _open(job.place)  # after the parts are listed: they go once it is there
+    missing = [index for index in range(part.total) if whole is None and Part(index, part.total) not in there]
+    if not missing:
+        whole = _whole(job)
+        left_out = {index: reason for index, reason in whole.reasons.items() if index % part.total == part.index}
+    else:
+        reasons = {} if store is None else store.reasons
+        left_out = {part.index + part.total * index: reason for index, reason in reasons.items()}
+    return BuiltPart(computed, left_out, missing, whole)
 
 
 def store_key(digests: Sequence[str], recipe: Recipe) -> str:
@@ -134,11 +164,17 @@ def file_digests(paths: Sequence[Path], folder: Path) -> list[str]:
     fresh = [i for i, row in enumerate(known) if row is None or row[0] != states[i]]
     with ThreadPoolExecutor() as pool:
         computed = dict(zip(fresh, pool.map(_file_digest, [paths[i] for i in fresh]), strict=True))
-    _remember([(names[i], states[i], digest) for i, digest in computed.items()], folder / _MEMORY)
+    rows = [(names[i], states[i], digest) for i, digest in computed.items() if not digest.startswith(_UNREADABLE)]
+    _remember(rows, folder / _MEMORY)
     return [computed[i] if row is None or i in computed else row[1] for i, row in enumerate(known)]
 
 
 _MEMORY = "digests.sqlite"
+_UNREADABLE = "unreadable"
+# What `audio.io` says where the file system failed, not the sound: it may be otherwise the next moment.
+_PASSING = frozenset(
+    f"unreadable ({reason})" for reason in ("no such file", "a link to nothing", "no read permission", "System error")
+)
 _KNOWN_CODE = ("audiogen.", "builtins", "abc", "torch.")
 _MODULE_INTERNALS = frozenset(vars(nn.Module()))
 
@@ -169,13 +205,6 @@ def _remember(rows: Sequence[tuple[bytes, str, str]], memory: Path) -> None:
         memory.unlink(missing_ok=True)
 
 
-def _check_unchanged(paths: Sequence[Path], digests: Sequence[str], folder: Path) -> None:
-    now = file_digests(paths, folder)
-    changed = [str(path) for path, before, after in zip(paths, digests, now, strict=True) if before != after]
-    if changed:
-        raise OSError(f"{len(changed)} sound files changed while they were read, such as {changed[0]}: start again")
-
-
 def _version(library: str) -> str:
     try:
         return version(library)
@@ -183,19 +212,116 @@ def _version(library: str) -> str:
         return ""
 
 
-def _build(
-    paths: Sequence[Path], digests: list[str], recipe: Recipe, folder: Path, num_workers: int, progress: bool
-) -> None:
-    shape = recipe.transform.shape
-    writer = StoreWriter(folder, (shape[0], shape[1]), digests)
-    with tqdm(total=len(paths), desc="Reading sounds", unit="file", disable=None if progress else True) as bar:
-        for record, pieces in process_all(paths, recipe, num_workers, bar.update):
-            writer.add(record, pieces)
+@dataclass(frozen=True)
+class _Job:
+    """Files that a store is built of, how, and where.
+
+    Attributes:
+        folder: Of all stores.
+        place: Of the store of all files.
+    """
+
+    paths: Sequence[Path]
+    digests: Sequence[str]
+    recipe: Recipe
+    folder: Path
+    place: Path
+    num_workers: int
+    progress: bool
+
+    @property
+    def parts(self) -> Path:
+        return self.place.with_name(f"{self.place.name}.parts")
+
+
+def _job(paths: Sequence[Path], recipe: Recipe, folder: Path, num_workers: int, progress: bool) -> _Job:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DatasetError(f"no cache in {folder} ({error.strerror}): name another folder with --data.cache") from error
+    digests = file_digests(paths, folder)
+    return _Job(paths, digests, recipe, folder, folder / store_key(digests, recipe), num_workers, progress)
+
+
+def _whole(job: _Job) -> SpectrogramStore:
+    """Open the store of all files; where it is missing, build it of the parts that are there and the other files."""
+    if (store := _open(job.place)) is None:
+        with FileLock(f"{job.place}.lock"):
+            if (store := _open(job.place)) is None:  # no other process has built it meanwhile
+                _build(job, job.place, usable_parts(job.parts, job.digests))
+                store = SpectrogramStore(job.place)
+    if job.parts.exists():
+        shutil.rmtree(job.parts, ignore_errors=True)
+    return store
+
+
+def _built_part(job: _Job, part: Part) -> tuple[bool, SpectrogramStore | None]:
+    """Return whether a part had to be computed, and its store; None where the whole store came before it."""
+    job.parts.mkdir(exist_ok=True)
+    place = job.parts / part.name
+    with FileLock(f"{place}.lock"):
+        if _open(job.place) is not None:
+            return False, None
+        if (store := _open(place)) is not None:
+            return False, store
+        _build(replace(job, paths=part.take(job.paths), digests=part.take(job.digests)), place, parts={})
+        return True, _open(place)
+
+
+def _build(job: _Job, place: Path, parts: Mapping[Part, SpectrogramStore]) -> None:
+    """Build a store beside its place and move it there; files that are in a part are taken from it.
+
+    Raises:
+        OSError: Where a file changed while it was read.
+    """
+    unfinished = place.with_name(f"{place.name}.unfinished")
+    for leftover in (place, unfinished):
+        shutil.rmtree(leftover, ignore_errors=True)
+    try:
+        _write(job, unfinished, parts)
+        for path in unfinished.iterdir():  # after a power cut, a name must not stand for what never came to the disk
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+    except BaseException:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        raise
+    unfinished.rename(place)
+
+
+def _write(job: _Job, folder: Path, parts: Mapping[Part, SpectrogramStore]) -> None:
+    total = next((part.total for part in parts), 1)
+    stored = {part.index: stored_files(store) for part, store in parts.items()}
+    fresh = [index for index in range(len(job.paths)) if index % total not in stored]
+    paths, digests = [job.paths[index] for index in fresh], [job.digests[index] for index in fresh]
+    shape = job.recipe.transform.shape
+    writer = StoreWriter(folder, (shape[0], shape[1]), job.digests)
+    with tqdm(total=len(paths), desc="Reading sounds", unit="file", disable=None if job.progress else True) as bar:
+        computed = _readable(process_all(paths, job.recipe, job.num_workers, bar.update), paths, digests)
+        for index in range(len(job.paths)):
+            writer.add(*next(stored.get(index % total, computed)))
+        assert next(computed, None) is None  # and the processes end
     writer.close()
+    now = file_digests(paths, job.folder)
+    if changed := [path for path, old, new in zip(paths, digests, now, strict=True) if old != new]:
+        raise OSError(f"{len(changed)} sound files changed while they were read, such as {changed[0]}: start again")
+
+
+def _readable(files: Iterator[Processed], paths: Sequence[Path], digests: Sequence[str]) -> Iterator[Processed]:
+    """Pass files on, unless one could be read for its digest and not for its sound: that would be kept for good.
+
+    Raises:
+        OSError: For such a file.
+    """
+    for processed, path, digest in zip(files, paths, digests, strict=True):
+        if processed.record.reason in _PASSING and not digest.startswith(_UNREADABLE):
+            raise OSError(f"{path} could be read a while ago and is now {processed.record.reason}: start again")
+        yield processed
 
 
 def _open(place: Path) -> SpectrogramStore | None:
     """Return a store, or None where there is none or not a whole one."""
+    # A network file system remembers for a while that a name was not there, until the folder above is opened.
+    os.scandir(place.parent).close()
     try:
         return SpectrogramStore(place)
     except ValueError:
@@ -207,7 +333,7 @@ def _state(path: Path) -> str:
     try:
         stat = path.stat()
     except OSError as error:
-        return f"unreadable: {error.errno}"
+        return f"{_UNREADABLE}: {error.errno}"
     return f"{stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns} {stat.st_ino} {stat.st_dev}"
 
 
@@ -216,7 +342,7 @@ def _file_digest(path: Path) -> str:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        return f"unreadable: {error.errno}"
+        return f"{_UNREADABLE}: {error.errno}"
 
 
 def _source(thing: FunctionType | type) -> str:

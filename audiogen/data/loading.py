@@ -1,5 +1,6 @@
 """From the files of a data set to the clips of its splits."""
 
+import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -76,6 +77,17 @@ class LoadedData:
         """Return a line for each file that was not used: its path and the reason."""
         return "".join(f"{clip.path}: {reason}\n" for reason, clip in self.rejected)
 
+    def fingerprint(self) -> str:
+        """Return a digest of what is trained and judged on: the content of files, their order, splits and classes."""
+        digest = hashlib.sha256(repr(self.label_names).encode())
+        for name, clips in self.splits.items():
+            digest.update(name.encode() + clips.label.numpy().tobytes())
+            if self.store is not None:
+                digest.update(self.store.digests[self.store.file[clips.segment].numpy()].tobytes())
+            else:
+                digest.update(clips.store.num_frames[clips.segment].numpy().tobytes())
+        return digest.hexdigest()
+
     def num_padded(self) -> int:
         """Count the files that are used and shorter than a clip, to which silence is added; 0 for shards."""
         used = set(self.files)
@@ -114,7 +126,7 @@ def load(
     Raises:
         DatasetError: Where nothing to train on is left: no usable file, or no class with two.
     """
-    paths = list(dict.fromkeys(clip.path for clip in clips))
+    paths = sound_files(clips)
     store = cached_store(paths, recipe, cache, num_workers, progress)
     used, rejected = _usable(clips, paths, store, exclusive)
     used, label_names = _classes(used, rejected, label_order, least=1 if exclusive else 2)
@@ -138,6 +150,11 @@ def load(
         splits[name] = Spectrograms(store, segment, label, recipe.transform.shape[2])
     files = sorted({number[clip.path] for clip in used})
     return LoadedData(label_names, splits, used, files, rejected, store)
+
+
+def sound_files(clips: Sequence[Clip]) -> list[Path]:
+    """Return the files of all clips in the order of a store's, each once."""
+    return list(dict.fromkeys(clip.path for clip in clips))
 
 
 def _usable(

@@ -2,7 +2,8 @@
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 import soundfile
 
 from audiogen.audio.io import read_audio
-from audiogen.data import build
+from audiogen.data import build, cache
 from audiogen.data.build import Recipe
 from audiogen.data.folder import ClassFolders
 from audiogen.data.loading import LoadedData, load
@@ -118,20 +119,19 @@ def recipe(request: pytest.FixtureRequest) -> Recipe:
 
 @pytest.fixture(scope="module")
 def loaded(folder: Path, recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> LoadedData:
-    process = build.process
-
-    def without_privileges(path: Path, recipe: Recipe) -> Any:
+    def without_privileges(read: Callable[..., Any], path: Path, *args: Any) -> Any:
         """Root may read everything."""
         if os.getuid() != 0 or path.name != "no permission.wav":
-            return process(path, recipe)
+            return read(path, *args)
         os.seteuid(NOBODY)
         try:
-            return process(path, recipe)
+            return read(path, *args)
         finally:
             os.seteuid(0)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(build, "process", without_privileges)
+        patch.setattr(build, "process", partial(without_privileges, build.process))
+        patch.setattr(cache, "_file_digest", partial(without_privileges, cache._file_digest))
         return load(ClassFolders(val_share=0).scan(folder), recipe, tmp_path_factory.mktemp("cache"))
 
 

@@ -225,7 +225,7 @@ def test_interrupted_build_leaves_nothing_that_is_taken_for_whole(
     assert not list((tmp_path / "cache").glob("*.unfinished"))
 
 
-@pytest.mark.parametrize("damage", ["frames.i16", "index.npz", "reasons.json"])
+@pytest.mark.parametrize("damage", ["frames.i16", "index.npz", "reasons.json", "records.jsonl"])
 def test_damaged_store_is_built_again(files: list[Path], tmp_path: Path, builds: list[Path], damage: str) -> None:
     place = open_store(files, tmp_path).folder
     (place / damage).write_bytes((place / damage).read_bytes()[:-10])

@@ -1,0 +1,179 @@
+"""Sounds and stores that change, disappear or are damaged while they are in use, and between two runs."""
+
+import faulthandler
+import multiprocessing
+import shutil
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from torch import Tensor
+
+from audiogen.data import build, cache
+from audiogen.data.build import Recipe
+from audiogen.data.cache import cached_store, file_digests
+from audiogen.data.store import SpectrogramStore
+from audiogen.transforms.mel import LogMel
+
+RECIPE = Recipe(LogMel(8000, 256, 64, 24, 24))
+FILES = ("frames.i16", "index.npz", "reasons.json", "records.jsonl")
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> list[Path]:
+    """Write noise, enough of it that what is stored fills several pages of memory."""
+    random = np.random.default_rng(0)
+    for index in range(12):
+        soundfile.write(tmp_path / f"{index:02}.wav", 0.1 * random.standard_normal(2000 + 10 * index), 8000)
+    return sorted(tmp_path.glob("*.wav"))
+
+
+def open_store(files: list[Path]) -> SpectrogramStore:
+    return cached_store(files, RECIPE, files[0].parent / "cache", num_workers=1)
+
+
+def read(store: SpectrogramStore) -> Tensor:
+    return store.read(range(len(store.file)), [0.0] * len(store.file), 24)
+
+
+@pytest.mark.parametrize("change", ["deleted", "built again", "another file in its place"])
+def test_store_that_is_open_can_be_read_on(change: str, files: list[Path]) -> None:
+    expected = read(open_store(files))
+    store = open_store(files)
+    if change == "another file in its place":
+        other = store.folder / "other"
+        other.write_bytes(bytes((store.folder / "frames.i16").stat().st_size))
+        other.replace(store.folder / "frames.i16")
+    else:
+        shutil.rmtree(store.folder)
+    if change == "built again":
+        assert torch.equal(read(open_store(files)), expected)
+    assert torch.equal(read(store), expected)
+
+
+def test_store_that_is_cut_short_while_it_is_read_ends_the_process_and_is_built_again_at_the_next_start(
+    files: list[Path],
+) -> None:
+    expected = read(open_store(files))
+
+    def cut_short() -> None:
+        faulthandler.disable()  # pytest's, which would tell of it
+        store = open_store(files)
+        with (store.folder / "frames.i16").open("r+b") as file:
+            file.truncate(100)
+        read(store)
+
+    process = multiprocessing.get_context("fork").Process(target=cut_short)
+    process.start()
+    process.join(60)
+    assert process.exitcode == -signal.SIGBUS  # which no Python can catch
+    assert torch.equal(read(open_store(files)), expected)
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("damage", ["missing", "empty", "cut short", "longer"])
+def test_damaged_store_is_recognised_at_the_next_start_and_built_again(
+    name: str, damage: str, files: list[Path]
+) -> None:
+    files[3].write_bytes(b"no sound")
+    store = open_store(files)
+    expected, path = read(store), store.folder / name
+    content = path.read_bytes()
+    changed = {"empty": b"", "cut short": content[: len(content) // 2], "longer": content + b"more"}
+    path.unlink() if damage == "missing" else path.write_bytes(changed[damage])
+    again = open_store(files)
+    assert torch.equal(read(again), expected)
+    if (name, damage) != ("index.npz", "longer"):  # zip files are read from their end, which may be followed by others
+        assert (again.folder / name).read_bytes() == content
+    assert [record.reason for record in again.records()].count("") == 11
+
+
+@pytest.fixture
+def while_reading(
+    monkeypatch: pytest.MonkeyPatch,
+) -> Callable[[Path, Callable[[], object], Callable[[], object]], None]:
+    """Return a function that says what happens before a file is read, and what after it."""
+
+    def plan(path: Path, before: Callable[[], object], after: Callable[[], object]) -> None:
+        process = build.process
+
+        def changing(found: Path, recipe: Recipe) -> Any:
+            if found == path:
+                before()
+            processed = process(found, recipe)
+            if found == path:
+                after()
+            return processed
+
+        monkeypatch.setattr(build, "process", changing)
+
+    return plan
+
+
+def nothing() -> None:
+    """Leave all as it is."""
+
+
+def test_sound_that_is_gone_before_the_build_is_left_out_by_name(files: list[Path]) -> None:
+    files[4].unlink()
+    assert open_store(files).reasons == {4: "unreadable (no such file)"}
+
+
+def test_sound_that_disappears_while_the_others_are_read_is_an_error(files: list[Path], while_reading: Any) -> None:
+    while_reading(files[2], lambda: files[4].unlink(missing_ok=True), nothing)
+    with pytest.raises(OSError, match=r"04\.wav could be read a while ago and is now unreadable \(no such file\)"):
+        open_store(files)
+    assert not list((files[0].parent / "cache").rglob("index.npz"))
+    assert open_store(files).reasons == {4: "unreadable (no such file)"}
+
+
+def test_sound_that_disappears_after_it_was_read_is_an_error(files: list[Path], while_reading: Any) -> None:
+    while_reading(files[4], nothing, files[4].unlink)
+    with pytest.raises(OSError, match=r"1 sound files changed while they were read, such as .*04\.wav: start again"):
+        open_store(files)
+    assert not list((files[0].parent / "cache").rglob("index.npz"))
+
+
+def test_sound_that_is_away_for_the_moment_of_reading_is_an_error_and_not_left_out_for_good(
+    files: list[Path], while_reading: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    away = files[4].with_suffix(".away")
+    while_reading(files[4], lambda: files[4].rename(away), lambda: away.rename(files[4]))
+    with pytest.raises(OSError, match=r"04\.wav could be read a while ago"):
+        open_store(files)
+    monkeypatch.undo()
+    assert open_store(files).reasons == {}
+
+
+def test_sound_that_changes_before_its_turn_is_an_error(files: list[Path], while_reading: Any) -> None:
+    def change() -> None:
+        soundfile.write(files[9], np.random.default_rng(1).standard_normal(2000) / 9, 8000)
+
+    while_reading(files[2], change, nothing)
+    with pytest.raises(OSError, match=r"1 sound files changed while they were read, such as .*09\.wav: start again"):
+        open_store(files)
+    assert not list((files[0].parent / "cache").rglob("index.npz"))
+
+
+def test_sound_that_changes_between_two_runs_has_a_store_of_its_own(files: list[Path]) -> None:
+    before = open_store(files)
+    soundfile.write(files[9], np.random.default_rng(1).standard_normal(2000) / 9, 8000)
+    after = open_store(files)
+    assert after.folder != before.folder
+    same = [index for index in range(12) if index != 9]
+    assert torch.equal(read(after)[same], read(before)[same])
+    assert not torch.equal(read(after)[9], read(before)[9])
+
+
+def test_digest_of_a_sound_that_could_not_be_read_for_a_moment_is_not_remembered(
+    files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(cache, "_file_digest", lambda path: "unreadable: 5")  # EIO; the file itself does not change
+        assert set(file_digests(files, tmp_path)) == {"unreadable: 5"}
+    assert len(set(file_digests(files, tmp_path))) == 12

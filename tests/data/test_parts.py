@@ -1,0 +1,288 @@
+"""Parts of a store that machines build at the same time give, put together, the bytes of a single build."""
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable
+from itertools import permutations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+from audiogen.audio.silence import TrimSilence
+from audiogen.data import build, cache
+from audiogen.data.build import Recipe
+from audiogen.data.cache import BuiltPart, cached_part, cached_store
+from audiogen.data.parts import Part, parse_part
+from audiogen.data.store import SpectrogramStore
+from audiogen.transforms.mel import LogMel
+
+FILES = ("frames.i16", "index.npz", "reasons.json", "records.jsonl")
+FORK = multiprocessing.get_context("fork")  # a process of its own at once, with what a test has replaced
+RECIPE = Recipe(LogMel(8000, 256, 64, 24, 24), (TrimSilence(),), crop="random", segment_seconds=0.5)
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> list[Path]:
+    """Write seven sounds: of one and of many segments, short, silent at their ends, and two that cannot be used."""
+    random = np.random.default_rng(0)
+    for index, seconds in enumerate((0.3, 2.2, 0.1, 1.3, 0.4, 0.5, 0.6)):
+        wave = 0.1 * random.standard_normal(round(8000 * seconds))
+        wave[: 300 * index] = 0
+        soundfile.write(tmp_path / f"{index}.wav", wave, 8000)
+    (tmp_path / "2.wav").write_bytes(b"no sound")
+    soundfile.write(tmp_path / "5.wav", np.zeros(4000), 8000)
+    return sorted(tmp_path.glob("*.wav"))
+
+
+@pytest.fixture
+def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return a list that the name of each file that is processed is added to."""
+    names: list[str] = []
+    process = build.process
+    monkeypatch.setattr(build, "process", lambda path, recipe: names.append(path.name) or process(path, recipe))
+    return names
+
+
+def build_part(index: int, total: int, files: list[Path], folder: Path) -> BuiltPart:
+    return cached_part(Part(index, total), files, RECIPE, folder / "cache", num_workers=1)
+
+
+def build_all(files: list[Path], folder: Path) -> SpectrogramStore:
+    return cached_store(files, RECIPE, folder / "cache", num_workers=1)
+
+
+def contents(store: SpectrogramStore) -> dict[str, bytes]:
+    return {name: (store.folder / name).read_bytes() for name in FILES}
+
+
+@pytest.fixture
+def expected(files: list[Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """Return the bytes of a store that was built at once."""
+    return contents(build_all(files, tmp_path_factory.mktemp("single")))
+
+
+def leftovers(folder: Path) -> list[str]:
+    """Return all that is in the cache beside the memory of digests, whole stores, and their locks."""
+    stores = {store.name for store in (folder / "cache").iterdir() if (store / "index.npz").exists()}
+    known = {"digests.sqlite", *stores, *(f"{name}.lock" for name in stores)}
+    return sorted(path.name for path in (folder / "cache").iterdir() if path.name not in known)
+
+
+def in_processes(task: Callable[..., Any], arguments: list[tuple[Any, ...]]) -> list[int | None]:
+    """Call a function in processes that run at the same time; return their exit statuses."""
+    processes = [FORK.Process(target=task, args=args) for args in arguments]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(60)
+    return [process.exitcode for process in processes]
+
+
+@pytest.mark.parametrize("order", list(permutations(range(3))))
+def test_parts_in_any_order_give_the_bytes_of_a_single_build(
+    order: tuple[int, ...], files: list[Path], tmp_path: Path, expected: dict[str, bytes], read: list[str]
+) -> None:
+    first, second, third = (build_part(index, 3, files, tmp_path) for index in order)
+    assert (first.whole, second.whole) == (None, None)
+    assert (first.missing, second.missing) == (sorted(order[1:]), [order[2]])
+    assert third.whole is not None
+    assert contents(third.whole) == expected
+    assert sorted(read) == [path.name for path in files]
+    assert sorted((first.left_out | second.left_out | third.left_out).items()) == sorted(third.whole.reasons.items())
+    assert leftovers(tmp_path) == []
+
+
+@pytest.mark.parametrize("total", [1, 2, 7, 9])
+def test_there_may_be_any_number_of_parts_even_more_than_files(
+    total: int, files: list[Path], tmp_path: Path, expected: dict[str, bytes]
+) -> None:
+    built = [build_part(index, total, files, tmp_path) for index in range(total)]
+    assert [part.whole is not None for part in built] == [False] * (total - 1) + [True]
+    assert built[-1].whole is not None
+    assert contents(built[-1].whole) == expected
+
+
+def test_part_that_is_there_is_not_computed_again(files: list[Path], tmp_path: Path, read: list[str]) -> None:
+    assert build_part(1, 3, files, tmp_path).computed
+    assert read == ["1.wav", "4.wav"]
+    again = build_part(1, 3, files, tmp_path)
+    assert (again.computed, again.missing, read) == (False, [0, 2], ["1.wav", "4.wav"])
+    build_part(0, 3, files, tmp_path)
+    build_part(2, 3, files, tmp_path)
+    num = len(read)
+    after = build_part(1, 3, files, tmp_path)
+    assert (after.computed, after.missing, len(read)) == (False, [], num)
+    assert after.whole is not None
+    assert leftovers(tmp_path) == []
+
+
+def test_parts_in_processes_at_the_same_time_give_the_bytes_of_a_single_build(
+    files: list[Path], tmp_path: Path, expected: dict[str, bytes]
+) -> None:
+    for _ in range(5):  # each part twice, as when a task is requeued before it has ended
+        tasks = [(index, 3, files, tmp_path) for index in (0, 1, 2, 2, 1, 0)]
+        assert in_processes(build_part, tasks) == [0] * 6
+        assert leftovers(tmp_path) == []
+        (place,) = (path.parent for path in (tmp_path / "cache").rglob("index.npz"))
+        assert contents(SpectrogramStore(place)) == expected
+        for path in place.iterdir():
+            path.unlink()
+        place.rmdir()
+
+
+def test_parts_and_a_build_of_all_at_the_same_time_do_not_hurt_each_other(
+    files: list[Path], tmp_path: Path, expected: dict[str, bytes]
+) -> None:
+    def task(index: int) -> None:
+        build_part(index, 3, files, tmp_path) if index < 3 else build_all(files, tmp_path)
+
+    assert in_processes(task, [(index,) for index in (0, 3, 1, 3, 2)]) == [0] * 5
+    assert contents(build_all(files, tmp_path)) == expected
+    assert leftovers(tmp_path) == []
+
+
+def test_part_that_is_overtaken_by_a_build_of_all_ends_well(
+    files: list[Path], tmp_path: Path, expected: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process = build.process
+
+    def be_overtaken(path: Path, recipe: Recipe) -> Any:
+        monkeypatch.setattr(build, "process", process)
+        build_all(files, tmp_path)
+        return process(path, recipe)
+
+    monkeypatch.setattr(build, "process", be_overtaken)
+    built = build_part(0, 2, files, tmp_path)
+    assert built.missing == []
+    assert built.whole is not None
+    assert contents(built.whole) == expected
+    assert leftovers(tmp_path) == []
+
+
+def killed_at(count: int, function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function that kills its process when it is called for the `count`-th time."""
+    calls = []
+
+    def call(*args: Any, **options: Any) -> Any:
+        calls.append(1)
+        if len(calls) == count:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return function(*args, **options)
+
+    return call
+
+
+def test_part_that_is_killed_begins_again(
+    files: list[Path], tmp_path: Path, expected: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(build, "process", killed_at(2, build.process))
+        assert in_processes(build_part, [(0, 2, files, tmp_path)]) == [-signal.SIGKILL]
+    (parts,) = (tmp_path / "cache").glob("*.parts")
+    assert (parts / "0-of-2.unfinished").exists()
+    assert build_part(1, 2, files, tmp_path).missing == [0]
+    built = build_part(0, 2, files, tmp_path)
+    assert built.computed
+    assert built.whole is not None
+    assert contents(built.whole) == expected
+    assert leftovers(tmp_path) == []
+
+
+@pytest.mark.parametrize("finish", ["a part again", "all"])
+def test_being_killed_while_parts_are_put_together_keeps_them(
+    finish: str,
+    files: list[Path],
+    tmp_path: Path,
+    expected: dict[str, bytes],
+    read: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    build_part(0, 2, files, tmp_path)
+    with monkeypatch.context() as patch:
+        die = killed_at(3 + 5, cache.StoreWriter.add)  # three files of the part, and five of the whole
+        patch.setattr(cache.StoreWriter, "add", die)
+        assert in_processes(build_part, [(1, 2, files, tmp_path)]) == [-signal.SIGKILL]
+    (parts,) = (tmp_path / "cache").glob("*.parts")
+    assert sorted(path.name for path in parts.iterdir() if path.is_dir()) == ["0-of-2", "1-of-2"]
+    read.clear()
+    store = build_all(files, tmp_path) if finish == "all" else build_part(0, 2, files, tmp_path).whole
+    assert store is not None
+    assert contents(store) == expected
+    assert read == []
+    assert leftovers(tmp_path) == []
+
+
+def test_being_killed_before_the_parts_are_removed_leaves_them_to_the_next(
+    files: list[Path], tmp_path: Path, expected: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build_part(0, 2, files, tmp_path)
+    with monkeypatch.context() as patch:
+        rename = Path.rename
+
+        def rename_and_die(path: Path, target: Path) -> None:
+            rename(path, target)
+            if not target.name.endswith("-of-2"):
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        patch.setattr(Path, "rename", rename_and_die)
+        assert in_processes(build_part, [(1, 2, files, tmp_path)]) == [-signal.SIGKILL]
+    assert [name.rsplit(".")[-1] for name in leftovers(tmp_path)] == ["parts"]
+    assert contents(build_all(files, tmp_path)) == expected
+    assert leftovers(tmp_path) == []
+
+
+def test_build_of_all_computes_only_what_no_part_holds(
+    files: list[Path], tmp_path: Path, expected: dict[str, bytes], read: list[str]
+) -> None:
+    build_part(2, 3, files, tmp_path)
+    build_part(0, 3, files, tmp_path)
+    read.clear()
+    assert contents(build_all(files, tmp_path)) == expected
+    assert read == ["1.wav", "4.wav"]
+    assert leftovers(tmp_path) == []
+
+
+def test_parts_of_different_n_are_not_mixed(
+    files: list[Path], tmp_path: Path, expected: dict[str, bytes], read: list[str]
+) -> None:
+    build_part(0, 3, files, tmp_path)
+    built = build_part(1, 2, files, tmp_path)
+    assert (built.missing, built.whole) == ([0], None)
+    assert build_part(2, 3, files, tmp_path).missing == [1]
+    read.clear()
+    assert contents(build_all(files, tmp_path)) == expected
+    assert read == ["1.wav", "4.wav"]  # five files are in thirds, three in a half
+    assert leftovers(tmp_path) == []
+
+
+def test_other_content_or_settings_need_other_parts(files: list[Path], tmp_path: Path) -> None:
+    build_part(0, 2, files, tmp_path)
+    soundfile.write(files[1], np.random.default_rng(1).standard_normal(4000) / 9, 8000)
+    assert build_part(1, 2, files, tmp_path).missing == [0]
+    other = Recipe(RECIPE.transform)
+    assert cached_part(Part(0, 2), files, other, tmp_path / "cache", 1).missing == [1]
+    assert len(list((tmp_path / "cache").glob("*.parts"))) == 3
+
+
+@pytest.mark.parametrize("damage", FILES)
+def test_damaged_part_is_computed_again(
+    damage: str, files: list[Path], tmp_path: Path, expected: dict[str, bytes], read: list[str]
+) -> None:
+    build_part(0, 2, files, tmp_path)
+    (path,) = (tmp_path / "cache").glob(f"*.parts/0-of-2/{damage}")
+    path.write_bytes(path.read_bytes()[:-1])
+    read.clear()
+    built = build_part(1, 2, files, tmp_path)  # finds the other one there, and that it is none
+    assert sorted(read) == [path.name for path in files]
+    assert built.whole is not None
+    assert contents(built.whole) == expected
+
+
+@pytest.mark.parametrize("text", ["5/3", "3/3", "0/0", "x", "", "1", "-1/3", "1/-3", "1/2/3", "1.0/3", "1/3 ", "1/3\n"])
+def test_anything_but_a_part_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"expected a part K/N with K from 0 to N - 1, such as 0/16, got "):
+        parse_part(text)
