@@ -121,6 +121,72 @@ def test_check_and_shards_exclude_each_other(
     assert not (folder / "shards").exists()
 
 
+def test_parts_tell_what_they_did_and_what_is_missing(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "data" / "low" / "broken.wav").write_text("no sound")
+    run(folder, monkeypatch, "prepare", "--part", "2/3")
+    run(folder, monkeypatch, "prepare", "--part", "2/3")
+    run(folder, monkeypatch, "prepare", "--part", "0/3")
+    run(folder, monkeypatch, "prepare", "--part", "1/3")
+    run(folder, monkeypatch, "prepare", "--part", "1/3")
+    text = capsys.readouterr().out
+    (store,) = (path for path in (folder / "cache" / "spectrograms").iterdir() if path.is_dir())
+    expected = f"""\
+Part 2/3: 2 of 7 files computed, 0 left out
+Waiting for parts 0, 1
+Part 2/3: 2 of 7 files were there, 0 left out
+Waiting for parts 0, 1
+Part 0/3: 3 of 7 files computed, 1 left out
+  {folder}/data/low/broken.wav: unreadable (Format not recognised)
+Waiting for parts 1
+Part 1/3: 2 of 7 files computed, 0 left out
+Whole: 7 files in {store}
+Part 1/3: 2 of 7 files were there, 0 left out
+Whole: 7 files in {store}
+"""
+    assert text == expected
+
+
+def test_parts_give_what_a_single_run_gives_also_where_a_sound_is_there_twice(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "data" / "low" / "again.wav").write_bytes((folder / "data" / "low" / "0.wav").read_bytes())
+    run(folder, monkeypatch, "prepare", "--data.cache", str(folder / "single"))
+    single = capsys.readouterr().out.replace(str(folder / "single"), str(folder / "cache"))
+    run(folder, monkeypatch, "prepare", "--part", "0/2")
+    run(folder, monkeypatch, "prepare", "--part", "1/2")
+    capsys.readouterr()
+    monkeypatch.setattr(build, "process", None)
+    run(folder, monkeypatch, "prepare")
+    assert capsys.readouterr().out == single
+    assert "1 left out: duplicate" in single
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["5/3"], "expected a part K/N with K from 0 to N - 1, such as 0/16, got 5/3"),
+        (["0/0"], "got 0/0"),
+        (["x"], "got x"),
+        (["0/2", "--check"], "leave --check and --shards to a run without it"),
+        (["0/2", "--shards", "shards"], "leave --check and --shards to a run without it"),
+    ],
+)
+def test_wrong_part_is_told_before_anything_is_read(
+    options: list[str],
+    message: str,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        run(folder, monkeypatch, "prepare", "--part", *options)
+    assert stop.value.code == 1
+    assert message in capsys.readouterr().err
+    assert not (folder / "cache").exists()
+
+
 def test_figures_are_of_the_files_that_are_used(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
