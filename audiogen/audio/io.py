@@ -23,6 +23,9 @@ AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".mp3", ".aiff", ".aif", ".
 _PLACEHOLDER_BYTES = 0x7FFFF000
 _FORMATS = {".aif": "AIFF"}
 MAX_PEAK = 100.0  # times full scale
+RATES = (1000, 1_000_000)  # in Hz; a second at 1 Hz would be resampled to a thousand times its size
+# A constant FLAC frame has 65,535 samples in 11 bytes; no other format here packs more.
+_MAX_SAMPLES_PER_BYTE = 8192
 _LARGEST_PAGE = 65307  # bytes of an Ogg page
 _SKIPPED_BLOCK = 1 << 20  # samples at a time
 _STREAM_SECONDS = 10  # whole seconds are whole numbers of samples at any rate
@@ -66,12 +69,17 @@ def audio_info(path: str | Path, min_seconds: float = 0.0) -> AudioInfo:
         min_seconds: Shorter files are refused.
 
     Raises:
-        AudioFileError: Where the file is missing, unreadable, empty, too short or shorter than its header says.
+        AudioFileError: Where the file is missing, unreadable, empty, too short or shorter than its header says, and
+            where the header says what cannot be.
     """
     try:
         info = soundfile.info(os.fsencode(path))  # names need not be UTF-8
     except (RuntimeError, OSError) as error:
         raise AudioFileError(f"unreadable ({_reason(error, path)})") from error
+    if not RATES[0] <= info.samplerate <= RATES[1]:
+        raise AudioFileError(f"impossible (a sample rate of {info.samplerate} Hz)")
+    if info.frames > _MAX_SAMPLES_PER_BYTE * os.path.getsize(path):
+        raise AudioFileError(f"impossible ({info.frames} samples in {os.path.getsize(path)} bytes)")
     if info.format == "OGG" and not _has_last_page(path):
         raise AudioFileError("cut short (the last page of the stream is missing)")
     if info.frames == 0:

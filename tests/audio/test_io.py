@@ -13,7 +13,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from audiogen.audio.io import AUDIO_SUFFIXES, AudioFileError, AudioInfo, audio_info, read_audio, read_parts, write_audio
+from audiogen.audio.io import (
+    AUDIO_SUFFIXES,
+    AudioFileError,
+    AudioInfo,
+    audio_info,
+    audio_writer,
+    read_audio,
+    read_parts,
+    write_audio,
+)
 
 WriteTone = Callable[..., Path]
 FREQUENCY = 440.0
@@ -264,3 +273,31 @@ def test_writing_what_is_not_finite_is_refused_and_leaves_no_file(tmp_path: Path
     with pytest.raises(ValueError, match=r"a\.wav is not finite"):
         write_audio(tmp_path / "a.wav", torch.tensor([[0.0, value]]), 8000)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_sample_rate_that_would_blow_up_the_sound_is_refused(write_tone: WriteTone) -> None:
+    path = write_tone("a.wav")
+    content = bytearray(path.read_bytes())
+    for rate in (1, 999, 2**31 - 1):
+        content[24:28] = rate.to_bytes(4, "little")
+        path.write_bytes(content)
+        with pytest.raises(AudioFileError, match=rf"^impossible \(a sample rate of {rate} Hz\)$"):
+            read_audio(path, 8000)
+
+
+def test_more_samples_than_the_bytes_can_hold_are_refused_before_they_are_allocated(write_tone: WriteTone) -> None:
+    path = write_tone("a.flac")
+    content = bytearray(path.read_bytes())
+    content[21] |= 15  # STREAMINFO: 36 bits of the number of samples
+    content[22:26] = b"\xff" * 4
+    path.write_bytes(content)
+    with pytest.raises(AudioFileError, match=r"^impossible \(68719476735 samples in \d+ bytes\)$"):
+        read_audio(path, 8000)
+
+
+@pytest.mark.parametrize("suffix", [".flac", ".ogg", ".mp3", ".opus"])
+def test_what_packs_best_is_not_called_impossible(tmp_path: Path, suffix: str) -> None:
+    with audio_writer(tmp_path / f"a{suffix}", 48000, 1) as write:
+        for _ in range(300):  # libsndfile crashes where minutes of Vorbis are written at once
+            write(torch.zeros(1, 48000))
+    assert audio_info(tmp_path / f"a{suffix}").seconds == pytest.approx(300, abs=0.1)

@@ -75,6 +75,7 @@ TABLE: list[tuple[str, Any, str]] = [
     ("cut.flac", lambda p: cut(p, 0.5), "unreadable"),
     ("cut.ogg", lambda p: cut(p, 0.9), "cut short"),
     ("cut.mp3", lambda p: cut(p, 0.5), "cut short"),
+    ("1 Hz.wav", lambda p: written(p, tone(306), 1), "impossible"),
     ("zero length.wav", lambda p: written(p, np.zeros((0, 1))), "empty"),
     ("zeros.wav", lambda p: written(p, np.zeros(4000)), "silent"),
     ("dc.wav", lambda p: written(p, np.full(4000, 0.25)), "silent"),
