@@ -65,7 +65,8 @@ class _Limited:
 
 def _extract(stream: _Limited, folder: Path, max_files: int) -> None:
     number = 0
-    with tarfile.open(fileobj=stream, mode="r|") as archive:
+    file: Any = stream
+    with tarfile.open(fileobj=file, mode="r|") as archive:
         while (member := archive.next()) is not None:
             number += 1
             if number > max_files:

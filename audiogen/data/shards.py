@@ -2,27 +2,35 @@
 
 A shard is a tar file of about a thousand clips from all over the set: `*.spec.npy`, int16 [L, C, F] as in `store`. An
 index beside the shards names the classes and tells what each clip is. Shards are read whole, from a folder or any
-address that webdataset opens, and those in use are kept in memory.
+address that webdataset opens, and those in use are kept in memory. They may come from others: the index is checked, and
+a clip takes no more memory than the index says it needs.
 """
 
 import json
+import math
+import re
 import tarfile
 from collections import OrderedDict
 from io import BytesIO
+from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
 
 from audiogen.data.build import Recipe
 from audiogen.data.cache import definition
-from audiogen.data.dataset import DatasetError, Split
+from audiogen.data.dataset import DatasetError, Split, is_plain_name
 from audiogen.data.loading import LoadedData, Spectrograms
 from audiogen.data.store import Store
 
 INDEX = "index.json"
 KEPT_SHARDS = 4  # two in use by the training, two by a pass over another split
+_NAME = re.compile(r"[\w-][\w.-]*\.tar")
+_MAX_INDEX = 1 << 28  # bytes; a million clips are 20 MB
+_MAX_FRAMES = 1 << 31  # of a clip
+_MAX_HEADER = 1024  # bytes of the header of an array
 
 
 def write_shards(data: LoadedData, recipe: Recipe, folder: Path, clips_per_shard: int) -> int:
@@ -69,11 +77,11 @@ def load_shards(address: str, recipe: Recipe) -> LoadedData:
         DatasetError: Where there are none, or they hold other spectrograms.
     """
     address = address.rstrip("/") if "://" in address else str(Path(address).expanduser())
-    index = _read_index(address)
+    index = _checked(_read_index(address), address, recipe.transform.shape[2])
     there, wanted = index["recipe"]["state"], json.loads(json.dumps(definition(recipe)))["state"]
     if other := [name for name in wanted if there.get(name) != wanted[name]]:
         raise DatasetError(f"the shards in {address} were written with other settings of data: {', '.join(other)}")
-    store = ShardStore(address, index)
+    store = ShardStore(address, index, recipe.transform.shape[:2])
     shard_of = torch.tensor([i for i, shard in enumerate(index["shards"]) for _ in shard["label"]])
     labels = torch.tensor([label for shard in index["shards"] for label in shard["label"]])
     names = [shard["split"] for shard in index["shards"]]
@@ -91,14 +99,16 @@ class ShardStore(Store):
     Args:
         address: The folder of the shards or its URL.
         index: What `write_shards` wrote beside them.
+        shape: (C, F) of a frame.
     """
 
-    def __init__(self, address: str, index: dict[str, Any]) -> None:
-        self.address = address
+    def __init__(self, address: str, index: dict[str, Any], shape: tuple[int, ...]) -> None:
+        self.address, self.shape = address, shape
         self.sizes = [len(shard["label"]) for shard in index["shards"]]
         self.names = [shard["name"] for shard in index["shards"]]
         self.num_frames = torch.tensor([length for shard in index["shards"] for length in shard["num_frames"]])
         self.places = [(i, row) for i, shard in enumerate(index["shards"]) for row in range(len(shard["label"]))]
+        self._first = [0, *accumulate(self.sizes)]
         self._kept: OrderedDict[int, list[np.ndarray]] = OrderedDict()
 
     def frames(self, segment: int) -> np.ndarray:
@@ -112,15 +122,38 @@ class ShardStore(Store):
         return self._kept[shard][row]
 
     def _read(self, shard: int) -> list[np.ndarray]:
-        url = f"{self.address}/{self.names[shard]}"
+        url, first = f"{self.address}/{self.names[shard]}", self._first[shard]
+        lengths = self.num_frames[first : first + self.sizes[shard]].tolist()
         try:
-            samples = _webdataset().tariterators.tarfile_samples([{"url": url}])
-            clips = [np.load(BytesIO(sample["spec.npy"])) for sample in samples]
-        except (OSError, KeyError, ValueError, tarfile.TarError) as error:
+            with _opened(url) as stream, tarfile.open(fileobj=stream, mode="r|") as archive:
+                clips = [_clip(archive, (length, *self.shape)) for length in lengths]
+                if archive.next() is not None:
+                    raise ValueError(f"more than {len(lengths)} clips")
+        except (OSError, EOFError, ValueError, tarfile.TarError) as error:
             raise DatasetError(f"cannot read shard {url}: {error}") from error
-        if len(clips) != self.sizes[shard]:
-            raise DatasetError(f"shard {url} is damaged: {len(clips)} of {self.sizes[shard]} clips")
         return clips
+
+
+def _clip(archive: tarfile.TarFile, shape: tuple[int, ...]) -> np.ndarray:
+    """Read the next clip of a shard, int16 of a shape that is known: no more memory is taken than that needs.
+
+    Raises:
+        ValueError: Where it is something else.
+    """
+    member = archive.next()
+    stream = archive.extractfile(member) if member is not None and member.isreg() else None
+    if member is None or stream is None:
+        raise ValueError("clips are missing" if member is None else f"{member.name} is no clip")
+    num_bytes = 2 * math.prod(shape)
+    if not num_bytes < member.size <= num_bytes + _MAX_HEADER:
+        raise ValueError(f"{member.name} has {member.size} bytes, but a clip {list(shape)} about {num_bytes}")
+    content = BytesIO(stream.read())
+    version = np.lib.format.read_magic(content)
+    read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    found = read_header[version](content) if version in read_header else None
+    if found != (shape, False, np.dtype(np.int16)):
+        raise ValueError(f"{member.name} is no int16 {list(shape)}: its header says {found}")
+    return np.frombuffer(content.getbuffer()[content.tell() :], np.int16).reshape(shape)
 
 
 def new_shard_folder(folder: str) -> Path:
@@ -139,12 +172,50 @@ def new_shard_folder(folder: str) -> Path:
     return place
 
 
-def _read_index(address: str) -> dict[str, Any]:
+def _read_index(address: str) -> Any:
     try:
-        with _webdataset().gopen(f"{address}/{INDEX}") as file:
-            return json.loads(file.read())
-    except (OSError, ValueError) as error:
+        with _opened(f"{address}/{INDEX}") as file:
+            text = file.read(_MAX_INDEX + 1)
+        if len(text) > _MAX_INDEX:
+            raise ValueError(f"{INDEX} has more than {_MAX_INDEX} bytes")
+        return json.loads(text)
+    except (OSError, ValueError, RecursionError) as error:
         raise DatasetError(f"no shards in {address}: {error}") from error
+
+
+def _checked(index: Any, address: str, least_frames: int) -> dict[str, Any]:
+    """Return an index if all it says can be believed: names become addresses, numbers indices and sizes in memory.
+
+    Raises:
+        DatasetError: Where it is something else.
+    """
+    try:
+        names, shards = index["label_names"], index["shards"]
+        good = [all(isinstance(name, str) and is_plain_name(name) for name in names), "state" in index["recipe"]]
+        for shard in shards:
+            good += [bool(_NAME.fullmatch(shard["name"])), shard["split"] in get_args(Split)]
+            good.append(len(shard["label"]) == len(shard["num_frames"]))
+            good.append(all(type(label) is int and 0 <= label < max(len(names), 1) for label in shard["label"]))
+            good.append(all(type(num) is int and least_frames <= num < _MAX_FRAMES for num in shard["num_frames"]))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise DatasetError(f"{address}/{INDEX} is no index of shards: {type(error).__name__} {error}") from error
+    if not all(good):
+        raise DatasetError(f"{address}/{INDEX} is damaged: it names other files than shards, or numbers out of range")
+    return index
+
+
+def _opened(url: str) -> Any:
+    """Open a file of a folder, or an address; webdataset would also run the command that an address may be.
+
+    Raises:
+        OSError: Where it cannot be opened.
+        ValueError: For an address that is a command or of an unknown kind.
+    """
+    if "://" not in url:
+        return open(url, "rb")
+    if url.startswith("pipe:"):
+        raise ValueError("expected a folder or an address, got a command")
+    return _webdataset().gopen(url)
 
 
 def _webdataset() -> Any:

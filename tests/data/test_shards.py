@@ -1,10 +1,16 @@
 """Shards hold what the store holds, and the training takes it in the order of its stream."""
 
+import gzip
+import json
 import sys
+import tarfile
 from dataclasses import replace
+from io import BytesIO
 from itertools import chain, islice, pairwise
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -116,6 +122,116 @@ def test_damaged_shard_is_named(data: LoadedData, tmp_path: Path, damage: str) -
     clips = load_shards(str(tmp_path / "shards"), RECIPE).splits["train"]
     with pytest.raises(DatasetError, match=r"shard .*train-000000\.tar"):
         clips.take([0])
+
+
+def npy(shape: tuple[int, ...], data: bytes, kind: str = "<i2", pickled: bool = False) -> bytes:
+    """Return an array's file with a header of its own."""
+    if pickled:
+        content = BytesIO()
+        np.save(content, np.array([Marker()], dtype=object), allow_pickle=True)
+        return content.getvalue()
+    content = BytesIO()
+    np.lib.format.write_array_header_1_0(content, {"shape": shape, "fortran_order": False, "descr": kind})
+    return content.getvalue() + data
+
+
+class Marker:
+    """Leaves a file where it is unpickled."""
+
+    def __reduce__(self) -> Any:
+        return open, ("unpickled", "w")
+
+
+def replace_first_clip(shard: Path, data: bytes, **attributes: Any) -> None:
+    with tarfile.open(shard) as archive:
+        members = [(member, archive.extractfile(member).read()) for member in archive]  # type: ignore[union-attr]
+    with tarfile.open(shard, "w") as archive:
+        for member, content in [(members[0][0], data), *members[1:]]:
+            member.size = len(content)
+            if content is data:
+                for key, value in attributes.items():
+                    setattr(member, key, value)
+            archive.addfile(member, BytesIO(content))
+
+
+@pytest.mark.parametrize(
+    ("content", "attributes", "reason"),
+    [
+        (npy((1 << 40, 1, 32), b""), {}, "bytes, but a clip"),
+        (npy((1 << 40, 1, 32), bytes(64 * 24)), {}, "its header says"),
+        (npy((24, 1, 32), bytes(64 * 24 + 2)), {}, "cannot reshape"),
+        (npy((24, 1, 32), bytes(64 * 24), "<f2"), {}, "its header says"),
+        (bytes(1 << 24), {}, "has 16777216 bytes, but a clip"),
+        (npy((), b"", pickled=True) + bytes(1500), {}, "its header says"),
+        (b"", {"type": tarfile.SYMTYPE, "linkname": "/etc/passwd"}, "is no clip"),
+    ],
+    ids=["huge header", "huge header of its size", "more data", "floats", "bomb", "pickle", "link"],
+)
+def test_clip_that_is_not_what_the_index_says_is_refused_unread(
+    data: LoadedData,
+    tmp_path: Path,
+    content: bytes,
+    attributes: dict[str, Any],
+    reason: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    write_shards(data, RECIPE, new_shard_folder(str(tmp_path / "shards")), 4)
+    monkeypatch.chdir(tmp_path)
+    index = json.loads((tmp_path / "shards" / "index.json").read_text())
+    index["shards"][0]["num_frames"][0] = 24
+    (tmp_path / "shards" / "index.json").write_text(json.dumps(index))
+    replace_first_clip(tmp_path / "shards" / "train-000000.tar", content, **attributes)
+    store = load_shards(str(tmp_path / "shards"), RECIPE).splits["train"].store
+    with pytest.raises(DatasetError, match=rf"cannot read shard .*train-000000\.tar.*{reason}"):
+        store.frames(0)
+    assert not (tmp_path / "unpickled").exists()
+
+
+def test_compressed_shard_is_not_unpacked(data: LoadedData, tmp_path: Path) -> None:
+    write_shards(data, RECIPE, new_shard_folder(str(tmp_path / "shards")), 4)
+    shard = tmp_path / "shards" / "train-000000.tar"
+    shard.write_bytes(gzip.compress(shard.read_bytes()))
+    store = load_shards(str(tmp_path / "shards"), RECIPE).splits["train"].store
+    with pytest.raises(DatasetError, match="cannot read shard"):
+        store.frames(0)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda index: index["shards"][0].update(name="../outside.tar"), "other files than shards"),
+        (lambda index: index["shards"][0].update(name="/dev/zero"), "other files than shards"),
+        (lambda index: index["shards"][0].update(name="a'; touch hacked; '.tar"), "other files than shards"),
+        (lambda index: index["shards"][0].update(split="all"), "other files than shards"),
+        (lambda index: index["shards"][0]["label"].__setitem__(0, 2), "out of range"),
+        (lambda index: index["shards"][0]["num_frames"].__setitem__(0, 1 << 62), "out of range"),
+        (lambda index: index["shards"][0]["num_frames"].__setitem__(0, 3), "out of range"),
+        (lambda index: index["shards"][0]["label"].pop(), "out of range"),
+        (lambda index: index.update(label_names=["low", "/etc/high"]), "other files than shards"),
+        (lambda index: index.pop("recipe"), "no index of shards: KeyError 'recipe'"),
+        (lambda index: index.update(shards=[3]), "no index of shards"),
+    ],
+)
+def test_index_that_cannot_be_believed_is_refused(data: LoadedData, tmp_path: Path, change: Any, reason: str) -> None:
+    write_shards(data, RECIPE, new_shard_folder(str(tmp_path / "shards")), 4)
+    index = json.loads((tmp_path / "shards" / "index.json").read_text())
+    change(index)
+    (tmp_path / "shards" / "index.json").write_text(json.dumps(index))
+    with pytest.raises(DatasetError, match=rf"index\.json is.*{reason}"):
+        load_shards(str(tmp_path / "shards"), RECIPE)
+
+
+@pytest.mark.parametrize("address", ["pipe:touch {0}; echo ", "pipe://touch {0};", "file:///{0}"])
+def test_address_is_never_a_command(address: str, tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="no shards in"):
+        load_shards(address.format(tmp_path / "hacked"), RECIPE)
+    assert not (tmp_path / "hacked").exists()
+
+
+def test_shards_are_read_from_a_url(data: LoadedData, tmp_path: Path) -> None:
+    write_shards(data, RECIPE, new_shard_folder(str(tmp_path / "shards")), 4)
+    near, far = (load_shards(place, RECIPE).splits for place in (str(tmp_path / "shards"), f"file://{tmp_path}/shards"))
+    torch.testing.assert_close(far["val"].take([0, 1]), near["val"].take([0, 1]), rtol=0, atol=0)
 
 
 def test_folder_without_shards_is_refused(tmp_path: Path) -> None:
