@@ -10,10 +10,12 @@ from typing import Any
 
 import torch
 from jsonargparse import ArgumentParser
+from lightning.pytorch.utilities import rank_zero_warn
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from audiogen.callbacks.checkpoint import CHECKPOINT_FOLDER, CHECKPOINT_PATTERN
+from audiogen.callbacks.checkpoint import CHECKPOINT_FOLDER, CHECKPOINT_PATTERN, is_whole
+from audiogen.data.dataset import is_plain_name
 from audiogen.models.kimg import KimgModule
 from audiogen.trust import UntrustedClassError, only_trusted
 
@@ -27,8 +29,12 @@ class CheckpointError(ValueError):
 
 
 def newest_checkpoint(run: Path) -> Path | None:
-    """Return the checkpoint of a run directory that has seen the most clips, or None."""
-    return max((run / CHECKPOINT_FOLDER).glob(CHECKPOINT_PATTERN), default=None)
+    """Return the checkpoint of a run directory that has seen the most clips, or None; damaged ones are named."""
+    for path in sorted((run / CHECKPOINT_FOLDER).glob(CHECKPOINT_PATTERN), reverse=True):
+        if is_whole(path):
+            return path
+        rank_zero_warn(f"{path} is damaged, and left out: delete it, or take it from a backup")
+    return None
 
 
 def find_config(path: Path) -> Path | None:
@@ -56,6 +62,8 @@ def load(path: str | Path, device: str | torch.device = "cpu") -> KimgModule:
     file = _file(Path(path))
     content = read(file)
     hparams = {name: value for name, value in content["hyper_parameters"].items() if name != "_instantiator"}
+    if bad := [name for name in hparams.get("label_names") or () if not is_plain_name(str(name))]:
+        raise CheckpointError(f"{file} has a class {bad[0]!r}, after which no file can be named")
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", r".*is an instance of `nn.Module`.*")

@@ -5,15 +5,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from audiogen.data.dataset import AudioDataset, Clip, DatasetError
-from audiogen.data.table import Row, find_table, parse_split, read_csv, read_text
+from audiogen.data.table import Row, find_table, listed_path, parse_split, plain_name, read_csv, read_text
 
 
 class Manifest(AudioDataset):
     """List the sounds that a file names: their `path` and, if wanted, `label` and `split`.
 
     A `.csv` file has a header row with these names, a `.jsonl` file an object with these keys on each line; further
-    columns and keys do no harm. A path is relative to the manifest's folder. A split is train (the default; or
-    training), val (or valid, validation, dev) or test (or testing, eval).
+    columns and keys do no harm. A path is relative to the manifest's folder, and may lead anywhere. A label has no `/`
+    in it, since sounds are named after it. A split is train (the default; or training), val (or valid, validation, dev)
+    or test (or testing, eval).
 
     Args:
         file: Name of the manifest in the folder named with `--data.root`, which can also name the manifest itself.
@@ -35,9 +36,9 @@ class Manifest(AudioDataset):
 
 def _clip(row: dict[str, str], place: str, folder: Path) -> Clip:
     """Return the clip of a row."""
-    if not row["path"]:
-        raise DatasetError(f"{place}: no path")
-    return Clip(folder / row["path"], row.get("label") or None, parse_split(row.get("split") or "train", place))
+    path, label = listed_path(row["path"], folder, place), row.get("label")
+    split = parse_split(row.get("split") or "train", place)
+    return Clip(path, plain_name(label, "label", place) if label else None, split)
 
 
 def _check_labels(rows: Sequence[Row]) -> None:
@@ -65,7 +66,7 @@ def _parse_json(line: str, place: str, keys: Sequence[str]) -> Row:
     """Return the row that a JSON object is."""
     try:
         values = json.loads(line)
-    except json.JSONDecodeError as error:
+    except (json.JSONDecodeError, RecursionError) as error:
         raise DatasetError(f"{place}: broken JSON: {error}") from error
     if not isinstance(values, dict):
         raise DatasetError(f"{place}: expected a JSON object, got {line.strip()}")

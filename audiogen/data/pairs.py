@@ -4,14 +4,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from audiogen.data.dataset import AudioDataset, Clip, DatasetError
-from audiogen.data.table import find_table, read_csv
+from audiogen.data.table import find_table, listed_path, read_csv
 
 
 class Pairs(AudioDataset):
     """List the pairs of a CSV file with the columns `content` and `style`.
 
     Each row makes two clips of the test split, of the classes content and style, which carry the number of the pair,
-    counted from 0. A path is relative to the file's folder.
+    counted from 0. A path is relative to the file's folder, and may lead anywhere.
 
     Args:
         file: Name of the list in the folder named with `--data.root`, which can also name the list itself.
@@ -30,7 +30,7 @@ class Pairs(AudioDataset):
             for label in self.label_order:
                 if not row[label]:
                     raise DatasetError(f"{place}: no {label}")
-                clips.append(Clip(table.parent / row[label], label, "test", pair))
+                clips.append(Clip(listed_path(row[label], table.parent, place), label, "test", pair))
         if not clips:
             raise DatasetError(f"{table} lists no pairs")
         return clips

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from io import StringIO
 from pathlib import Path
 
-from audiogen.data.dataset import DatasetError, Split, existing_folder
+from audiogen.data.dataset import DatasetError, Split, existing_folder, is_plain_name
 
 # "eval" is the test set of corpora that are split into train, dev and eval.
 SPLIT_NAMES: dict[str, Split] = {
@@ -82,6 +82,31 @@ def parse_split(name: str, place: str) -> Split:
     if name.lower() not in SPLIT_NAMES:
         raise DatasetError(f"{place}: expected a split ({', '.join(SPLIT_NAMES)}), got {name!r}")
     return SPLIT_NAMES[name.lower()]
+
+
+def listed_path(cell: str, folder: Path, place: str) -> Path:
+    """Return the file that a list names: anywhere, since lists are for sounds wherever they lie.
+
+    Raises:
+        DatasetError: For no path, and for a device or a pipe, which would be read without end.
+    """
+    path = folder / cell
+    if not cell or "\0" in cell:
+        raise DatasetError(f"{place}: no path" if not cell else f"{place}: expected a path, got {cell!r}")
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise DatasetError(f"{place}: {cell} is neither a file nor missing")
+    return path
+
+
+def plain_name(cell: str, what: str, place: str) -> str:
+    """Return the name of a file in one folder, or of a class, after which files are named.
+
+    Raises:
+        DatasetError: Where it would lead elsewhere.
+    """
+    if not is_plain_name(cell):
+        raise DatasetError(f"{place}: expected a {what} without / in it, got {cell!r}")
+    return cell
 
 
 def _column_names(path: Path, header: Sequence[str], columns: Sequence[str]) -> list[str]:

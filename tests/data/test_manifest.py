@@ -1,6 +1,7 @@
 """Manifests: CSV and JSON lines say the same, and what is wrong with a line is told with its number."""
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -77,6 +78,12 @@ def test_numbers_in_json_are_names_of_classes(tmp_path: Path) -> None:
     assert Manifest("list.jsonl").scan(tmp_path)[0].label == "0"
 
 
+def test_pipe_is_refused_before_it_is_waited_for(scan: Callable, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.wav")
+    with pytest.raises(DatasetError, match=r"a\.wav is neither a file nor missing"):
+        scan([{"path": "a.wav"}])
+
+
 def test_label_on_some_rows_only_is_refused(scan: Callable) -> None:
     rows = [{"path": "a.wav", "label": "x"}, {"path": "b.wav", "label": ""}, {"path": "c.wav", "label": "x"}]
     with pytest.raises(DatasetError, match=r"(csv, line 3|jsonl, line 2): no label, but other rows have one"):
@@ -102,6 +109,11 @@ JSON = '{"path": "a.wav"}\n'
         ("list.jsonl", JSON + '{"path": "b.wav", "split": "holdout"}\n', "line 2: expected a split"),
         ("list.jsonl", JSON + '{"path": "b.wav"\n', "line 2: broken JSON"),
         ("list.jsonl", JSON + '["b.wav"]\n', r"line 2: expected a JSON object, got \[\"b\.wav\"\]"),
+        ("list.jsonl", JSON + "[" * 100_000 + "\n", "line 2: broken JSON"),
+        ("list.jsonl", JSON + '{"path": "b\\u0000.wav"}\n', "line 2: expected a path, got 'b"),
+        ("list.csv", CSV + "b.wav,../../x,train\n", "line 3: expected a label without / in it, got '../../x'"),
+        ("list.csv", CSV + "b.wav,..,train\n", "line 3: expected a label without / in it, got '..'"),
+        ("list.csv", CSV + "/dev/zero,x,train\n", "line 3: /dev/zero is neither a file nor missing"),
         ("list.jsonl", "\n", "lists no sounds"),
         ("list.txt", "a.wav\n", r"expected a manifest named \*\.csv or \*\.jsonl, got .*list\.txt"),
     ],
