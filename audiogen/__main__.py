@@ -7,6 +7,8 @@ from argparse import ArgumentError
 from collections.abc import Callable
 from io import TextIOWrapper
 
+from audiogen import signals
+
 # What the libraries would say of their own insides on each start.
 os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")
 
@@ -64,6 +66,10 @@ def run(args: list[str]) -> None:
     elif verb in LINE_COMMANDS:
         print(_function(LINE_COMMANDS[verb])(rest))
     elif verb in TRAINING_VERBS:
+        if verb == "fit":
+            signals.install()  # before the slow imports
+            if os.environ.get("LOCAL_RANK", "0") != "0":  # started by the first process, not by Slurm
+                signals.follow_parent()
         from audiogen.cli import main as train
 
         # LightningCLI warns where it is given what it would find by itself.
@@ -97,6 +103,11 @@ def _argument_message(error: BaseException) -> str:
     return where if what in where else f"{where}: {what}"
 
 
+def _lost_process(error: RuntimeError) -> bool:
+    """Tell whether an error is that the processes of a training cannot reach one another."""
+    return "gloo" in str(error) or type(error).__name__.startswith("Dist")
+
+
 def main() -> None:
     """Run the command line; errors that the user can mend are told in one message, without a stack trace."""
     if isinstance(sys.stdout, TextIOWrapper):
@@ -113,6 +124,16 @@ def main() -> None:
         what = _innermost(error) if "Given value" in str(error) else error
         print(f"audiogen: error: {what}\n(AUDIOGEN_TRACEBACK=1 shows where)", file=sys.stderr)
         raise SystemExit(1) from None
+    except RuntimeError as error:
+        if os.environ.get("AUDIOGEN_TRACEBACK") or not _lost_process(error):
+            raise
+        reason = str(error).splitlines()[0]
+        print(
+            f"audiogen: error: another process of this training is gone ({reason}).\nThe same command goes on from the "
+            "last checkpoint",
+            file=sys.stderr,
+        )
+        raise SystemExit(signals.EXIT_LOST) from None
     except KeyboardInterrupt:
         raise SystemExit(130) from None
 

@@ -10,12 +10,15 @@ from typing import Any
 import lightning
 import torch
 import yaml
+from lightning.fabric.plugins.environments import SLURMEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.utilities import rank_zero_info
 
-from audiogen.callbacks.checkpoint import CHECKPOINT_FOLDER
+from audiogen.atomic import write_text
+from audiogen.callbacks.checkpoint import CHECKPOINT_FOLDER, CheckpointFiles
 from audiogen.callbacks.evaluation import PeriodicEvaluation
+from audiogen.callbacks.interruption import Interruption
 from audiogen.callbacks.metrics_csv import MetricsCSV
 from audiogen.callbacks.mode_collapse import EVENTS
 from audiogen.callbacks.samples import SAMPLE_FOLDER
@@ -34,6 +37,8 @@ IGNORED_WARNINGS = (
     r".*no `validation_step`. Skipping val loop.*",
     r".*module\(s\) in eval mode at the start of training.*",  # the averaged generator is meant to be
 )
+# What a run may be continued with, without being told to: the same settings but for these.
+PLACE_KEYS = ("ckpt_path", *(f"trainer.{key}" for key in ("accelerator", "devices", "num_nodes", "strategy")))
 IGNORED_MESSAGES = ("💡", "TPU available")
 
 
@@ -44,14 +49,11 @@ class SaveConfig(SaveConfigCallback):
         """Write config.yaml of a training; a continued run writes its own."""
         if stage != "fit":
             return
-        config = self.config.clone()
-        config.ckpt_path = None  # where a run started is no setting: the file is there to start others from
-        folder = Path(trainer.default_root_dir)
-        folder.mkdir(parents=True, exist_ok=True)
-        self.parser.save(config, str(folder / CONFIG_NAME), skip_none=False, overwrite=True, multifile=self.multifile)
+        text = _settings(self.parser, self.config)
+        write_text(Path(trainer.default_root_dir) / CONFIG_NAME, text)
         for logger in trainer.loggers:
             if isinstance(logger, KimgWandbLogger):
-                logger.log_config(yaml.safe_load((folder / CONFIG_NAME).read_text()))
+                logger.log_config(yaml.safe_load(text))
 
 
 class AudiogenCLI(LightningCLI):
@@ -112,14 +114,20 @@ class AudiogenCLI(LightningCLI):
         for logger in _as_list(config.trainer.logger):
             if getattr(logger, "init_args", None) and logger.init_args.get("save_dir") == ".":
                 logger.init_args.save_dir = str(root)
-        config.ckpt_path = _start(config.get("ckpt_path"), root, training=self.subcommand == "fit")
+        training = self.subcommand == "fit"
+        if training and config.get("ckpt_path") is None and newest_checkpoint(root) is not None:
+            _check_same(root, _settings(self._parser(self.subcommand), config))
+        config.ckpt_path = _start(config.get("ckpt_path"), root, training)
 
     def instantiate_trainer(self, **kwargs: Any) -> lightning.Trainer:
-        """Add the table of metrics to whichever loggers the config has."""
+        """Add what all runs have: whole checkpoints, an answer to signals, and the table of metrics."""
         trainer = super().instantiate_trainer(**kwargs)
+        trainer.strategy.checkpoint_io = CheckpointFiles()
+        _leave_signals_alone(trainer)
         # It sets the interval of validation, which others read when they are set up.
         trainer.callbacks.sort(key=lambda callback: not isinstance(callback, PeriodicEvaluation))  # type: ignore[attr-defined]
         if self.subcommand == "fit":
+            trainer.callbacks.append(Interruption())  # type: ignore[attr-defined]
             trainer.loggers = [*trainer.loggers, MetricsCSV(trainer.default_root_dir)]
         return trainer
 
@@ -185,16 +193,11 @@ def _start(ckpt_path: str | None, root: Path, training: bool) -> str | None:
         training: Only a training may start from the beginning; figures are of the newest checkpoint by default.
 
     Raises:
-        ValueError: Where there is nothing to start from, or the run directory holds what would get mixed up.
+        ValueError: Where there is nothing to start from, or the run directory has gone on from there.
     """
     newest = newest_checkpoint(root)
     if ckpt_path in ("last", None) and newest is None and not training:
         raise ValueError(f"no checkpoint in {root}: name one with --ckpt_path")
-    if ckpt_path is None and newest is not None and training:
-        raise ValueError(
-            f"{root} holds a run already: continue it with --ckpt_path last, or name another folder with "
-            "--trainer.default_root_dir DIR"
-        )
     start = newest if ckpt_path in ("last", None) else Path(ckpt_path)
     if start is None:
         if ckpt_path:
@@ -210,6 +213,49 @@ def _start(ckpt_path: str | None, root: Path, training: bool) -> str | None:
         )
     rank_zero_info(f"Starting from {start}")
     return str(start)
+
+
+def _settings(parser: LightningArgumentParser, config: Any) -> str:
+    """Return a resolved config as YAML; where the run started is no setting: the file is there to start others from."""
+    config = config.clone()
+    config.ckpt_path = None
+    return parser.dump(config, skip_none=False)
+
+
+def _check_same(root: Path, settings: str) -> None:
+    """Refuse to continue a run by itself with other settings than it has.
+
+    Raises:
+        ValueError: Naming what differs.
+    """
+    saved = root / CONFIG_NAME
+    before, now = (_flat(yaml.safe_load(text)) for text in (saved.read_text() if saved.exists() else "{}", settings))
+    names = [name for name in sorted(before.keys() | now.keys()) if not name.startswith(PLACE_KEYS)]
+    differ = [name for name in names if before.get(name) != now.get(name)]
+    if differ:
+        shown = "; ".join(f"{name}: {before.get(name)}, now {now.get(name)}" for name in differ[:3])
+        more = f"; and {len(differ) - 3} more" if len(differ) > 3 else ""
+        raise ValueError(
+            f"{root} holds a run with other settings ({shown}{more}): continue it with the new ones by --ckpt_path "
+            "last, or name another folder with --trainer.default_root_dir DIR"
+        )
+
+
+def _flat(settings: Any, name: str = "") -> dict[str, Any]:
+    """Return nested settings by their dotted names."""
+    if isinstance(settings, dict | list) and settings:
+        items = settings.items() if isinstance(settings, dict) else enumerate(settings)
+        return {k: v for key, value in items for k, v in _flat(value, f"{name}.{key}" if name else str(key)).items()}
+    return {name: settings}
+
+
+def _leave_signals_alone(trainer: lightning.Trainer) -> None:
+    """Keep Lightning from answering signals: it would save in the handler, and talk about SIGTERM at each batch."""
+    trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
+    trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None  # type: ignore[method-assign]
+    environment = trainer._accelerator_connector.cluster_environment
+    if isinstance(environment, SLURMEnvironment):
+        environment.auto_requeue = False  # the batch file does
 
 
 def _as_list(value: Any) -> list[Any]:

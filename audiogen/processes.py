@@ -46,4 +46,4 @@ def total(value: Tensor) -> Tensor:
 def copy_from_first(tensors: Sequence[Tensor]) -> None:
     """Replace tensors by those of the first process."""
     for tensor in tensors if num_processes() > 1 else ():
-        dist.broadcast(tensor, 0)
+        dist.broadcast(tensor.detach(), 0)

@@ -3,12 +3,16 @@
 Imports nothing slow: handlers stand before the libraries are loaded, since until then SIGUSR1 ends a process.
 """
 
+import os
 import signal
 import sys
+import time
+from threading import Thread
 from types import FrameType
 
 # EX_TEMPFAIL of sysexits.h: the training was asked to end, and goes on when the same command is started again.
 EXIT_AGAIN = 75
+EXIT_LOST = 74  # EX_IOERR: another process of the training is gone
 
 _received: list[int] = []
 _training = False
@@ -18,6 +22,19 @@ def install() -> None:
     """Let SIGUSR1, SIGTERM and SIGINT be answered at the end of a batch, and before a training begins at once."""
     for number in (signal.SIGUSR1, signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _answer)
+
+
+def follow_parent() -> None:
+    """End this process when the one that started it is gone: nobody else would, and it may wait for it for ever."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        print("audiogen: error: the first process of this training is gone", file=sys.stderr, flush=True)
+        os._exit(EXIT_LOST)
+
+    Thread(target=watch, daemon=True).start()
 
 
 def expect(training: bool) -> None:

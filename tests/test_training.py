@@ -47,7 +47,7 @@ def differing(a: object, b: object, path: str = "") -> list[str]:
 
 
 def test_a_run_leaves_settings_checkpoints_pictures_sounds_and_figures(run: Path) -> None:
-    assert sorted(p.name for p in run.iterdir()) == ["checkpoints", "config.yaml", "metrics.csv", "samples"]
+    assert sorted(p.name for p in run.iterdir()) == [".lock", "checkpoints", "config.yaml", "metrics.csv", "samples"]
     assert sorted(p.name for p in (run / "checkpoints").iterdir()) == [Path(KIMG.format(k)).name for k in (8, 16, 24)]
     names = {p.name for p in (run / "samples").iterdir()}
     assert names == {"real", "real.png", "kimg-00000.016.png", "kimg-00000.024.png", "high.wav", "low.wav"}
@@ -148,9 +148,14 @@ def test_figures_of_no_checkpoint_are_refused(data: Path, tmp_path: Path) -> Non
         main(["validate", *arguments(data, tmp_path / "nothing")[1:]])
 
 
-def test_a_new_run_does_not_overwrite_another(run: Path, data: Path) -> None:
-    with pytest.raises(ValueError, match="holds a run already: continue it with --ckpt_path last"):
-        main(arguments(data, run))
+def test_the_same_command_goes_on_and_another_one_does_not_overwrite_the_run(data: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "again"
+    main(arguments(data, folder, 0.008))
+    with pytest.raises(ValueError, match=r"other settings \(model.init_args.total_kimg: 0.008, now 0.016\)"):
+        main(arguments(data, folder, 0.016))
+    main(arguments(data, folder, 0.016, "--ckpt_path", "last"))
+    main(arguments(data, folder, 0.016, "--trainer.devices", "1"))
+    assert torch.load(folder / KIMG.format(16), weights_only=True)["clips_seen"] == 16
 
 
 def test_only_the_newest_checkpoints_are_kept_when_asked(data: Path, tmp_path: Path) -> None:

@@ -1,22 +1,71 @@
 """Save the training state by kimg, and the best one by a figure."""
 
 import math
-import os
+import zipfile
 from pathlib import Path
 from typing import Any, Literal
 
 import lightning
+import torch
+from lightning.fabric.plugins.io import CheckpointIO
 from lightning.pytorch.callbacks import Checkpoint
+
+from audiogen.atomic import replacing
 
 CHECKPOINT_FOLDER = "checkpoints"
 CHECKPOINT_PATTERN = "kimg-*.ckpt"
 BEST_CHECKPOINT = "best.ckpt"
 
 
+class CheckpointFiles(CheckpointIO):
+    """Checkpoints as files that are written beside their place and renamed, and read without running code."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        """Write a checkpoint; one of the same name stays where that fails.
+
+        Raises:
+            OSError: Where there is no room, or the folder cannot be written.
+        """
+        try:
+            with replacing(Path(path)) as part, part.open("wb") as file:
+                torch.save(checkpoint, file)
+        except OSError as error:
+            reason = f"{error.strerror or error}: the checkpoint was not saved, those before it are as they were"
+            raise OSError(error.errno, reason, str(path)) from error
+
+    def load_checkpoint(
+        self, path: str | Path, map_location: Any = None, weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        """Read a checkpoint; whatever is asked for, no code in it is run."""
+        return torch.load(path, map_location=map_location or "cpu", weights_only=True)
+
+    def remove_checkpoint(self, path: str | Path) -> None:
+        """Delete a checkpoint."""
+        Path(path).unlink(missing_ok=True)
+
+
+def is_whole(path: Path) -> bool:
+    """Tell whether a checkpoint is there and as it was written, by the checksums of its parts."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.testzip() is None
+    except (OSError, zipfile.BadZipFile, NotImplementedError, EOFError):
+        return False
+
+
+def save_state(trainer: lightning.Trainer, pl_module: Any) -> Path:
+    """Save all that a training needs to go on as `checkpoints/kimg-00050.000.ckpt`, and return the path."""
+    path = _place(trainer, CHECKPOINT_PATTERN.replace("*", f"{pl_module.kimg:09.3f}"))
+    trainer.save_checkpoint(path, weights_only=False)  # with optimisers
+    return path
+
+
+def _place(trainer: lightning.Trainer, name: str) -> Path:
+    return Path(trainer.default_root_dir) / CHECKPOINT_FOLDER / name
+
+
 class KimgCheckpoint(Checkpoint):
     """Save `checkpoints/kimg-00050.000.ckpt` in the run directory, at the end of the training, and `best.ckpt`.
-
-    A file is written beside its place and renamed, so that a checkpoint of the final name is always whole.
 
     Args:
         every_kimg: Interval.
@@ -38,6 +87,7 @@ class KimgCheckpoint(Checkpoint):
         self.keep = keep
         self.monitor, self.mode = monitor, mode
         self.best: tuple[float, float] | None = None  # value and kimg
+        self._trained = False
 
     @property
     def state_key(self) -> str:
@@ -54,8 +104,12 @@ class KimgCheckpoint(Checkpoint):
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         """Forget a best one that is not here: the run may have been continued in another directory."""
-        if not self._path(trainer, 0).with_name(BEST_CHECKPOINT).exists():
+        best = _place(trainer, BEST_CHECKPOINT)
+        if not is_whole(best):
             self.best = None
+        if trainer.is_global_zero:
+            for part in best.parent.glob(".*.part"):  # of a run that was killed
+                part.unlink(missing_ok=True)
 
     def on_validation_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         """Save `best.ckpt` where the monitored figure is better than ever."""
@@ -65,36 +119,28 @@ class KimgCheckpoint(Checkpoint):
         sign = 1 if self.mode == "min" else -1
         if self.best is None or sign * value < sign * self.best[0]:
             self.best = (value, pl_module.kimg)
-            self._save(trainer, self._path(trainer, 0).with_name(BEST_CHECKPOINT))
+            trainer.save_checkpoint(_place(trainer, BEST_CHECKPOINT), weights_only=False)
 
     def on_train_batch_end(
         self, trainer: lightning.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Save where the step passed a multiple of the interval."""
+        self._trained = True
         if pl_module.crossed(self.every_kimg):
-            self._save(trainer, self._path(trainer, pl_module.kimg))
+            self._save(trainer, pl_module)
 
     def on_train_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
-        """Save the last state, whatever ended the training."""
-        path = self._path(trainer, pl_module.kimg)
-        if not path.exists():
-            self._save(trainer, path)
-        best = path.with_name(BEST_CHECKPOINT)
+        """Save the last state, whatever ended the training; that of a finished run is left alone."""
+        if self._trained:
+            self._save(trainer, pl_module)
+        best = _place(trainer, BEST_CHECKPOINT)
         if self.best is not None and best.exists():
             for logger in trainer.loggers:
                 if hasattr(logger, "log_checkpoint"):
                     logger.log_checkpoint(best, {self.monitor: self.best[0], "kimg": self.best[1]})
 
-    def _save(self, trainer: lightning.Trainer, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(".part")
-        trainer.save_checkpoint(part, weights_only=False)  # with optimisers
-        if trainer.is_global_zero:
-            os.replace(part, path)
-            for old in sorted(path.parent.glob(CHECKPOINT_PATTERN))[: -self.keep] if self.keep else []:
-                old.unlink()
-        trainer.strategy.barrier("checkpoint saved")
-
-    @staticmethod
-    def _path(trainer: lightning.Trainer, kimg: float) -> Path:
-        return Path(trainer.default_root_dir) / CHECKPOINT_FOLDER / CHECKPOINT_PATTERN.replace("*", f"{kimg:09.3f}")
+    def _save(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+        path = save_state(trainer, pl_module)
+        if trainer.is_global_zero and self.keep:
+            for old in sorted(path.parent.glob(CHECKPOINT_PATTERN))[: -self.keep]:
+                old.unlink(missing_ok=True)

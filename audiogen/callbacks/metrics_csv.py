@@ -9,6 +9,8 @@ from typing import Any
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
+from audiogen.atomic import replacing
+
 FILE_NAME = "metrics.csv"
 
 
@@ -55,9 +57,10 @@ class MetricsCSV(Logger):
         columns = sorted({*self._columns, *row}, key=lambda name: (name not in ("step", "kimg"), name))
         if fresh or columns != self._columns:
             self._columns = columns
-            self._write(rows, "w")
+            with replacing(self.path) as part:
+                self._append([dict(zip(columns, columns, strict=True)), *rows], part)
         else:
-            self._write([row], "a")
+            self._append([row], self.path)
 
     def _read(self, before: int) -> list[dict[str, Any]]:
         """Return the rows of an earlier part of this run."""
@@ -66,12 +69,12 @@ class MetricsCSV(Logger):
         with self.path.open(newline="") as file:
             reader = csv.DictReader(file)
             self._columns = list(reader.fieldnames or [])
-            return [row for row in reader if int(row["step"]) < before]
+            rows = [row for row in reader if None not in row.values()]  # a row may have been cut off
+            return [row for row in rows if row["step"].isdecimal() and int(row["step"]) < before]
 
-    def _write(self, rows: list[dict[str, Any]], mode: str) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open(mode, newline="") as file:
-            writer = csv.DictWriter(file, self._columns)
-            if mode == "w":
-                writer.writeheader()
-            writer.writerows(rows)
+    def _append(self, rows: list[dict[str, Any]], path: Path) -> None:
+        try:
+            with path.open("a", newline="") as file:
+                csv.DictWriter(file, self._columns).writerows(rows)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(path)) from error

@@ -9,7 +9,8 @@ import lightning
 import torch
 from lightning.pytorch.utilities import rank_zero_info
 
-from audiogen.callbacks.checkpoint import BEST_CHECKPOINT, CHECKPOINT_FOLDER
+from audiogen.atomic import write_text
+from audiogen.callbacks.checkpoint import BEST_CHECKPOINT, CHECKPOINT_FOLDER, is_whole
 from audiogen.metrics.collapse import RULES, Alarm, Rule, Watch
 
 EVENTS = "events.jsonl"
@@ -48,8 +49,8 @@ class ModeCollapse(lightning.Callback):
         """Drop events of a stretch of training that is done again."""
         path = Path(trainer.default_root_dir) / EVENTS
         if trainer.is_global_zero and path.exists():
-            lines = path.read_text().splitlines(keepends=True)
-            path.write_text("".join(line for line in lines if json.loads(line)["kimg"] <= pl_module.kimg))
+            events = [event for event in map(_event, path.read_text().splitlines()) if event]
+            write_text(path, "".join(json.dumps(e) + "\n" for e in events if e["kimg"] <= pl_module.kimg))
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         """Restore the best after the last evaluation, and before the last checkpoint, pictures and sounds."""
@@ -94,6 +95,14 @@ class ModeCollapse(lightning.Callback):
                 logger.alert(title, alarm.text)
 
 
+def _event(line: str) -> dict[str, Any] | None:
+    """Return what a line holds, or None where it was cut off."""
+    try:
+        return json.loads(line)
+    except ValueError:
+        return None
+
+
 def restore_best(trainer: lightning.Trainer, pl_module: Any) -> str:
     """Put the averaged networks of `best.ckpt` into a model, and say so.
 
@@ -102,7 +111,7 @@ def restore_best(trainer: lightning.Trainer, pl_module: Any) -> str:
         pl_module: A model with `averaged`, the names of its averaged networks.
     """
     path = Path(trainer.default_root_dir) / CHECKPOINT_FOLDER / BEST_CHECKPOINT
-    if not path.exists():
+    if not is_whole(path):
         return "There is no best checkpoint to go back to: KimgCheckpoint saves one where Evaluation logs fad."
     content = torch.load(path, map_location="cpu", weights_only=True)
     kimg = content["clips_seen"] / 1000

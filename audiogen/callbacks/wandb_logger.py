@@ -13,6 +13,8 @@ from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
 from wandb.errors import Error as WandbError
 
+from audiogen.atomic import write_text
+
 ID_FILE = "wandb-id.txt"
 
 
@@ -100,6 +102,11 @@ class KimgWandbLogger(WandbLogger):
         self.experiment.alert(title, text)
 
     @rank_zero_only
+    def mark_interrupted(self) -> None:
+        """Let the dashboard show the run as pre-empted, not as failed."""
+        self.experiment.mark_preempting()
+
+    @rank_zero_only
     def log_checkpoint(self, path: Path, metadata: dict[str, Any]) -> None:
         """Upload a checkpoint as an artifact; a run that is kept on disk keeps it where it is."""
         if self.experiment.settings.mode == "online":
@@ -112,6 +119,5 @@ def _run_id(folder: Path) -> str:
     """Return the W&B id of a run directory, chosen when it is first asked for."""
     path = folder / ID_FILE
     if not path.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        path.write_text(os.environ.get("WANDB_RUN_ID") or secrets.token_hex(4))  # the former is set by sweeps
+        write_text(path, os.environ.get("WANDB_RUN_ID") or secrets.token_hex(4))  # the former is set by sweeps
     return path.read_text().strip()

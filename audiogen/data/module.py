@@ -98,6 +98,11 @@ class SpectrogramData(lightning.LightningDataModule):
         return self.loaded.label_names
 
     @property
+    def fingerprint(self) -> str:
+        """What differs where a file, a split or a class of the data does."""
+        return self.loaded.fingerprint()
+
+    @property
     def num_pairs(self) -> int:
         """Pairs of a content and a style; 0 of other data.
 
