@@ -1,7 +1,7 @@
 """Features of sounds by models of the package `transformers`: CLAP (Wu et al., 2023), wav2vec 2.0, HuBERT, AST, ...
 
 A model is a folder that `save_pretrained` wrote, or a name on the Hugging Face Hub, from where it is downloaded only on
-request. Code that comes with a model is never run.
+request. Code that comes with a model is never run: neither its classes, nor what a pickle of its weights would do.
 """
 
 import os
@@ -107,10 +107,13 @@ def _load(kind: str, model: str, download: bool) -> tuple[Any, Any]:
     transformers.logging.set_verbosity_error()  # else it lists what is not needed, such as CLAP's text half
     try:
         extractor = transformers.AutoFeatureExtractor.from_pretrained(place, **options)
-        network, info = getattr(transformers, kind).from_pretrained(place, output_loading_info=True, **options)
+        named: dict[str, Any] = {"output_loading_info": True, "weights_only": True, **options}
+        network, info = getattr(transformers, kind).from_pretrained(place, **named)
     except Exception as error:  # of transformers, the Hub and the unpickler
         hint = "" if download or os.path.isdir(place) else "; set download to true to get it from the Hugging Face Hub"
         reason = str(error).split("\n")[0]
+        if type(error).__name__ == "UnpicklingError":  # PyTorch's own message advises to run the code
+            reason = "its weights are a pickle of more than tensors, which could run code"
         raise ValueError(f"no model {model}{hint} ({type(error).__name__}: {reason})") from None
     finally:
         transformers.logging.set_verbosity(verbosity)

@@ -1,5 +1,6 @@
 """Models of the package transformers, tiny and drawn at random, read from folders as real ones are."""
 
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -183,6 +184,41 @@ def test_files_are_downloaded_only_on_request(download: bool, monkeypatch: pytes
     with pytest.raises(ValueError, match="stop"):
         Clap("a/b", download)
     assert asked == [("a/b", {"local_files_only": not download, "trust_remote_code": False})]
+
+
+class Marker:
+    """Leaves a file where it is unpickled."""
+
+    def __reduce__(self) -> Any:
+        return open, ("unpickled", "w")
+
+
+def test_pickled_weights_are_read_as_tensors_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    state = save_wav2vec2(tmp_path).state_dict()
+    (tmp_path / "model.safetensors").unlink()
+    torch.save(state, tmp_path / "pytorch_model.bin")
+    assert Pretrained(str(tmp_path)).num_features == 8
+    torch.save(state | {"more": Marker()}, tmp_path / "pytorch_model.bin")
+    with pytest.raises(ValueError, match="UnpicklingError: its weights are a pickle of more than tensors"):
+        Pretrained(str(tmp_path))
+    assert not (tmp_path / "unpickled").exists()
+
+
+@pytest.mark.parametrize(("file", "kind"), [("config", "AutoModel"), ("preprocessor_config", "AutoFeatureExtractor")])
+def test_code_that_comes_with_a_model_is_not_run(
+    tmp_path: Path, file: str, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    save_wav2vec2(tmp_path)
+    (tmp_path / "evil.py").write_text("open('imported', 'w')\nclass Evil: pass\n")
+    content = json.loads((tmp_path / f"{file}.json").read_text())
+    content |= {"model_type": "evil", "feature_extractor_type": "Evil"}
+    content["auto_map"] = {kind: "evil.Evil", "AutoConfig": "evil.Evil"}
+    (tmp_path / f"{file}.json").write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=r"no model .* contains custom code"):
+        Pretrained(str(tmp_path))
+    assert not (tmp_path / "imported").exists()
 
 
 def test_models_that_are_no_encoders_of_sounds_are_refused(tmp_path: Path) -> None:
