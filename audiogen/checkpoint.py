@@ -60,21 +60,37 @@ def load(path: str | Path, device: str | torch.device = "cpu") -> KimgModule:
         CheckpointError: Where there is no such file, it is something else, or it names classes that are not trusted.
     """
     file = _file(Path(path))
-    content = read(file)
-    hparams = {name: value for name, value in content["hyper_parameters"].items() if name != "_instantiator"}
-    if bad := [name for name in hparams.get("label_names") or () if not is_plain_name(str(name))]:
-        raise CheckpointError(f"{file} has a class {bad[0]!r}, after which no file can be named")
+    try:
+        content = read(file)
+    except CheckpointError as error:
+        raise error from None  # PyTorch's own message advises to run the code in it
+    hparams = _settings(file, content)
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", r".*is an instance of `nn.Module`.*")
             model = _build(file, hparams)
         model.load_state_dict(content["state_dict"])
     except UntrustedClassError as error:
-        raise CheckpointError(str(error)) from error
+        raise CheckpointError(str(error)) from None
     except (Exception, SystemExit) as error:
         raise CheckpointError(f"{file} does not fit its model {hparams['_class_path']}: {error}") from error
     model.clips_seen = content["clips_seen"]
     return model.eval().to(device)
+
+
+def _settings(file: Path, content: dict[str, Any]) -> dict[str, Any]:
+    """Return the hyperparameters.
+
+    Raises:
+        CheckpointError: Where they are something else, or would have files written elsewhere.
+    """
+    if not isinstance(content["hyper_parameters"], dict):
+        raise CheckpointError(f"{file} is damaged: its hyperparameters have no names")
+    hparams = {name: value for name, value in content["hyper_parameters"].items() if name != "_instantiator"}
+    names = hparams.get("label_names")
+    if bad := [name for name in names if not is_plain_name(str(name))] if isinstance(names, list) else []:
+        raise CheckpointError(f"{file} has a class {bad[0]!r}, after which no file can be named")
+    return hparams
 
 
 def _build(file: Path, hparams: dict[str, Any]) -> KimgModule:

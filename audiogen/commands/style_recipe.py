@@ -72,7 +72,8 @@ def build_style_transfer(
     Raises:
         ValueError: Where there is no such recipe, or it is of something else.
     """
-    path = Path(recipe) if Path(recipe).is_file() else RECIPES / f"{PREFIX}{recipe}.yaml"
+    # Our names come first: a config is code, and the current folder may be somebody's.
+    path = RECIPES / f"{PREFIX}{recipe}.yaml" if recipe in recipe_names() else Path(recipe)
     if not path.is_file():
         raise ValueError(f"no recipe {recipe!r}: name a file, or one of {', '.join(recipe_names())}")
     content = yaml.safe_load(path.read_text())
