@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from audiogen.callbacks.checkpoint import CHECKPOINT_FOLDER, CHECKPOINT_PATTERN, is_whole
 from audiogen.data.dataset import is_plain_name
 from audiogen.models.kimg import KimgModule
-from audiogen.trust import UntrustedClassError, only_trusted
+from audiogen.trust import UntrustedClassError, only_trusted, require_classes
 
 CONFIG_NAME = "config.yaml"
 SAFETENSORS = ".safetensors"
@@ -104,6 +104,7 @@ def _build(file: Path, hparams: dict[str, Any]) -> KimgModule:
     values = {name: value for name, value in hparams.items() if name != "_class_path"}
     with only_trusted(file):
         config = parser.parse_object({"model": {"class_path": hparams["_class_path"], "dict_kwargs": values}})
+        require_classes(file, config)
         return parser.instantiate(config).model
 
 

@@ -2,7 +2,8 @@
 
 A config is code, since any class it names is imported. A checkpoint is not: what it names is held by jsonargparse's
 rule for import paths, which is asked before anything is imported, wherever in the file the path stands and however it
-is written, and once more of what was found there (`audiogen.models.stylegan2.torch` is torch).
+is written, and once more of what was found there (`audiogen.models.stylegan2.torch` is torch). Then, before anything is
+called, whether all of it are classes: jsonargparse takes functions too, and one of ours downloads files.
 """
 
 import os
@@ -11,8 +12,9 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from jsonargparse import set_parsing_settings
+from jsonargparse import Namespace, set_parsing_settings
 from jsonargparse._common import parsing_settings  # nothing public takes a rule back
 
 TRUST = "AUDIOGEN_TRUST"  # names further packages, with commas between them
@@ -29,7 +31,9 @@ class UntrustedClassError(ValueError):
 
 @contextmanager
 def only_trusted(file: Path, parts: tuple[str, ...] = PARTS_OF_MODELS) -> Iterator[None]:
-    """Let jsonargparse import nothing but what is trusted while it builds what a file describes; in one thread.
+    """Let jsonargparse import nothing but what is trusted while it parses what a file describes; in one thread.
+
+    What was parsed is handed to `require_classes` before it is instantiated.
 
     Args:
         file: For the message.
@@ -41,7 +45,11 @@ def only_trusted(file: Path, parts: tuple[str, ...] = PARTS_OF_MODELS) -> Iterat
     """
     named = _named_by_user()
     before = dict(parsing_settings)
-    set_parsing_settings(import_path_denylist=["*"], import_path_allowlist=[*parts, *named])
+    set_parsing_settings(
+        import_path_denylist=["*"],
+        import_path_allowlist=[*parts, *named],
+        instantiate_subclass_spec_in_any=False,  # where nothing says of what kind a class should be, it stays a dict
+    )
     try:
         yield
     except Exception as error:
@@ -50,6 +58,35 @@ def only_trusted(file: Path, parts: tuple[str, ...] = PARTS_OF_MODELS) -> Iterat
         raise
     finally:
         parsing_settings.update(before)
+
+
+def require_classes(file: Path, config: Any) -> None:
+    """Refuse what was parsed of a file if it would call anything but classes.
+
+    Args:
+        file: For the message.
+        config: As jsonargparse's parser returned it.
+
+    Raises:
+        UntrustedClassError: Where it would.
+    """
+    for path in _called(config):
+        module, _, name = path.rpartition(".")
+        if not isinstance(getattr(sys.modules.get(module), name, None), type):
+            raise UntrustedClassError(f"{file} names {path}, which is no class that models are made of")
+
+
+def _called(value: Any) -> Iterator[str]:
+    """Yield the import paths of all classes and functions in a config, at any depth."""
+    if isinstance(value, Namespace):
+        value = vars(value)
+    if isinstance(value, dict):
+        yield from (path for name, path in value.items() if name == "class_path" and isinstance(path, str))
+    if isinstance(value, dict | list | tuple | set):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _called(item)
+    elif callable(value):
+        yield f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', '')}()"
 
 
 def _named_by_user() -> list[str]:

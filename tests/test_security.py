@@ -2,11 +2,13 @@
 
 import ast
 import copy
+import hashlib
 import json
 import os
 import pickle
 import re
 import sys
+from argparse import ArgumentError
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -375,23 +377,63 @@ def test_what_holds_no_models_cannot_be_trusted(names: str, monkeypatch: pytest.
         load(DIGITS)
 
 
+@pytest.fixture
+def download(tmp_path: Path, marker: Path) -> dict[str, Any]:
+    """Return what calls a function of this package that would write a file of the attacker's wherever he likes."""
+    (tmp_path / "payload").write_text("anything")
+    digest = hashlib.sha256(b"anything").hexdigest()
+    arguments = {"url": (tmp_path / "payload").as_uri(), "path": str(tmp_path / "away" / f"attacked-{digest[:8]}.pth")}
+    return {"class_path": "audiogen.networks.weights._download", "init_args": arguments}
+
+
+@pytest.mark.parametrize("place", ["init_args", "dict_kwargs"])
+def test_no_function_is_called_by_a_checkpoint(place: str, download: dict[str, Any], tmp_path: Path) -> None:
+    content = content_of(DIGITS)
+    content["hyper_parameters"]["network"] = {"class_path": download["class_path"], place: download["init_args"]}
+    torch.save(content, tmp_path / "theirs.ckpt")
+    with pytest.raises(CheckpointError, match=r"names audiogen\.networks\.weights\._download, which is no class"):
+        load(tmp_path / "theirs.ckpt")
+    assert not (tmp_path / "away").exists()
+
+
+def their_run(run: Path, folder: Path, change: Callable[[dict[str, Any]], object]) -> Path:
+    """Copy a run with another config beside its checkpoint."""
+    (folder / "checkpoints").mkdir(parents=True)
+    (file,) = (run / "checkpoints").glob("kimg-*.ckpt")
+    (folder / "checkpoints" / file.name).write_bytes(file.read_bytes())
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    change(config)
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    return folder
+
+
+@pytest.mark.parametrize("part", ["model", "trainer", "preprocess", "dataset"])
+def test_no_function_is_called_by_a_config_beside_a_checkpoint(
+    part: str, run: Path, download: dict[str, Any], tmp_path: Path
+) -> None:
+    def change(config: dict[str, Any]) -> None:
+        if part in ("model", "trainer"):
+            config[part] = download
+        else:
+            config["data"][part] = [download] if part == "preprocess" else download
+
+    with pytest.raises((ValueError, ArgumentError)):
+        audiogen.evaluate(str(their_run(run, tmp_path / "theirs", change)), judge=str(DIGITS))
+    assert not (tmp_path / "away").exists()
+
+
 @pytest.mark.parametrize("part", ["data", "callbacks"])
 def test_config_beside_a_checkpoint_is_not_believed(
     part: str, run: Path, marker: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    theirs = tmp_path / "theirs"
-    (theirs / "checkpoints").mkdir(parents=True)
-    (file,) = (run / "checkpoints").glob("kimg-*.ckpt")
-    (theirs / "checkpoints" / file.name).write_bytes(file.read_bytes())
-    config = yaml.safe_load((run / "config.yaml").read_text())
-    if part == "data":
-        config["data"]["dataset"] = EVIL_CLASS
-    else:
-        arguments = {"embeddings": [EVIL_CLASS]}
-        config["trainer"]["callbacks"] = [
-            {"class_path": "audiogen.callbacks.evaluation.Evaluation", "init_args": arguments}
-        ]
-    (theirs / "config.yaml").write_text(yaml.safe_dump(config))
+    def change(config: dict[str, Any]) -> None:
+        if part == "data":
+            config["data"]["dataset"] = EVIL_CLASS
+        else:
+            evaluation = {"class_path": "audiogen.callbacks.evaluation.Evaluation"}
+            config["trainer"]["callbacks"] = [evaluation | {"init_args": {"embeddings": [EVIL_CLASS]}}]
+
+    theirs = their_run(run, tmp_path / "theirs", change)
     judge = None if part == "callbacks" else str(DIGITS)
     with pytest.raises(
         UntrustedClassError, match=r"theirs/config\.yaml names evil_module\.Evil, which is not of audiogen"

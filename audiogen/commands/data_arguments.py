@@ -1,5 +1,6 @@
 """The data part of a recipe, for verbs that need no model."""
 
+from collections.abc import Callable
 from typing import Any
 
 from jsonargparse import ActionConfigFile, ArgumentParser  # type: ignore[attr-defined]
@@ -20,8 +21,15 @@ def data_parser(verb: str, description: str) -> ArgumentParser:
     return parser
 
 
-def data_and_arguments(parser: ArgumentParser, args: list[str]) -> tuple[SpectrogramData, Any]:
+def data_and_arguments(
+    parser: ArgumentParser, args: list[str], check: Callable[[Any], None] | None = None
+) -> tuple[SpectrogramData, Any]:
     """Parse a command line and build the data module.
+
+    Args:
+        parser: As `data_parser` returned it.
+        args: The command line.
+        check: Is handed the arguments before anything is built of them, to refuse them.
 
     Returns:
         The module, whose data have not been read yet, and all arguments.
@@ -32,4 +40,6 @@ def data_and_arguments(parser: ArgumentParser, args: list[str]) -> tuple[Spectro
     arguments = parser.parse_args(args)
     if arguments.data.shards is not None:
         raise ValueError("shards hold no sounds: leave --data.shards out and name the folder of sounds")
+    if check is not None:
+        check(arguments.data)
     return parser.instantiate(arguments).data, arguments

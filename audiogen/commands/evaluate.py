@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -26,7 +27,7 @@ from audiogen.metrics.embeddings.classifier import Classifier
 from audiogen.metrics.embeddings.embedding import Batches, Embedding
 from audiogen.metrics.heep import heep, heep_overall, read_ratings, s_gen
 from audiogen.metrics.judge import Judge, clips_on
-from audiogen.trust import PARTS_OF_RUNS, only_trusted
+from audiogen.trust import PARTS_OF_RUNS, only_trusted, require_classes
 
 BATCH = 64
 NUM_CLIPS = 1000
@@ -201,8 +202,9 @@ def _real_data(
     else:
         args = ["--config", str(against), *(["--data.root", root] if root else [])]
         # A config that the user names is code; one that lies beside a checkpoint may have come with it.
+        check = None if named else partial(require_classes, Path(against))
         with nullcontext() if named else only_trusted(Path(against), PARTS_OF_RUNS):
-            data, _ = data_and_arguments(data_parser("evaluate", ""), args)
+            data, _ = data_and_arguments(data_parser("evaluate", ""), args, check)
     if model is not None and not model.transform.same_spectrogram(data.transform):
         raise ValueError(
             f"the model and {against} have different spectrograms: name data with the transform of the model"

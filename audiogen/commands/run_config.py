@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 from jsonargparse import ArgumentParser
 
-from audiogen.trust import PARTS_OF_RUNS, only_trusted
+from audiogen.trust import PARTS_OF_RUNS, only_trusted, require_classes
 
 
 def callback_arguments(config: Path | None, class_path: str, types: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -33,5 +33,6 @@ def callback_arguments(config: Path | None, class_path: str, types: Mapping[str,
                 parser.add_argument(f"--{name}", type=kind)
             with only_trusted(config, PARTS_OF_RUNS):
                 found = parser.parse_object({name: callback["init_args"][name] for name in types})
+                require_classes(config, found)
                 return vars(parser.instantiate(found))
     return None
