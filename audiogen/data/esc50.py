@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from audiogen.data.dataset import AudioDataset, Clip, DatasetError, Split, existing_folder
-from audiogen.data.table import find_table, plain_name, read_csv
+from audiogen.data.table import checked_label, find_table, inner_path, read_csv
 
 FOLDS = range(1, 6)
 
@@ -40,8 +40,8 @@ class ESC50(AudioDataset):
                 raise DatasetError(f"{place}: expected a fold of 1 ... 5, got {row['fold']!r}")
             if not self.esc10 or row["esc10"].lower() == "true":
                 split = self.split_of.get(int(row["fold"]), "train")
-                path = folder / "audio" / plain_name(row["filename"], "filename", place)
-                clips.append(Clip(path, plain_name(row["category"], "category", place), split))
+                path = folder / "audio" / inner_path(row["filename"], "filename", place)
+                clips.append(Clip(path, checked_label(row["category"], place), split))
         if not clips:
             raise DatasetError(f"{table} lists no clips{' of ESC-10' if self.esc10 else ''}")
         return clips

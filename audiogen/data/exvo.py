@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from audiogen.data.dataset import AudioDataset, Clip, DatasetError, Split
-from audiogen.data.table import find_table, parse_split, plain_name, read_csv
+from audiogen.data.table import find_table, inner_path, parse_split, read_csv
 
 # In the order of the columns, without triumph: too few of its clips have the highest score.
 EMOTIONS = ("awe", "excitement", "amusement", "awkwardness", "fear", "horror", "distress", "sadness", "surprise")
@@ -76,7 +76,7 @@ def _sound(folder: Path, file_id: str, place: str) -> Path:
     """Return where the sound of a clip is, or should be."""
     if not file_id:
         raise DatasetError(f"{place}: no file_id")
-    plain_name(file_id, "file_id", place)
+    inner_path(file_id, "file_id", place)
     path, beside = folder / "wav" / f"{file_id}.wav", folder / f"{file_id}.wav"
     return beside if not path.is_file() and beside.is_file() else path
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from audiogen.data.dataset import AudioDataset, Clip, DatasetError
-from audiogen.data.table import Row, find_table, listed_path, parse_split, plain_name, read_csv, read_text
+from audiogen.data.table import Row, checked_label, find_table, listed_path, parse_split, read_csv, read_text
 
 
 class Manifest(AudioDataset):
@@ -38,7 +38,7 @@ def _clip(row: dict[str, str], place: str, folder: Path) -> Clip:
     """Return the clip of a row."""
     path, label = listed_path(row["path"], folder, place), row.get("label")
     split = parse_split(row.get("split") or "train", place)
-    return Clip(path, plain_name(label, "label", place) if label else None, split)
+    return Clip(path, checked_label(label, place) if label else None, split)
 
 
 def _check_labels(rows: Sequence[Row]) -> None:

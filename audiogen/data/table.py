@@ -3,7 +3,7 @@
 import csv
 from collections.abc import Sequence
 from io import StringIO
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from audiogen.data.dataset import DatasetError, Split, existing_folder, is_plain_name
 
@@ -98,14 +98,26 @@ def listed_path(cell: str, folder: Path, place: str) -> Path:
     return path
 
 
-def plain_name(cell: str, what: str, place: str) -> str:
-    """Return the name of a file in one folder, or of a class, after which files are named.
+def inner_path(cell: str, what: str, place: str) -> str:
+    """Return the path of a file that a data set has in its own folder.
 
     Raises:
-        DatasetError: Where it would lead elsewhere.
+        DatasetError: Where it would lead out of it.
+    """
+    path = PurePath(cell)
+    if not cell or "\0" in cell or path.is_absolute() or ".." in path.parts:
+        raise DatasetError(f"{place}: expected a {what} in the folder of the data set, got {cell!r}")
+    return cell
+
+
+def checked_label(cell: str, place: str) -> str:
+    """Return the name of a class, after which files are named.
+
+    Raises:
+        DatasetError: Where no file can be.
     """
     if not is_plain_name(cell):
-        raise DatasetError(f"{place}: expected a {what} without / in it, got {cell!r}")
+        raise DatasetError(f"{place}: expected a label without / in it, got {cell!r}")
     return cell
 
 

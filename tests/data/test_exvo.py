@@ -122,8 +122,8 @@ def test_score_that_is_none_is_refused_naming_the_row(tmp_path: Path, score: str
     [
         (["[00001],Holdout,,,0,0,0,0,0,0,0,0,0,0"], "line 2: expected a split .*, got 'Holdout'"),
         ([",Train,,,0,0,0,0,0,0,0,0,0,0"], "line 2: no file_id"),
-        (["../../00001,Train,,,0,0,0,0,0,0,0,0,0,0"], "line 2: expected a file_id without / in it"),
-        (["/etc/00001,Train,,,0,0,0,0,0,0,0,0,0,0"], "line 2: expected a file_id without / in it"),
+        (["../../00001,Train,,,0,0,0,0,0,0,0,0,0,0"], "line 2: expected a file_id in the folder of the data set"),
+        (["/etc/00001,Train,,,0,0,0,0,0,0,0,0,0,0"], "line 2: expected a file_id in the folder of the data set"),
         ([ROWS[-1]], "lists no clips with a score of 1 or more"),
         ([], "lists no clips with a score of 1 or more"),
     ],
