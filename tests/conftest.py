@@ -1,8 +1,12 @@
-"""Sounds that several tests need, and one thread for all tests."""
+"""Sounds and attacks that several tests need, and one thread for all tests."""
 
+import hashlib
+import json
 import os
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -43,3 +47,27 @@ def write_tone(tmp_path: Path) -> WriteTone:
         return path
 
     return write
+
+
+@pytest.fixture
+def marker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Return the file that an attack makes; a module that makes it too lies in the current folder, as does a config."""
+    file = tmp_path / "attacked"
+    (tmp_path / "evil_module.py").write_text(
+        f"import torch\nopen({str(file)!r}, 'w').close()\nclass Evil(torch.nn.Module):\n    pass\n"
+    )
+    (tmp_path / "evil.json").write_text(json.dumps({"class_path": "evil_module.Evil"}))
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delenv("AUDIOGEN_TRUST", raising=False)
+    yield file
+    sys.modules.pop("evil_module", None)
+    assert not file.exists(), "code was run"
+
+
+@pytest.fixture
+def download(tmp_path: Path, marker: Path) -> dict[str, Any]:
+    """Return what calls a function of this package that would write a file of the attacker's wherever he likes."""
+    (tmp_path / "payload").write_text("anything")
+    digest = hashlib.sha256(b"anything").hexdigest()
+    arguments = {"url": (tmp_path / "payload").as_uri(), "path": str(tmp_path / "away" / f"attacked-{digest[:8]}.pth")}
+    return {"class_path": "audiogen.networks.weights._download", "init_args": arguments}
