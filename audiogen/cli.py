@@ -3,6 +3,7 @@
 import logging
 import shlex
 import sys
+import tempfile
 import warnings
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,11 @@ from typing import Any
 import lightning
 import torch
 import yaml
-from lightning.fabric.plugins.environments import SLURMEnvironment
+from filelock import FileLock, Timeout
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
-from lightning.pytorch.utilities import rank_zero_info
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
 
 from audiogen.atomic import write_text
 from audiogen.callbacks.checkpoint import CHECKPOINT_FOLDER, CheckpointFiles
@@ -37,6 +39,7 @@ IGNORED_WARNINGS = (
     r".*no `validation_step`. Skipping val loop.*",
     r".*module\(s\) in eval mode at the start of training.*",  # the averaged generator is meant to be
 )
+LOCK_NAME = ".lock"
 # What a run may be continued with, without being told to: the same settings but for these.
 PLACE_KEYS = ("ckpt_path", *(f"trainer.{key}" for key in ("accelerator", "devices", "num_nodes", "strategy")))
 IGNORED_MESSAGES = ("💡", "TPU available")
@@ -60,6 +63,14 @@ class AudiogenCLI(LightningCLI):
     """LightningCLI with one data module, any model, and a run directory: `--trainer.default_root_dir`."""
 
     def __init__(self, args: list[str] | None = None, run: bool = True) -> None:
+        self._lock: FileLock | None = None
+        try:
+            self._run(args, run)
+        finally:
+            if self._lock is not None:
+                self._lock.release()
+
+    def _run(self, args: list[str] | None, run: bool) -> None:
         super().__init__(
             model_class=KimgModule,
             datamodule_class=SpectrogramData,
@@ -115,6 +126,8 @@ class AudiogenCLI(LightningCLI):
             if getattr(logger, "init_args", None) and logger.init_args.get("save_dir") == ".":
                 logger.init_args.save_dir = str(root)
         training = self.subcommand == "fit"
+        if training and rank_zero_only.rank == 0:  # type: ignore[attr-defined]
+            self._lock = _take(root)
         if training and config.get("ckpt_path") is None and newest_checkpoint(root) is not None:
             _check_same(root, _settings(self._parser(self.subcommand), config))
         config.ckpt_path = _start(config.get("ckpt_path"), root, training)
@@ -213,6 +226,24 @@ def _start(ckpt_path: str | None, root: Path, training: bool) -> str | None:
         )
     rank_zero_info(f"Starting from {start}")
     return str(start)
+
+
+def _take(root: Path) -> FileLock:
+    """Hold a run directory; the system lets go of it where the process ends, however that is.
+
+    Raises:
+        ValueError: Where another process has it, or it cannot be written.
+    """
+    lock = FileLock(root / LOCK_NAME, timeout=0)
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=root):
+            lock.acquire()
+    except Timeout:
+        raise ValueError(f"another training is running in {root}: name another folder, or wait for its end") from None
+    except OSError as error:
+        raise ValueError(f"the run directory {root} cannot be written: {error.strerror}") from error
+    return lock
 
 
 def _settings(parser: LightningArgumentParser, config: Any) -> str:

@@ -44,7 +44,7 @@ FENCED = {
     "soundfile": {"audio/io.py"},
     "soxr": {"audio/resample.py"},
     "joblib": {"data/parallel.py"},
-    "filelock": {"data/cache.py", "callbacks/interruption.py"},
+    "filelock": {"data/cache.py", "cli.py"},
     "webdataset": {"data/shards.py"},
     "sqlite3": {"data/cache.py"},
     "noisereduce": {"audio/denoise.py"},

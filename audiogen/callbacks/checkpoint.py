@@ -29,9 +29,12 @@ class CheckpointFiles(CheckpointIO):
         try:
             with replacing(Path(path)) as part, part.open("wb") as file:
                 torch.save(checkpoint, file)
-        except OSError as error:
-            reason = f"{error.strerror or error}: the checkpoint was not saved, those before it are as they were"
-            raise OSError(error.errno, reason, str(path)) from error
+        except (OSError, RuntimeError) as error:
+            cause = error.__context__ if isinstance(error, RuntimeError) else error  # torch hides it
+            if not isinstance(cause, OSError):
+                raise
+            reason = f"{cause.strerror}: the checkpoint was not saved, those before it are as they were"
+            raise OSError(cause.errno, reason, str(path)) from error
 
     def load_checkpoint(
         self, path: str | Path, map_location: Any = None, weights_only: bool | None = None
@@ -87,7 +90,7 @@ class KimgCheckpoint(Checkpoint):
         self.keep = keep
         self.monitor, self.mode = monitor, mode
         self.best: tuple[float, float] | None = None  # value and kimg
-        self._trained = False
+        self._went_on = False
 
     @property
     def state_key(self) -> str:
@@ -113,6 +116,7 @@ class KimgCheckpoint(Checkpoint):
 
     def on_validation_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         """Save `best.ckpt` where the monitored figure is better than ever."""
+        self._went_on = True
         value = float(trainer.callback_metrics.get(self.monitor, math.nan))
         if trainer.state.fn != "fit" or trainer.sanity_checking or math.isnan(value):
             return
@@ -125,13 +129,13 @@ class KimgCheckpoint(Checkpoint):
         self, trainer: lightning.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Save where the step passed a multiple of the interval."""
-        self._trained = True
+        self._went_on = True
         if pl_module.crossed(self.every_kimg):
             self._save(trainer, pl_module)
 
     def on_train_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         """Save the last state, whatever ended the training; that of a finished run is left alone."""
-        if self._trained:
+        if self._went_on:
             self._save(trainer, pl_module)
         best = _place(trainer, BEST_CHECKPOINT)
         if self.best is not None and best.exists():

@@ -2,24 +2,22 @@
 
 import os
 import time
-from pathlib import Path
 from typing import Any
 
 import lightning
-from filelock import FileLock, Timeout
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
 from audiogen import signals
 from audiogen.callbacks.checkpoint import save_state
+from audiogen.callbacks.metrics_csv import MetricsCSV
 
-LOCK = ".lock"
 # Slurm and Lightning's launcher end all processes where one leaves with another status than 0: the first leaves last.
 OTHERS_LEAVE_SECONDS = 1.0
 
 
 class Interruption(lightning.Callback):
-    """End at a signal, with everything saved; refuse to begin where two trainings would get in each other's way.
+    """End at a signal, with everything saved.
 
     A signal that comes to any process is answered by all at the end of the batch: they save, and leave with status 75
     ("run me again"). Lightning would save in the handler, where processes may be at different batches. It also tells
@@ -27,7 +25,6 @@ class Interruption(lightning.Callback):
     """
 
     def __init__(self) -> None:
-        self._lock: FileLock | None = None
         self._validated = 0  # clips seen at the last validation
         self._data = ""
         self._continued = False
@@ -47,20 +44,17 @@ class Interruption(lightning.Callback):
             )
 
     def setup(self, trainer: lightning.Trainer, pl_module: Any, stage: str) -> None:
-        """Take the run directory, and look at the processes.
+        """Look at the processes and the data.
 
         Raises:
-            ValueError: Where another training has the directory, it cannot be written, or the processes do not fit.
+            ValueError: For processes that would not train together.
         """
-        if stage != "fit":
-            return
-        _check_processes(trainer)
-        self._data = trainer.datamodule.fingerprint  # type: ignore[attr-defined]
-        if trainer.is_global_zero:
-            self._lock = _take(Path(trainer.default_root_dir))
+        if stage == "fit":
+            _check_processes(trainer)
+            self._data = trainer.datamodule.fingerprint  # type: ignore[attr-defined]
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
-        """Listen, and validate where a validation was cut off.
+        """Go on where the run was, validate where a validation was cut off, and listen.
 
         Raises:
             ValueError: Where processes start from different places.
@@ -68,6 +62,9 @@ class Interruption(lightning.Callback):
         same = trainer.strategy.broadcast(pl_module.clips_seen) == pl_module.clips_seen
         if trainer.strategy.reduce_boolean_decision(not same, all=False):
             raise ValueError("the processes found different checkpoints: is the run directory on a shared file system?")
+        for logger in trainer.loggers:
+            if isinstance(logger, MetricsCSV):
+                logger.go_on_from(pl_module.clips_seen)
         signals.expect(training=True)
         loop = trainer.fit_loop.epoch_loop
         if self._continued and self._validated != pl_module.clips_seen and loop._should_check_val_fx(_fetcher(trainer)):
@@ -103,22 +100,16 @@ class Interruption(lightning.Callback):
         raise SystemExit(signals.EXIT_AGAIN)
 
     def teardown(self, trainer: lightning.Trainer, pl_module: Any, stage: str) -> None:
-        """Listen no more, and leave the run directory."""
-        self._release()
+        """Listen no more, whatever ended the training."""
+        signals.expect(training=False)
 
     def on_train_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         """Listen no more: what was asked for has come."""
         signals.expect(training=False)
 
     def on_exception(self, trainer: lightning.Trainer, pl_module: Any, exception: BaseException) -> None:
-        """Leave the run directory."""
-        self._release()
-
-    def _release(self) -> None:
+        """Listen no more."""
         signals.expect(training=False)
-        if self._lock is not None:
-            self._lock.release()
-            self._lock = None
 
 
 def _fetcher(trainer: lightning.Trainer) -> Any:
@@ -142,20 +133,3 @@ def _check_processes(trainer: lightning.Trainer) -> None:
             f"srun started {started} processes, and {trainer.world_size} would train together: set "
             "--trainer.devices to the tasks of a node, --trainer.num_nodes, and --trainer.strategy ddp"
         )
-
-
-def _take(root: Path) -> FileLock:
-    """Hold a run directory; the system lets go of it where the process ends, however that is.
-
-    Raises:
-        ValueError: Where another process has it, or it cannot be written.
-    """
-    lock = FileLock(root / LOCK, timeout=0)
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
-    except Timeout:
-        raise ValueError(f"another training is running in {root}: name another folder, or wait for its end") from None
-    except OSError as error:
-        raise ValueError(f"the run directory {root} cannot be written: {error.strerror}") from error
-    return lock

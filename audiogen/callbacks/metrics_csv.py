@@ -25,7 +25,8 @@ class MetricsCSV(Logger):
         super().__init__()
         self.path = Path(folder) / FILE_NAME
         self._columns: list[str] = []
-        self._rows: list[dict[str, Any]] | None = None
+        self._rows: list[dict[str, Any]] = []
+        self._fresh = True  # nothing was written yet
 
     @property
     def name(self) -> str:
@@ -42,35 +43,36 @@ class MetricsCSV(Logger):
         """Ignore them: config.yaml has them."""
 
     @rank_zero_only
+    def go_on_from(self, clips_seen: int) -> None:
+        """Take the rows of an earlier part of this run, up to where it goes on."""
+        self._rows = self._read(clips_seen)
+
+    @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Append a row; `step` counts clips. A step already in the table, from before a stop, is replaced."""
+        """Append a row, or add to the last one; `step` counts clips."""
         clips = int(step or 0)
         values = {name: float(value) for name, value in metrics.items() if name != "epoch"}
         row: dict[str, Any] = {**values, "step": clips, "kimg": clips / 1000}
-        fresh = self._rows is None
-        rows = self._read(before=clips) if self._rows is None else self._rows
-        if rows and int(rows[-1]["step"]) == clips:  # a second logging at the same time
-            row = rows.pop() | row
-            fresh = True
-        rows.append(row)
-        self._rows = rows
+        if self._rows and int(self._rows[-1]["step"]) == clips:  # a second logging at the same time
+            row = self._rows.pop() | row
+            self._fresh = True
+        self._rows.append(row)
         columns = sorted({*self._columns, *row}, key=lambda name: (name not in ("step", "kimg"), name))
-        if fresh or columns != self._columns:
-            self._columns = columns
+        if self._fresh or columns != self._columns:
+            self._columns, self._fresh = columns, False
             with replacing(self.path) as part:
-                self._append([dict(zip(columns, columns, strict=True)), *rows], part)
+                self._append([dict(zip(columns, columns, strict=True)), *self._rows], part)
         else:
             self._append([row], self.path)
 
-    def _read(self, before: int) -> list[dict[str, Any]]:
-        """Return the rows of an earlier part of this run."""
+    def _read(self, up_to: int) -> list[dict[str, Any]]:
         if not self.path.exists():
             return []
         with self.path.open(newline="") as file:
             reader = csv.DictReader(file)
             self._columns = list(reader.fieldnames or [])
             rows = [row for row in reader if None not in row.values()]  # a row may have been cut off
-            return [row for row in rows if row["step"].isdecimal() and int(row["step"]) < before]
+            return [row for row in rows if row["step"].isdecimal() and int(row["step"]) <= up_to]
 
     def _append(self, rows: list[dict[str, Any]], path: Path) -> None:
         try:

@@ -153,20 +153,21 @@ class KimgModule(lightning.LightningModule):
         if self.clips_seen >= self.total_kimg * 1000:
             self.trainer.should_stop = True
             return -1
-        self._seed()
+        self.seed_draws()
         self._batch = batch
         if self.max_skipped:
             self._kept = {name: buffer.clone() for name, buffer in self.named_buffers()}
         return None
 
     def on_validation_epoch_start(self) -> None:
-        """Seed what validation draws, which then does not depend on what was before."""
-        self._seed()
+        """Seed what validation draws, the same in all processes: each goes through all clips."""
+        self.seed_draws(shared=False)
 
-    def _seed(self) -> None:
+    def seed_draws(self, shared: bool = True) -> None:
+        """Seed random numbers by the clips shown, of which processes take shares, or have all the same."""
         position = (int(os.environ.get("PL_GLOBAL_SEED", 0)), self.clips_seen, 0)
         number = hash(position)  # hashes of integers do not depend on PYTHONHASHSEED
-        draws.seed(number, self.global_rank, num_processes())
+        draws.seed(number, *((self.global_rank, num_processes()) if shared else ()))
 
     def log_held_out(self, name: str, value: Tensor) -> None:
         """Log a scalar of a validation or test batch; its mean over the pass stands against the clips shown."""

@@ -166,7 +166,9 @@ class StyleGAN2(KimgModule):
         """
         if self.trainer.state.fn != "fit":
             return
-        recent = Batch(*(part.to(self.device) for part in self.trainer.datamodule.recent(NUM_RECENT)))  # type: ignore[attr-defined]
+        self.seed_draws()
+        spec, labels = self.trainer.datamodule.recent(NUM_RECENT)  # type: ignore[attr-defined]
+        recent = Batch(spec.to(self.device, self.dtype), labels.to(self.device))
         label = self.one_hot(recent.label)
         fake = self.generator(self._latents(len(recent.spec)), label)
         self.log_held_out("val/logits_train", self._mean_logit(recent))
@@ -260,18 +262,18 @@ class StyleGAN2(KimgModule):
         latents = [torch.randn(self.generator_ema.z_dim, generator=torch.Generator().manual_seed(s)) for s in seeds]
         # Batches of one size: with another, convolutions round differently, and Griffin-Lim makes that audible in bits.
         missing = -len(latents) % SAMPLE_BATCH
-        z = torch.stack(latents + latents[:1] * missing).to(self.device)
+        z = torch.stack(latents + latents[:1] * missing).to(self.device, self.dtype)
         one_hot = self.one_hot(F.pad(label, (0, missing)).to(self.device))
         specs = []
         for first in range(0, len(z), SAMPLE_BATCH):
             part = slice(first, first + SAMPLE_BATCH)
             ws = self.generator_ema.mapping(z[part], None if one_hot is None else one_hot[part], truncation)
             specs.append(self.generator_ema.synthesis(ws, noise_mode="const"))
-        return torch.cat(specs)[: len(seeds)]
+        return torch.cat(specs)[: len(seeds)].float()
 
     def one_hot(self, label: Tensor) -> Tensor | None:
         """Turn class indices, int64 [B], into float32 [B, num_classes], or None without classes."""
-        return F.one_hot(label, len(self.label_names)).float() if self.label_names else None
+        return F.one_hot(label, len(self.label_names)).to(self.dtype) if self.label_names else None
 
     def train(self, mode: bool = True) -> "StyleGAN2":
         """Set training mode for all but the averaged generator, which only ever evaluates."""
@@ -281,7 +283,7 @@ class StyleGAN2(KimgModule):
 
     def _latents(self, num: int) -> Tensor:
         """Draw z, float [num, z_dim]."""
-        return draws.randn((num, self.generator.z_dim), self.device)
+        return draws.randn((num, self.generator.z_dim), self.device).to(self.dtype)
 
     def _styles(self, z: Tensor, label: Tensor | None) -> Tensor:
         """Map latents [B, z_dim] to ws [B, num_ws, w_dim], mixing them with others with some probability."""

@@ -1,0 +1,28 @@
+"""Go on where a gradient is NaN or infinite."""
+
+from typing import Any
+
+import lightning
+
+
+class SkipNonFinite(lightning.Callback):
+    """Skip steps whose gradients are NaN or infinite, which by default end the training.
+
+    Nothing of such a step stays: weights, averages and running statistics are as before. Each is told, with the network
+    and the clips shown. With several processes all of them skip.
+
+    Args:
+        max_in_a_row: More of them than this end the training all the same.
+
+    Raises:
+        ValueError: For less than 1.
+    """
+
+    def __init__(self, max_in_a_row: int = 10) -> None:
+        if max_in_a_row < 1:
+            raise ValueError(f"max_in_a_row must be at least 1, got {max_in_a_row}")
+        self.max_in_a_row = max_in_a_row
+
+    def setup(self, trainer: lightning.Trainer, pl_module: Any, stage: str) -> None:
+        """Tell the model."""
+        pl_module.max_skipped = self.max_in_a_row

@@ -1,0 +1,117 @@
+"""Several processes train what one does: the same clips, the same noise, the same weights."""
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from audiogen import draws
+from audiogen.cli import main
+from tests.tiny_conversion import conversion_arguments
+from tests.tiny_judge import judge_arguments, write_judge
+from tests.tiny_run import arguments
+
+PAIR = ["--trainer.devices", "2", "--trainer.strategy", "ddp"]
+
+
+@pytest.fixture(scope="module")
+def judge(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    return write_judge(tmp_path_factory.mktemp("judge"))
+
+
+def with_callbacks(args: list[str], judge: Path, method: str) -> list[str]:
+    """Replace the callbacks by a checkpoint and an evaluation."""
+    embedding = {
+        "class_path": "audiogen.metrics.embeddings.classifier.Classifier",
+        "init_args": {"weights": str(judge)},
+    }
+    evaluation: dict[str, Any] = {
+        "class_path": "audiogen.callbacks.evaluation.Evaluation",
+        "init_args": {"embeddings": [embedding], "every_kimg": 0.08, "num_clips": 16},
+    }
+    if method == "convert":
+        evaluation["class_path"] = "audiogen.callbacks.conversion.ConversionEvaluation"
+        evaluation["init_args"] = {"domain": embedding, "every_kimg": 0.08}
+    saving = {"class_path": "audiogen.callbacks.checkpoint.KimgCheckpoint", "init_args": {"every_kimg": 0.08}}
+    args[args.index("--trainer.callbacks") + 1] = json.dumps([saving, evaluation])
+    return args
+
+
+def command_lines(judge: tuple[Path, Path], run: Path) -> dict[str, list[str]]:
+    """Return command lines of 20 steps of 8 clips, by model."""
+    data, weights = judge
+    scale = ["--data.transform.floor_db", "-100", "--data.transform.ceil_db", "20", "--data.batch_size", "8"]
+    full = ["--model.precision", "fp32"]
+    gan = [*scale, *full, "--model.style_mixing", "0.5"]
+    exact = ["--trainer.precision", "64-true", "--model.mode_seeking", "0.1"]
+    both = ["--model.targets", "all", "--model.cycle_weight", "1", "--model.pairs", "clip", "--data.domains", "true"]
+    conversion = ["--data.batch_size", "8", *full, *both, "--data.transform.num_frames", "24"]
+    return {
+        "StyleGAN2": with_callbacks(arguments(data, run, 0.16, *gan), weights, "sample"),
+        "StyleGAN2 in float64": with_callbacks(arguments(data, run, 0.16, *gan, *exact), weights, "sample"),
+        "MelGAN-VC": conversion_arguments(data, run, 0.16, *conversion),
+        "Classifier": ["fit", *judge_arguments(data, run, 0.16, *full)],
+    }
+
+
+def last_state(run: Path) -> dict[str, Any]:
+    return torch.load(run / "checkpoints" / "kimg-00000.160.ckpt", weights_only=True)["state_dict"]
+
+
+def rows(run: Path) -> list[dict[str, str]]:
+    with (run / "metrics.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.parametrize("model", ["StyleGAN2", "StyleGAN2 in float64", "MelGAN-VC", "Classifier"])
+def test_two_processes_with_half_the_batch_each_train_the_weights_of_one(
+    model: str, judge: tuple[Path, Path], tmp_path: Path
+) -> None:
+    alone, pair = tmp_path / "alone", tmp_path / "pair"
+    main(command_lines(judge, alone)[model])
+    command = [sys.executable, "-m", "audiogen", *command_lines(judge, pair)[model], *PAIR]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "batch 8 (4 in each of 2 processes)" in done.stderr
+    assert "Warning" not in done.stderr
+    one, two = last_state(alone), last_state(pair)
+    assert one.keys() == two.keys()
+    for name, value in one.items():
+        bound = 1e-12 if value.dtype == torch.float64 else 1e-5  # Adam turns rounding of small gradients into steps
+        assert torch.allclose(value, two[name], rtol=bound, atol=bound), name
+    assert sorted(p.relative_to(pair) for p in pair.rglob("*")) == sorted(
+        p.relative_to(alone) for p in alone.rglob("*")
+    )
+    for ours, theirs in zip(rows(alone), rows(pair), strict=True):
+        # Clocks; a mean of ratios is not the ratio of means; logits of other latents for other clips.
+        free = ("speed/", "evaluation/", "minibatch_stddev", "val/logits_train", "val/logits_fake")
+        for name in [name for name in ours if not name.startswith(free)]:
+            assert bool(ours[name]) == bool(theirs[name]), name
+            if ours[name]:
+                assert float(theirs[name]) == pytest.approx(float(ours[name]), rel=1e-2, abs=1e-3), name
+
+
+def test_shares_of_all_processes_are_what_one_would_draw_and_differ() -> None:
+    def drawn(rank: int, num: int, size: int) -> list[torch.Tensor]:
+        draws.seed(3, rank, num)
+        return [draws.randn((size, 2)), draws.rand(()), draws.randint(0, 100, (size,)), draws.rand((size, 3))]
+
+    alone = drawn(0, 1, 4)
+    shares = [drawn(rank, 2, 2) for rank in range(2)]
+    for whole, first, second in zip(alone, *shares, strict=True):
+        if whole.ndim:
+            assert torch.equal(whole, torch.cat([first, second]))
+            assert not torch.equal(first, second)
+        else:
+            assert whole == first == second
+    other = []
+    for rank in range(2):
+        draws.seed(3, rank, 2)
+        other.append(torch.randn(5))  # what a network of the user's own draws
+    assert not torch.equal(*other)
+    draws.seed(0)
