@@ -129,8 +129,8 @@ def main() -> None:
             raise
         reason = str(error).splitlines()[0]
         print(
-            f"audiogen: error: another process of this training is gone ({reason}).\nThe same command goes on from the "
-            "last checkpoint",
+            f"audiogen: error: another process of this training is gone or cannot be reached ({reason}).\nThe same "
+            "command goes on from the last checkpoint",
             file=sys.stderr,
         )
         raise SystemExit(signals.EXIT_LOST) from None

@@ -11,6 +11,7 @@ faults are skipped. Two processes that train together are started as a user woul
 import argparse
 import csv
 import json
+import logging
 import math
 import os
 import random
@@ -21,6 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import warnings as python_warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -147,9 +149,7 @@ class Process:
         status = 1
         try:
             os.setsid()
-            output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-            os.dup2(output, 1)
-            os.dup2(output, 2)
+            _print_to(log)
             work()
             status = 0
         except SystemExit as error:
@@ -193,6 +193,19 @@ class Process:
         """Return what it said of its end."""
         said = [line for line in self.log.read_text().splitlines() if line.startswith("audiogen: ") or "Error" in line]
         return said[-1].removeprefix("audiogen: error: ") if said else ""
+
+
+def _print_to(log: Path) -> None:
+    """Let all that this process prints go to a file, also what had been turned elsewhere."""
+    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    for descriptor in (1, 2):
+        os.dup2(output, descriptor)
+    sys.stdout, sys.stderr = (open(descriptor, "w", buffering=1) for descriptor in (1, 2))  # noqa: SIM115
+    loggers = [logging.getLogger(name) for name in ("", *logging.root.manager.loggerDict)]
+    for handler in [handler for logger in loggers for handler in logger.handlers]:
+        if isinstance(handler, logging.StreamHandler):
+            handler.setStream(sys.stderr)
+    python_warnings.showwarning = lambda *warning: print(python_warnings.formatwarning(*warning[:4]), file=sys.stderr)
 
 
 def _keep_journal(journal: Path) -> None:
@@ -611,7 +624,9 @@ def lost_process(bench: Bench, victims: tuple[int, ...]) -> Outcome:
             assert time.monotonic() - start < 60, log.read_text()
             time.sleep(0.05)
         longest = max(longest, time.monotonic() - start)
-        assert "of this training is gone" in log.read_text() or "Child process" in log.read_text(), log.read_text()
+        assert "of this training is gone or cannot" in log.read_text() or "Child process" in log.read_text(), (
+            log.read_text()
+        )
         with (run / "metrics.csv").open() as file:
             seen = max(int(row["step"]) for row in csv.DictReader(file))  # each step has a row
         outcome.lost = max(outcome.lost, seen - saved_clips(run))

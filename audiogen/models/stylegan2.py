@@ -168,7 +168,7 @@ class StyleGAN2(KimgModule):
             return
         self.seed_draws()
         spec, labels = self.trainer.datamodule.recent(NUM_RECENT)  # type: ignore[attr-defined]
-        recent = Batch(spec.to(self.device, self.dtype), labels.to(self.device))
+        recent = Batch(spec.to(self.device).type_as(self.path_length_mean), labels.to(self.device))
         label = self.one_hot(recent.label)
         fake = self.generator(self._latents(len(recent.spec)), label)
         self.log_held_out("val/logits_train", self._mean_logit(recent))
@@ -262,7 +262,7 @@ class StyleGAN2(KimgModule):
         latents = [torch.randn(self.generator_ema.z_dim, generator=torch.Generator().manual_seed(s)) for s in seeds]
         # Batches of one size: with another, convolutions round differently, and Griffin-Lim makes that audible in bits.
         missing = -len(latents) % SAMPLE_BATCH
-        z = torch.stack(latents + latents[:1] * missing).to(self.device, self.dtype)
+        z = torch.stack(latents + latents[:1] * missing).to(self.device).type_as(self.path_length_mean)
         one_hot = self.one_hot(F.pad(label, (0, missing)).to(self.device))
         specs = []
         for first in range(0, len(z), SAMPLE_BATCH):

@@ -1,0 +1,149 @@
+"""The project's own batch files on a real Slurm: pre-empted, warned, killed, cancelled."""
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmarks.faults import saved_clips
+from tests.slurm.cluster import Cluster, Job, missing, output_of, wait_until
+from tests.tiny_run import arguments, write_classes
+
+pytestmark = pytest.mark.skipif(bool(missing()), reason=missing())
+STEPS, BATCH = 60, 8
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    cluster = Cluster(tmp_path_factory.mktemp("slurm"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHON", sys.executable)
+        patch.setenv("OMP_NUM_THREADS", "1")
+        patch.setenv("SLURM_CONF", "")
+        try:
+            cluster.up()
+            yield cluster
+        finally:
+            cluster.down()
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_classes(tmp_path_factory.mktemp("data"), {"low": 300, "high": 2000})
+
+
+def train(cluster: Cluster, data: Path, run: Path, *options: str, steps: int = STEPS) -> Job:
+    """Submit a training of two processes."""
+    verb, flag, recipe, *rest = arguments(data, run, steps * BATCH / 1000, "--data.batch_size", str(BATCH))
+    assert (verb, flag) == ("fit", "--config")
+    return cluster.submit("--ntasks-per-node=2", *options, "slurm/train.sbatch", recipe, *rest)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(cluster: Cluster, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = tmp_path_factory.mktemp("undisturbed") / "run"
+    train(cluster, data, run).wait("COMPLETED")
+    return run
+
+
+def end_of(run: Path) -> dict[str, torch.Tensor]:
+    path = run / "checkpoints" / f"kimg-{STEPS * BATCH / 1000:09.3f}.ckpt"
+    return torch.load(path, weights_only=True)["state_dict"]
+
+
+def tasks_of(job: Job) -> list[int]:
+    """Return the processes that train, as Slurm numbers them."""
+    lines = output_of("scontrol", "listpids", f"{job.number}.0").splitlines()[1:]
+    rows = [line.split() for line in lines]
+    return [int(row[0]) for row in sorted(rows, key=lambda row: row[3]) if row[3].isdecimal()]
+
+
+def preempt(job: Job) -> None:
+    job.cluster.submit("-p", "high", "--ntasks-per-node=2", "--wrap", "sleep 2")
+
+
+def warn(job: Job) -> None:
+    output_of("scancel", "--signal=USR1", job.number)
+
+
+def kill_one(job: Job) -> None:
+    os.kill(tasks_of(job)[-1], signal.SIGKILL)
+
+
+@pytest.mark.parametrize("stop", [preempt, warn, kill_one])
+def test_a_stopped_job_requeues_itself_and_ends_as_an_undisturbed_one(
+    stop: Callable[[Job], None], cluster: Cluster, data: Path, undisturbed: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    job = train(cluster, data, run)
+    wait_until(lambda: saved_clips(run) > 0, 90, job.output)
+    stop(job)
+    job.restart_now()
+    job.wait("COMPLETED")
+    assert job.show("Restarts") == "1"
+    assert "restart 1: 2 processes on n1" in job.output()
+    one, other = end_of(undisturbed), end_of(run)
+    assert all(torch.equal(value, other[name]) for name, value in one.items())
+    tables = [(place / "metrics.csv").read_text().splitlines() for place in (undisturbed, run)]
+    assert len(tables[0]) == len(tables[1]) == STEPS + 1  # one curve, with no gap and no overlap
+    if stop is not kill_one:
+        assert "The same command goes on from there" in job.output()
+
+
+def test_a_cancelled_job_does_not_come_back(cluster: Cluster, data: Path, tmp_path: Path) -> None:
+    job = train(cluster, data, tmp_path / "run")
+    wait_until(lambda: saved_clips(tmp_path / "run") > 0, 90, job.output)
+    output_of("scancel", job.number)
+    job.wait("CANCELLED")
+    time.sleep(5)
+    assert (job.show("JobState"), job.show("Restarts")) == ("CANCELLED", "0")
+
+
+def test_a_job_that_fails_ends_with_its_message(cluster: Cluster, data: Path, tmp_path: Path) -> None:
+    job = cluster.submit("slurm/train.sbatch", "configs/none.yaml")
+    job.wait("FAILED")
+    assert "none.yaml" in job.output()
+    assert job.show("Restarts") == "0"
+
+
+def test_more_processes_than_train_together_are_refused(cluster: Cluster, data: Path, tmp_path: Path) -> None:
+    alone = ["--trainer.devices", "1", "--trainer.strategy", "auto"]
+    command = [sys.executable, "-m", "audiogen", *arguments(data, tmp_path / "run", 0.008), *alone]
+    job = cluster.submit("--ntasks=2", "--wrap", f"srun {' '.join(command)}".replace("[", "'[").replace("]", "]'"))
+    job.wait("FAILED", "COMPLETED")
+    assert "srun started 2 processes, and 1 would train together" in job.output()
+    assert not (tmp_path / "run" / "metrics.csv").exists()
+
+
+@pytest.mark.skipif("AUDIOGEN_SLOW" not in os.environ, reason="Slurm's shortest time is a minute: set AUDIOGEN_SLOW")
+def test_a_job_whose_time_is_up_goes_on(cluster: Cluster, data: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    job = train(cluster, data, run, "--time=1", "--signal=USR1@30", steps=800)
+    job.restart_now()
+    first = saved_clips(run)
+    job.restart_now() if job.show("Restarts") == "2" else wait_until(lambda: saved_clips(run) > first, 90, job.output)
+    output_of("scancel", job.number)
+    assert first > 0
+
+
+def test_a_sweep_trains_a_line_in_each_task_and_its_checkpoints_are_scored(
+    cluster: Cluster, data: Path, tmp_path: Path
+) -> None:
+    lines = tmp_path / "two runs.txt"
+    runs = [tmp_path / "first run", tmp_path / "second"]
+    written = []
+    for run, kimg in zip(runs, (0.008, 0.016), strict=True):
+        recipe = arguments(data, run, kimg)[2:]
+        written.append(" ".join(f'"{word}"' for word in recipe))
+    lines.write_text("\n".join(written) + "\n")
+    job = cluster.submit("--array=1-2", "slurm/sweep.sbatch", lines)
+    job.wait("COMPLETED")
+    assert [saved_clips(run) for run in runs] == [8, 16]
+    scores = cluster.submit("slurm/evaluate.sbatch", runs[1], "--against", data, "--embeddings", "[]")
+    scores.wait("FAILED")  # no judge is named, and the message says so
+    assert "name an embedding to measure distances in" in scores.output()
