@@ -55,6 +55,11 @@ def test_ring_sends_nearly_twice_the_bytes_whatever_the_number() -> None:
     assert seconds == pytest.approx([0, 100, 150, 199.8])
 
 
+def test_trees_send_fewer_messages_in_a_row() -> None:
+    ring, tree = (Link("", 1.0, math.inf, trees).seconds(64, Exchanged(1, 8)) for trees in (False, True))
+    assert (ring, tree) == (126, 12)
+
+
 def test_exchange_is_not_shared_by_more_cores_and_computing_is() -> None:
     alone, sharing = (STEP.seconds(4, ETHERNET, sharing=sharing) for sharing in (1.0, 2.0))
     own = slowest((0.9, 1.1), 4) + 0.1
