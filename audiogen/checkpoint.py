@@ -14,7 +14,14 @@ from lightning.pytorch.utilities import rank_zero_warn
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from audiogen.callbacks.checkpoint import CHECKPOINT_FOLDER, CHECKPOINT_PATTERN, is_whole
+from audiogen.atomic import replacing
+from audiogen.callbacks.checkpoint import (
+    CHECKPOINT_FOLDER,
+    CHECKPOINT_PATTERN,
+    UnreadableError,
+    is_whole,
+    read_training_state,
+)
 from audiogen.data.dataset import is_plain_name
 from audiogen.models.kimg import KimgModule
 from audiogen.trust import UntrustedClassError, only_trusted, require_classes
@@ -130,8 +137,8 @@ def export(checkpoint: str | Path, path: str | Path) -> Path:
     load(file)  # what cannot be loaded is not passed on
     settings = {name: value for name, value in content["hyper_parameters"].items() if name != "_instantiator"}
     metadata = {METADATA: json.dumps({"hyper_parameters": settings, "clips_seen": content["clips_seen"]})}
-    target.parent.mkdir(parents=True, exist_ok=True)
-    save_file({name: tensor.contiguous() for name, tensor in content["state_dict"].items()}, target, metadata)
+    with replacing(target) as part:
+        save_file({name: tensor.contiguous() for name, tensor in content["state_dict"].items()}, part, metadata)
     return target
 
 
@@ -165,13 +172,11 @@ def read(file: Path) -> dict[str, Any]:
     if not file.exists():
         raise CheckpointError(f"no such checkpoint: {file}")
     try:
-        if file.suffix == SAFETENSORS:
-            content = _read_safetensors(file)
-        else:
-            content = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # the unpickler fails in many ways on bytes that are not its own
-        reason = str(error).split("\n")[0]
-        raise CheckpointError(f"{file} is not a readable checkpoint ({type(error).__name__}: {reason})") from error
+        content = _read_safetensors(file) if file.suffix == SAFETENSORS else read_training_state(file)
+    except UnreadableError as error:
+        raise CheckpointError(str(error)) from error
+    except Exception as error:  # safetensors has errors of its own
+        raise CheckpointError(f"{file} is not a readable checkpoint ({type(error).__name__}: {error})") from error
     if (
         not isinstance(content, dict)
         or "clips_seen" not in content

@@ -4,6 +4,7 @@ Leaf module: networks use it too. Everything goes through `torch.distributed`, w
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -41,6 +42,15 @@ def averaged(value: Tensor) -> Tensor:
 def total(value: Tensor) -> Tensor:
     """Return the sum of a tensor over all processes; gradients of all of them pass."""
     return value if num_processes() == 1 else all_reduce(value)
+
+
+def gathered(thing: Any) -> list[Any]:
+    """Return what each process gave, in their order; anything that can be pickled."""
+    if num_processes() == 1:
+        return [thing]
+    found: list[Any] = [None] * num_processes()
+    dist.all_gather_object(found, thing)
+    return found
 
 
 def copy_from_first(tensors: Sequence[Tensor]) -> None:

@@ -27,7 +27,7 @@ ALLOWED = {
         *("models.kimg", "models.precision", "models.descent", "models.transfer"),  # what models are built of
         "checkpoint",  # a classifier that gives features is one
     },
-    "callbacks": {"callbacks", "metrics", "transforms", "pictures", "audio", "atomic", "signals"},
+    "callbacks": {"callbacks", "metrics", "transforms", "pictures", "audio", "atomic", "signals", "processes"},
     "commands": None,
     "checkpoint": None,
     "trust": set(),

@@ -15,6 +15,7 @@ from audiogen.cli import main
 from tests.tiny_conversion import conversion_arguments
 from tests.tiny_judge import judge_arguments, write_judge
 from tests.tiny_run import arguments
+from tests.tiny_transfer import bursts, clicks, melody, write, write_recipe
 
 PAIR = ["--trainer.devices", "2", "--trainer.strategy", "ddp"]
 
@@ -59,6 +60,13 @@ def command_lines(judge: tuple[Path, Path], run: Path) -> dict[str, list[str]]:
     }
 
 
+def run_command(args: list[str]) -> str:
+    """Run a command line as a user does, and return what it says."""
+    done = subprocess.run([sys.executable, "-m", "audiogen", *args], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stderr
+
+
 def last_state(run: Path) -> dict[str, Any]:
     return torch.load(run / "checkpoints" / "kimg-00000.160.ckpt", weights_only=True)["state_dict"]
 
@@ -74,11 +82,9 @@ def test_two_processes_with_half_the_batch_each_train_the_weights_of_one(
 ) -> None:
     alone, pair = tmp_path / "alone", tmp_path / "pair"
     main(command_lines(judge, alone)[model])
-    command = [sys.executable, "-m", "audiogen", *command_lines(judge, pair)[model], *PAIR]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert "batch 8 (4 in each of 2 processes)" in done.stderr
-    assert "Warning" not in done.stderr
+    said = run_command([*command_lines(judge, pair)[model], *PAIR])
+    assert "batch 8 (4 in each of 2 processes)" in said
+    assert "Warning" not in said
     one, two = last_state(alone), last_state(pair)
     assert one.keys() == two.keys()
     for name, value in one.items():
@@ -94,6 +100,38 @@ def test_two_processes_with_half_the_batch_each_train_the_weights_of_one(
             assert bool(ours[name]) == bool(theirs[name]), name
             if ours[name]:
                 assert float(theirs[name]) == pytest.approx(float(ours[name]), rel=1e-2, abs=1e-3), name
+
+
+def test_processes_optimise_their_own_pairs_and_one_writes_the_results(tmp_path: Path) -> None:
+    recipe = write_recipe(tmp_path, iterations=6)
+    for name, sound in (("a", melody(0.8)), ("b", clicks(8, 0.6)), ("c", bursts(1.0))):
+        write(tmp_path / f"{name}.wav", sound)
+    (tmp_path / "pairs.csv").write_text("content,style\na.wav,b.wav\na.wav,c.wav\nb.wav,c.wav\n")
+    found = []
+    for name, more in (("alone", []), ("pair", PAIR)):
+        places = ["--data.root", str(tmp_path / "pairs.csv"), "--trainer.default_root_dir", str(tmp_path / name)]
+        run_command(["fit", "--config", str(recipe), "--data.batch_size", "2", *places, *more])
+        samples = tmp_path / name / "samples"
+        found.append((sorted(p.name for p in samples.iterdir()), json.loads((samples / "losses.json").read_text())))
+    (names, losses), (other_names, other_losses) = found
+    assert names == other_names
+    assert len(names) == 2 * 3 + 1
+    for name, row in losses.items():
+        assert other_losses[name] == pytest.approx(row, rel=1e-3), name
+
+
+def test_all_processes_stop_together_before_a_collapse(judge: tuple[Path, Path], tmp_path: Path) -> None:
+    rule = {"name": "soon", "signal": "loss/generator", "high": 0.0, "patience": 2, "stop": True}
+    args = command_lines(judge, tmp_path / "run")["StyleGAN2"]
+    place = args.index("--trainer.callbacks") + 1
+    watch = {
+        "class_path": "audiogen.callbacks.mode_collapse.ModeCollapse",
+        "init_args": {"rules": [rule], "warm_up_kimg": 0.05},
+    }
+    args[place] = json.dumps([*json.loads(args[place]), watch])
+    said = run_command([*args, *PAIR])
+    assert "Stopped at" in said
+    assert int(rows(tmp_path / "run")[-1]["step"]) < 160
 
 
 def test_shares_of_all_processes_are_what_one_would_draw_and_differ() -> None:

@@ -40,11 +40,30 @@ class CheckpointFiles(CheckpointIO):
         self, path: str | Path, map_location: Any = None, weights_only: bool | None = None
     ) -> dict[str, Any]:
         """Read a checkpoint; whatever is asked for, no code in it is run."""
-        return torch.load(path, map_location=map_location or "cpu", weights_only=True)
+        return read_training_state(path, map_location or "cpu")
 
     def remove_checkpoint(self, path: str | Path) -> None:
         """Delete a checkpoint."""
         Path(path).unlink(missing_ok=True)
+
+
+class UnreadableError(ValueError):
+    """A checkpoint that is damaged, or holds code, which is not run."""
+
+
+def read_training_state(path: str | Path, map_location: Any = "cpu") -> dict[str, Any]:
+    """Read a checkpoint without running code in it.
+
+    Raises:
+        UnreadableError: Where it cannot be read so.
+    """
+    try:
+        return torch.load(path, map_location=map_location, weights_only=True)
+    except Exception as error:  # the unpickler fails in many ways on bytes that are not its own
+        kind, reason = type(error).__name__, str(error).split("\n")[0]
+        if kind == "UnpicklingError":  # torch advises to run the code
+            reason = "it is damaged, or holds code, which is not run"
+        raise UnreadableError(f"{path} is not a readable checkpoint ({kind}: {reason})") from error
 
 
 def is_whole(path: Path) -> bool:

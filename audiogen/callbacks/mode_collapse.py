@@ -6,11 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import lightning
-import torch
 from lightning.pytorch.utilities import rank_zero_info
 
 from audiogen.atomic import write_text
-from audiogen.callbacks.checkpoint import BEST_CHECKPOINT, CHECKPOINT_FOLDER, is_whole
+from audiogen.callbacks.checkpoint import (
+    BEST_CHECKPOINT,
+    CHECKPOINT_FOLDER,
+    UnreadableError,
+    is_whole,
+    read_training_state,
+)
 from audiogen.metrics.collapse import RULES, Alarm, Rule, Watch
 
 EVENTS = "events.jsonl"
@@ -113,7 +118,10 @@ def restore_best(trainer: lightning.Trainer, pl_module: Any) -> str:
     path = Path(trainer.default_root_dir) / CHECKPOINT_FOLDER / BEST_CHECKPOINT
     if not is_whole(path):
         return "There is no best checkpoint to go back to: KimgCheckpoint saves one where Evaluation logs fad."
-    content = torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        content = read_training_state(path)
+    except UnreadableError as error:
+        return f"The averaged generator stays that of the last step: {error}"
     kimg = content["clips_seen"] / 1000
     for name in pl_module.averaged:
         state = {

@@ -1,14 +1,18 @@
 """Write what style transfer made: sounds, pictures and losses of each pair."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import lightning
+from torch import Tensor
 
+from audiogen.atomic import write_text
 from audiogen.audio.io import write_audio
 from audiogen.callbacks.samples import SAMPLE_FOLDER, log_picture, log_sound
 from audiogen.pictures import save_figure, spectrogram_strip
+from audiogen.processes import gathered
 
 
 class TransferLogger(lightning.Callback):
@@ -24,40 +28,67 @@ class TransferLogger(lightning.Callback):
     ) -> None:
         """Write results where the step was the last one of its pairs."""
         if pl_module.finished:
-            self._write(trainer, pl_module, pl_module.clips_seen - 1)
+            found = gathered(_results(trainer, pl_module, pl_module.clips_seen - 1))
+            if trainer.is_global_zero:
+                _write(trainer, pl_module, [result for results in found for result in results])
 
     def on_exception(self, trainer: lightning.Trainer, pl_module: Any, exception: BaseException) -> None:
-        """Write the last good results where a loss became NaN or infinite."""
+        """Write the last good results of a process where a loss became NaN or infinite."""
         if isinstance(exception, FloatingPointError) and pl_module.transfer is not None:
-            self._write(trainer, pl_module, pl_module.clips_seen)
+            _write(trainer, pl_module, _results(trainer, pl_module, pl_module.clips_seen))
 
-    @staticmethod
-    def _write(trainer: lightning.Trainer, pl_module: Any, clips_seen: int) -> None:
-        share = pl_module.batch_size // trainer.world_size
-        group = clips_seen // (pl_module.batch_size * pl_module.iterations)
-        first = group * pl_module.batch_size + trainer.global_rank * share
-        transfer, transform = pl_module.transfer, pl_module.transform
-        folder = Path(trainer.default_root_dir) / SAMPLE_FOLDER
-        names = [name.replace(" ", "-") for name in pl_module.variant_names()]
-        spec = transfer.spec
-        wavs = transform.inverse(spec).clamp(-1, 1).cpu()
-        rows = {}
-        for index, (content, style) in enumerate(pl_module.pairs):
-            stem = f"pair-{first + index:04d}"
-            made = {
-                "-".join(filter(None, (stem, name))): index * len(names) + variant for variant, name in enumerate(names)
-            }
-            panels = {"content": content, **{file: spec[row] for file, row in made.items()}, "style": style}
-            figure = spectrogram_strip(panels, transform)
-            save_figure(figure, folder / f"{stem}.png")
-            for logger in trainer.loggers:
-                log_picture(logger, f"samples/{stem}", figure, pl_module.clips_seen)
-            for file, row in made.items():
-                write_audio(folder / f"{file}.wav", wavs[row], transform.sample_rate)
-                rows[file] = _figures(transfer.losses, row)
-                for logger in trainer.loggers:
-                    log_sound(logger, f"sounds/{file}", wavs[row], transform.sample_rate, pl_module.clips_seen)
-        _add_rows(folder / "losses.json", rows)
+
+class _Result(NamedTuple):
+    """What was made of a pair.
+
+    Attributes:
+        stem: Of its files.
+        panels: Spectrograms of the picture, float32 [C, F, L], by name.
+        sounds: wav, float32 [C, T], by name.
+        losses: By name of the sound.
+    """
+
+    stem: str
+    panels: dict[str, Tensor]
+    sounds: dict[str, Tensor]
+    losses: dict[str, dict[str, float]]
+
+
+def _results(trainer: lightning.Trainer, pl_module: Any, clips_seen: int) -> list[_Result]:
+    """Return what this process has made of its pairs."""
+    share = pl_module.batch_size // trainer.world_size
+    group = clips_seen // (pl_module.batch_size * pl_module.iterations)
+    first = group * pl_module.batch_size + trainer.global_rank * share
+    transfer = pl_module.transfer
+    names = [name.replace(" ", "-") for name in pl_module.variant_names()]
+    spec = transfer.spec
+    wavs = pl_module.transform.inverse(spec).clamp(-1, 1).cpu()
+    results = []
+    for index, (content, style) in enumerate(pl_module.pairs):
+        if first + index >= trainer.datamodule.num_pairs:  # type: ignore[attr-defined]
+            break  # of the last batch, another process has it
+        stem = f"pair-{first + index:04d}"
+        made = {"-".join(filter(None, (stem, name))): index * len(names) + i for i, name in enumerate(names)}
+        shown = {"content": content, **{file: spec[row] for file, row in made.items()}, "style": style}
+        panels = {name: panel.cpu() for name, panel in shown.items()}
+        losses = {file: _figures(transfer.losses, row) for file, row in made.items()}
+        results.append(_Result(stem, panels, {file: wavs[row].clone() for file, row in made.items()}, losses))
+    return results
+
+
+def _write(trainer: lightning.Trainer, pl_module: Any, results: Sequence[_Result]) -> None:
+    """Write pictures, sounds and losses, and hand them to the loggers."""
+    folder, transform = Path(trainer.default_root_dir) / SAMPLE_FOLDER, pl_module.transform
+    for result in results:
+        figure = spectrogram_strip(result.panels, transform)
+        save_figure(figure, folder / f"{result.stem}.png")
+        for file, wav in result.sounds.items():
+            write_audio(folder / f"{file}.wav", wav, transform.sample_rate)
+        for logger in trainer.loggers:
+            log_picture(logger, f"samples/{result.stem}", figure, pl_module.clips_seen)
+            for file, wav in result.sounds.items():
+                log_sound(logger, f"sounds/{file}", wav, transform.sample_rate, pl_module.clips_seen)
+    _add_rows(folder / "losses.json", {name: row for result in results for name, row in result.losses.items()})
 
 
 def _figures(losses: Any, row: int) -> dict[str, float]:
@@ -65,8 +96,6 @@ def _figures(losses: Any, row: int) -> dict[str, float]:
 
 
 def _add_rows(path: Path, rows: dict[str, Any]) -> None:
-    """Add rows to a JSON file, which is written beside and renamed."""
+    """Add rows to a JSON file."""
     known = json.loads(path.read_text()) if path.exists() else {}
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(known | rows, indent=2))
-    part.replace(path)
+    write_text(path, json.dumps(known | rows, indent=2))

@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeVar
 import torch
 from torch import Tensor
 
+from audiogen.atomic import write_text
 from audiogen.audio.io import AudioFileError
 from audiogen.checkpoint import CONFIG_NAME, find_config, load, newest_checkpoint
 from audiogen.commands.data_arguments import data_and_arguments, data_parser
@@ -170,9 +171,8 @@ def _file(out: str | None, config: Path | None, split: str) -> Path:
 
 def _written(found: Found) -> Found:
     """Write the JSON file."""
-    found.file.parent.mkdir(parents=True, exist_ok=True)
     content = {"settings": found.settings, "figures": found.figures}
-    found.file.write_text(json.dumps(content, indent=2) + "\n")
+    write_text(found.file, json.dumps(content, indent=2) + "\n")
     return found
 
 

@@ -23,6 +23,7 @@ from audiogen.models.kimg import KimgModule
 from audiogen.models.precision import Precision, has_fast_bf16
 from audiogen.models.transfer import Objective, Transfer, Weights
 from audiogen.networks.style_cnn import WideConv2d
+from audiogen.processes import gathered, num_processes
 from audiogen.transforms.transform import SpectrogramTransform
 
 Shape = tuple[int, int, int]
@@ -213,14 +214,23 @@ class StyleTransfer(KimgModule):
         )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add the optimisation under way."""
+        """Add the optimisations under way in all processes."""
         super().on_save_checkpoint(checkpoint)
-        checkpoint["transfer"] = None if self.transfer is None else self.transfer.state_dict()
+        checkpoint["transfer"] = gathered(None if self.transfer is None else self.transfer.state_dict())
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the optimisation until its batch has come again."""
+        """Keep the optimisation until its batch has come again.
+
+        Raises:
+            ValueError: For another number of processes, which would have other pairs.
+        """
         super().on_load_checkpoint(checkpoint)
-        self._saved = checkpoint["transfer"]
+        states = checkpoint["transfer"]
+        if len(states) != num_processes():
+            raise ValueError(
+                f"pairs under way in {len(states)} processes cannot go on in {num_processes()}: start as many"
+            )
+        self._saved = states[self.global_rank]
 
     @property
     def keeps_content(self) -> bool:

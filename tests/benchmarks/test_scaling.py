@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.scaling import prediction_table, tables
+from benchmarks.scaling_measure import Measured, Parts, packed, step_of
 from benchmarks.scaling_model import (
     Exchanged,
     Link,
@@ -83,6 +85,51 @@ def test_fit_finds_the_link() -> None:
     sizes = [8, 1e4, 1e6, 1e8]
     found = fitted_link("", 4, sizes, [link.seconds(4, Exchanged(1, size)) for size in sizes])
     assert (found.latency, found.bandwidth) == pytest.approx((2e-5, 1e9))
+
+
+def made_up(num: int) -> Measured:
+    """Return figures as of a tiny StyleGAN2, whose steps of several processes are those of one."""
+    sizes = {
+        "weights": {"generator": 10, "discriminator": 10, "generator_penalty": 9, "discriminator_penalty": 9},
+        "norms": {},
+        "w_dim": 4,
+        "r1_interval": 16,
+        "path_length_interval": 0,
+        "style_mixing": 0.0,
+        "log_every_kimg": 0.5,
+    }
+    parts = Parts(1.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, (1.0,))
+    names = ("gradients", "means", "decision", "log")
+    found = Measured(sizes, [16], {16: parts}, {(num, 16): parts}, {(num, 16): parts}, stock_step=1.0)
+    found.counted = {name: Exchanged(1, 8) for name in names}
+    return found
+
+
+def test_prediction_without_exchange_is_the_step_of_one() -> None:
+    row = prediction_table(made_up(2), {2: (NOTHING, {})}, cores=2).splitlines()[-1]
+    assert row.split(" | ")[2:] == ["1000.0", "1000.0", "+0%", "1000.0", "+0% |"]
+    row = prediction_table(made_up(4), {4: (NOTHING, {})}, cores=2).splitlines()[-1]
+    assert row.split(" | ")[3:5] == ["2000.0", "+100%"]  # four processes on two cores
+
+
+def test_simulated_step_has_what_the_formulas_say() -> None:
+    measured = made_up(2)
+    step = step_of(measured, measured.alone[16], 500, packed(measured))
+    found = exchanged_per_step(measured.sizes, 500)
+    assert step.exchanged.size + step.decisions.size == sum(each.size for each in found.values())
+    assert found["log"].calls == 1 + 2 * (10 + 1)  # a batch of 500 clips is logged each time
+
+
+def test_tables_are_whole() -> None:
+    times = {"checkpoint": 1.0, "pictures": 1.0, "validation": 1.0, "figures": 1.0, "generated clips": 4.0}
+    found = dict(tables({2: (ETHERNET, {8: 1e-3})}, {"StyleGAN2": made_up(2)}, {1: times, 2: times}, cores=2))
+    assert len(found) == 9
+    for text in found.values():
+        heads, _, *rows = (line.count("|") for line in text.splitlines())
+        assert rows
+        assert set(rows) == {heads}
+    simulated = next(text for title, text in found.items() if title.startswith("Quickstart, simulated"))
+    assert simulated.splitlines()[2].endswith("| 1.00 |")
 
 
 @pytest.fixture(scope="module")

@@ -18,6 +18,13 @@ def header(folder: Path) -> list[str]:
     return (folder / FILE_NAME).read_text().splitlines()[0].split(",")
 
 
+def going_on(folder: Path, clips: int) -> MetricsCSV:
+    """Return the logger of a run that goes on from a checkpoint."""
+    logger = MetricsCSV(folder)
+    logger.go_on_from(clips)
+    return logger
+
+
 def numbers(folder: Path, column: str) -> list[float | None]:
     return [float(row[column]) if row[column] else None for row in read(folder)]
 
@@ -58,7 +65,7 @@ def test_continued_run_keeps_earlier_rows(tmp_path: Path) -> None:
     first = MetricsCSV(tmp_path)
     for step in (100, 200):
         first.log_metrics({"loss": step / 100}, step=step)
-    MetricsCSV(tmp_path).log_metrics({"loss": 3.0}, step=300)
+    going_on(tmp_path, 200).log_metrics({"loss": 3.0}, step=300)
     assert numbers(tmp_path, "step") == [100, 200, 300]
     assert numbers(tmp_path, "loss") == [1, 2, 3]
 
@@ -67,7 +74,7 @@ def test_continued_run_replaces_the_rows_it_repeats(tmp_path: Path) -> None:
     stopped = MetricsCSV(tmp_path)
     for step in (100, 200, 300, 400):
         stopped.log_metrics({"loss": step / 100}, step=step)
-    continued = MetricsCSV(tmp_path)  # from a checkpoint at 200
+    continued = going_on(tmp_path, 200)
     for step in (300, 400, 500):
         continued.log_metrics({"loss": -step / 100}, step=step)
     assert numbers(tmp_path, "step") == [100, 200, 300, 400, 500]
@@ -76,15 +83,42 @@ def test_continued_run_replaces_the_rows_it_repeats(tmp_path: Path) -> None:
 
 def test_continued_run_may_add_columns_and_lack_others(tmp_path: Path) -> None:
     MetricsCSV(tmp_path).log_metrics({"loss": 1.0}, step=100)
-    MetricsCSV(tmp_path).log_metrics({"fad": 2.0}, step=200)
+    going_on(tmp_path, 100).log_metrics({"fad": 2.0}, step=200)
     assert header(tmp_path) == ["kimg", "step", "fad", "loss"]
     assert numbers(tmp_path, "loss") == [1, None]
     assert numbers(tmp_path, "fad") == [None, 2]
 
 
+def test_figures_of_the_step_where_a_run_goes_on_are_added_to_its_row(tmp_path: Path) -> None:
+    MetricsCSV(tmp_path).log_metrics({"loss": 1.0}, step=100)
+    going_on(tmp_path, 100).log_metrics({"fad": 2.0}, step=100)
+    assert read(tmp_path) == [{"kimg": "0.1", "step": "100", "fad": "2.0", "loss": "1.0"}]
+
+
+@pytest.mark.parametrize("torn", ["0.2", "0.2,20", "0.2,200,", "\x00\x00\x00", "kimg,step"])
+def test_row_that_was_cut_off_is_dropped(torn: str, tmp_path: Path) -> None:
+    stopped = MetricsCSV(tmp_path)
+    for step in (100, 200):
+        stopped.log_metrics({"fad": 1.0, "loss": 2.0}, step=step)
+    path = tmp_path / FILE_NAME
+    path.write_text("\n".join([*path.read_text().splitlines()[:2], torn]))
+    going_on(tmp_path, 100).log_metrics({"loss": 3.0}, step=200)
+    assert numbers(tmp_path, "step") == [100, 200]
+    assert numbers(tmp_path, "loss") == [2, 3]
+
+
+def test_a_full_disk_is_told_with_the_file(tmp_path: Path) -> None:
+    logger = MetricsCSV(tmp_path)
+    logger.log_metrics({"loss": 1.0}, step=100)
+    (tmp_path / FILE_NAME).unlink()
+    (tmp_path / FILE_NAME).symlink_to("/dev/full")
+    with pytest.raises(OSError, match=r"No space left on device: .*metrics\.csv"):
+        logger.log_metrics({"loss": 1.0}, step=200)
+
+
 def test_file_left_empty_by_a_killed_run_is_no_obstacle(tmp_path: Path) -> None:
     (tmp_path / FILE_NAME).touch()
-    MetricsCSV(tmp_path).log_metrics({"loss": 1.0}, step=100)
+    going_on(tmp_path, 0).log_metrics({"loss": 1.0}, step=100)
     assert read(tmp_path) == [{"kimg": "0.1", "step": "100", "loss": "1.0"}]
 
 

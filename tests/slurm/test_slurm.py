@@ -114,7 +114,9 @@ def test_a_job_that_fails_ends_with_its_message(cluster: Cluster, data: Path, tm
 def test_more_processes_than_train_together_are_refused(cluster: Cluster, data: Path, tmp_path: Path) -> None:
     alone = ["--trainer.devices", "1", "--trainer.strategy", "auto"]
     command = [sys.executable, "-m", "audiogen", *arguments(data, tmp_path / "run", 0.008), *alone]
-    job = cluster.submit("--ntasks=2", "--wrap", f"srun {' '.join(command)}".replace("[", "'[").replace("]", "]'"))
+    job = cluster.submit(
+        "--ntasks-per-node=2", "--wrap", f"srun {' '.join(command)}".replace("[", "'[").replace("]", "]'")
+    )
     job.wait("FAILED", "COMPLETED")
     assert "srun started 2 processes, and 1 would train together" in job.output()
     assert not (tmp_path / "run" / "metrics.csv").exists()
