@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import scaling
 from benchmarks.scaling import prediction_table, tables
-from benchmarks.scaling_measure import Measured, Parts, packed, step_of
+from benchmarks.scaling_measure import Measured, Parts, step_of
 from benchmarks.scaling_model import (
     Exchanged,
     Link,
@@ -105,7 +106,8 @@ def made_up(num: int) -> Measured:
     return found
 
 
-def test_prediction_without_exchange_is_the_step_of_one() -> None:
+def test_prediction_without_exchange_is_the_step_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scaling, "packed", lambda measured: 0.0)
     row = prediction_table(made_up(2), {2: (NOTHING, {})}, cores=2).splitlines()[-1]
     assert row.split(" | ")[2:] == ["1000.0", "1000.0", "+0%", "1000.0", "+0% |"]
     row = prediction_table(made_up(4), {4: (NOTHING, {})}, cores=2).splitlines()[-1]
@@ -114,7 +116,7 @@ def test_prediction_without_exchange_is_the_step_of_one() -> None:
 
 def test_simulated_step_has_what_the_formulas_say() -> None:
     measured = made_up(2)
-    step = step_of(measured, measured.alone[16], 500, packed(measured))
+    step = step_of(measured, measured.alone[16], 500, pack=0.0)
     found = exchanged_per_step(measured.sizes, 500)
     assert step.exchanged.size + step.decisions.size == sum(each.size for each in found.values())
     assert found["log"].calls == 1 + 2 * (10 + 1)  # a batch of 500 clips is logged each time
