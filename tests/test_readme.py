@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import subprocess
 import sys
 from pathlib import Path
 
@@ -58,6 +59,7 @@ def test_commands_run_as_they_stand(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     for name in ("configs", "checkpoints"):
         (tmp_path / name).symlink_to(Path(name).resolve())
     monkeypatch.setenv("AUDIOGEN_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("PYTHONPATH", str(Path.cwd()))
     monkeypatch.chdir(tmp_path)
     write_classes(tmp_path / "DIR", {"low": 300, "high": 2000})
     write_fsdd(tmp_path / "FSDD")
@@ -69,6 +71,9 @@ def test_commands_run_as_they_stand(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         if args[0] == "fit":
             recipe = Path(args[args.index("--config") + 1]).stem
             args += CONTINUED if "--ckpt_path" in args else SHORT[recipe]
+        if "--trainer.devices" in args:  # more processes are started by the command line of this one
+            subprocess.run([sys.executable, "-m", "audiogen", *args], check=True, capture_output=True)
+            continue
         monkeypatch.setattr(sys, "argv", ["audiogen", *args])
         main()
     assert (tmp_path / "runs" / "quickstart" / "report.html").exists()
@@ -81,6 +86,7 @@ def test_commands_run_as_they_stand(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         "melgan_vc_quickstart",
         "melgan_vc",
         "quickstart",
+        "pair",
         "varied",
         "stylegan2_folder",
         "classifier_fsdd",

@@ -12,6 +12,7 @@ import torch
 
 from benchmarks.faults import saved_clips
 from tests.slurm.cluster import Cluster, Job, missing, output_of, wait_until
+from tests.tiny_judge import write_judge
 from tests.tiny_run import arguments, write_classes
 
 pytestmark = pytest.mark.skipif(bool(missing()), reason=missing())
@@ -133,19 +134,21 @@ def test_a_job_whose_time_is_up_goes_on(cluster: Cluster, data: Path, tmp_path: 
     assert first > 0
 
 
-def test_a_sweep_trains_a_line_in_each_task_and_its_checkpoints_are_scored(
-    cluster: Cluster, data: Path, tmp_path: Path
-) -> None:
+def test_a_sweep_trains_a_line_in_each_task_and_its_checkpoints_are_scored(cluster: Cluster, tmp_path: Path) -> None:
+    data, judge = write_judge(tmp_path)
     lines = tmp_path / "two runs.txt"
     runs = [tmp_path / "first run", tmp_path / "second"]
     written = []
     for run, kimg in zip(runs, (0.008, 0.016), strict=True):
-        recipe = arguments(data, run, kimg)[2:]
+        recipe = arguments(data, run, kimg, "--data.transform.floor_db", "-100", "--data.transform.ceil_db", "20")[2:]
         written.append(" ".join(f'"{word}"' for word in recipe))
     lines.write_text("\n".join(written) + "\n")
     job = cluster.submit("--array=1-2", "slurm/sweep.sbatch", lines)
     job.wait("COMPLETED")
     assert [saved_clips(run) for run in runs] == [8, 16]
-    scores = cluster.submit("slurm/evaluate.sbatch", runs[1], "--against", data, "--embeddings", "[]")
-    scores.wait("FAILED")  # no judge is named, and the message says so
-    assert "name an embedding to measure distances in" in scores.output()
+    scores = cluster.submit("slurm/evaluate.sbatch", runs[1], "--judge", judge, "--split", "val", "--num_clips", "16")
+    scores.wait("COMPLETED")
+    names = [f"kimg-00000.{clips:03d}" for clips in (8, 16)]
+    assert sorted(path.stem for path in (runs[1] / "evaluations").iterdir()) == names
+    table = scores.output().splitlines()[-2:]
+    assert [line.split()[:2] for line in table] == [[name, "fad"] for name in names]
