@@ -34,6 +34,7 @@ IGNORED_WARNINGS = (
     r".*does not have many workers.*",  # clips are in memory: workers would only copy them
     r".*Total length of `list` across ranks is zero.*",  # data without a validation split
     r".*dataloader is not resumable.*",  # ours is: the stream is entered by position
+    r".*It is recommended to use `self.log\(.*sync_dist=True.*",  # what is logged is the same in all processes
     r".*isinstance\(treespec, LeafSpec\).*",
     r".*configure_optimizers` returned `None`.*",  # each pair of style transfer has its own
     r".*no `validation_step`. Skipping val loop.*",

@@ -676,6 +676,7 @@ def main() -> None:
         outcomes = []
         for outcome in measure(Path(folder), arguments.short):
             outcomes.append(outcome)
+            outcome.note = outcome.note.replace(f"{folder}/", "")
             print(table([outcome]).splitlines()[-1], flush=True)
             for place in outcome.differ[:5]:
                 print(f"    {place}")

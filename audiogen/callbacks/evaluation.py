@@ -15,6 +15,7 @@ from audiogen.metrics.embeddings.embedding import Embedding
 from audiogen.metrics.embeddings.memory import remembered
 from audiogen.metrics.judge import Clips, Embed, Judge, clips_on
 from audiogen.metrics.metric import EmbeddingMetric
+from audiogen.processes import averaged
 
 SAMPLE_BATCH = 64
 
@@ -101,8 +102,10 @@ class PeriodicEvaluation(lightning.Callback, ABC):
         figures = self.figures(pl_module, clips, trainer.global_rank, trainer.world_size)
         self._seconds += time.monotonic() - start
         if trainer.state.fn == "fit":
-            elapsed = time.monotonic() - self._started
-            figures |= {"evaluation/seconds": time.monotonic() - start, "evaluation/share": self._seconds / elapsed}
+            now = time.monotonic()
+            clocks = torch.tensor([now - start, self._seconds / (now - self._started)], device=pl_module.device)
+            seconds, share = averaged(clocks).tolist()
+            figures |= {"evaluation/seconds": seconds, "evaluation/share": share}
             pl_module.log_by_clips(figures)
         else:
             pl_module.log_dict({f"{split}/{name}": value for name, value in figures.items()})

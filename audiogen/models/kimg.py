@@ -244,13 +244,15 @@ class KimgModule(lightning.LightningModule):
         return {name: value / num for name, (value, num) in zip(found, pairs.tolist(), strict=True) if num}
 
     def log_by_clips(self, values: dict[str, float]) -> None:
-        """Log values now, against the clips shown; callbacks find them in `trainer.callback_metrics`.
+        """Log values now, the same in all processes, against the clips shown.
+
+        Callbacks find them in `trainer.callback_metrics`.
 
         Those of one call, which belong together, are in `last_logged` until the next one.
 
         Lightning's own way to the loggers would repeat them at every step until the next ones come.
         """
         self.last_logged = values
-        self.log_dict(values, logger=False, sync_dist=True)
+        self.log_dict(values, logger=False)
         for logger in self.loggers:
             logger.log_metrics({**values, "kimg": self.kimg}, step=self.clips_seen)
