@@ -1,0 +1,131 @@
+"""A signal ends a training at a batch; see tests/faults for kills, and tests/slurm for jobs."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from filelock import FileLock
+
+from audiogen import signals
+from audiogen.callbacks.interruption import _check_processes
+from audiogen.callbacks.wandb_logger import ID_FILE
+from audiogen.cli import LOCK_NAME, main
+from audiogen.models.kimg import KimgModule
+from tests.slurm.cluster import wait_until
+from tests.tiny_run import arguments, write_classes
+
+HANDLED = (signal.SIGUSR1, signal.SIGTERM, signal.SIGINT)
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    return write_classes(tmp_path / "data", {"low": 300, "high": 2000})
+
+
+@pytest.fixture(autouse=True)
+def _handlers() -> Iterator[None]:
+    before = [signal.getsignal(number) for number in HANDLED]
+    signals.install()
+    yield
+    for number, handler in zip(HANDLED, before, strict=True):
+        signal.signal(number, handler)
+
+
+def signal_at(clips: int, patch: pytest.MonkeyPatch, *numbers: int) -> None:
+    """Let signals come in the middle of a step."""
+    count = KimgModule.count_clips
+
+    def counted(model: KimgModule) -> None:
+        if model.clips_seen == clips:
+            for number in numbers:
+                os.kill(os.getpid(), number)
+        count(model)
+
+    patch.setattr(KimgModule, "count_clips", counted)
+
+
+def test_a_stopped_run_says_where_it_is_and_goes_on_in_its_wandb_run(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    more = ["--config", "configs/trainer/wandb.yaml", "--trainer.logger.init_args.mode", "offline"]
+    command = arguments(data, tmp_path / "run", 0.024, *more)
+    with monkeypatch.context() as patch:
+        signal_at(8, patch, signal.SIGTERM)
+        with pytest.raises(SystemExit) as left:
+            main(command)
+    assert left.value.code == signals.EXIT_AGAIN == 75
+    saved = tmp_path / "run" / "checkpoints" / "kimg-00000.012.ckpt"
+    assert saved.exists()
+    name = (tmp_path / "run" / ID_FILE).read_text()
+    main(command)
+    assert (tmp_path / "run" / ID_FILE).read_text() == name
+    assert (tmp_path / "run" / "checkpoints" / "kimg-00000.024.ckpt").exists()
+    import wandb
+
+    wandb.finish()
+
+
+def test_a_signal_in_the_last_step_changes_nothing(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    signal_at(12, monkeypatch, signal.SIGUSR1)
+    main(arguments(data, tmp_path / "run", 0.016))
+    assert (tmp_path / "run" / "samples" / "low.wav").exists()
+
+
+def test_pressing_ctrl_c_twice_ends_at_once(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    signal_at(8, monkeypatch, signal.SIGINT, signal.SIGINT)
+    with pytest.raises(SystemExit):
+        main(arguments(data, tmp_path / "run", 0.024))
+    assert not (tmp_path / "run" / "checkpoints" / "kimg-00000.012.ckpt").exists()
+
+
+def test_two_trainings_do_not_share_a_run_directory(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    with (
+        FileLock(tmp_path / "run" / LOCK_NAME),
+        pytest.raises(ValueError, match=r"another training is running in .*run: name another folder"),
+    ):
+        main(arguments(data, tmp_path / "run", 0.008))
+    main(arguments(data, tmp_path / "run", 0.008))
+
+
+def test_a_strategy_that_splits_models_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"FSDPStrategy splits models.*use --trainer.strategy ddp"):
+        _check_processes(SimpleNamespace(strategy=type("FSDPStrategy", (), {})(), world_size=2))  # type: ignore[arg-type]
+
+
+def test_processes_that_slurm_started_and_nobody_asked_for_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    from lightning.pytorch.strategies import SingleDeviceStrategy
+
+    alone = SimpleNamespace(strategy=SingleDeviceStrategy(), world_size=1)
+    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "1")
+    _check_processes(alone)  # type: ignore[arg-type]
+    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "4")
+    with pytest.raises(ValueError, match="srun started 4 processes, and 1 would train together"):
+        _check_processes(alone)  # type: ignore[arg-type]
+
+
+def test_a_process_ends_with_the_one_that_started_it(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    follow = (
+        "import sys, time; from audiogen import signals; signals.follow_parent(); "
+        "print('follows', file=sys.stderr, flush=True); time.sleep(60)"
+    )
+    start = (
+        "import subprocess, sys, time\n"
+        f"child = subprocess.Popen([sys.executable, '-c', {follow!r}], stderr=open({str(log)!r}, 'w'))\n"
+        "print(child.pid, flush=True)\n"
+        "time.sleep(60)"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", start], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    child = Path("/proc") / parent.stdout.readline().strip()
+    wait_until(lambda: "follows" in log.read_text(), 30, log.read_text)
+    parent.kill()
+    parent.wait()
+    wait_until(lambda: not child.exists(), 10, lambda: "it lives on")
+    assert "the first process of this training is gone" in log.read_text()
