@@ -241,7 +241,10 @@ def _take(root: Path) -> FileLock:
         with tempfile.TemporaryFile(dir=root):
             lock.acquire()
     except Timeout:
-        raise ValueError(f"another training is running in {root}: name another folder, or wait for its end") from None
+        raise ValueError(
+            f"another training is running in {root}: name another folder, or wait for its end (if there is none: some "
+            f"network file systems keep the lock of a process that was killed; delete {root / LOCK_NAME})"
+        ) from None
     except OSError as error:
         raise ValueError(f"the run directory {root} cannot be written: {error.strerror}") from error
     return lock

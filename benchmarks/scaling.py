@@ -179,7 +179,7 @@ def occasions_table(occasions: Mapping[int, dict[str, float]], cores: int) -> st
         rows.append([num, "measured", *(f"{1e3 * times[name]:.0f}" for name in names)])
         sharing, expected = max(1.0, num / cores), []
         for name in names:
-            share = num if name == "generated clips" else 1
+            share = num if name in ("generated clips", "validation") else 1
             alone = name in ("checkpoint", "pictures")  # the others wait
             expected.append(one[name] / share * (1 if alone else sharing))
         rows.append([num, "simulated", *(f"{1e3 * seconds:.0f}" for seconds in expected)])
@@ -188,7 +188,7 @@ def occasions_table(occasions: Mapping[int, dict[str, float]], cores: int) -> st
 
 def recipe_occasions(one: Mapping[str, float]) -> list[Occasion]:
     """Return the occasions of the quickstart at its intervals."""
-    judging = Occasion(5.0, one["validation"] + one["figures"], one["generated clips"])
+    judging = Occasion(5.0, one["figures"], one["generated clips"] + one["validation"])
     return [judging, Occasion(10.0, first=one["checkpoint"] + one["pictures"])]
 
 

@@ -183,8 +183,14 @@ class SpectrogramData(lightning.LightningDataModule):
         clips = self.split(name)
         # Shuffled once and for all: batches of one class would look uniform to a discriminator that sees whole batches.
         order = shuffled(clips.groups, torch.Generator().manual_seed(0))
-        draws: Any = [(index, 0.5) for index in order]
-        return DataLoader(clips, batch_size=self.batch_size, sampler=draws, collate_fn=_as_is)
+        batches: Any = [
+            [(index, 0.5) for index in order[first : first + self.batch_size]]
+            for first in range(0, len(order), self.batch_size)
+        ]
+        # Whole batches, so that figures do not depend on the processes. Of domains a share might lack one.
+        if self.trainer is not None and not self.domains and len(batches) >= self.trainer.world_size:
+            batches = batches[self.trainer.global_rank :: self.trainer.world_size]
+        return DataLoader(clips, batch_sampler=batches, collate_fn=_as_is)
 
 
 def _as_is(batch: Any) -> Any:
