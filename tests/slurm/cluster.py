@@ -108,7 +108,7 @@ class Cluster:
         (folder / "state").mkdir(parents=True)
         folder.chmod(0o755)
         host = socket.gethostname().split(".")[0]
-        ports = dict(zip(("control_port", "node_port"), _free_ports(2), strict=True))
+        ports = dict(zip(("control_port", "node_port"), free_ports(2), strict=True))
         (folder / "slurm.conf").write_text(CONFIG.format(folder=folder, host=host, **ports))
         os.environ["SLURM_CONF"] = str(folder / "slurm.conf")
         key = folder / "munge.key"
@@ -176,7 +176,8 @@ class Job:
         output_of("scontrol", "update", f"JobId={self.number}", "StartTime=now")
 
 
-def _free_ports(num: int) -> list[int]:
+def free_ports(num: int) -> list[int]:
+    """Return ports that nobody listens on."""
     sockets = [socket.socket() for _ in range(num)]
     for each in sockets:
         each.bind(("127.0.0.1", 0))

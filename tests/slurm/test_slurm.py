@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from benchmarks.faults import saved_clips
-from tests.slurm.cluster import Cluster, Job, missing, output_of, wait_until
+from tests.slurm.cluster import Cluster, Job, free_ports, missing, output_of, wait_until
 from tests.tiny_judge import write_judge
 from tests.tiny_run import arguments, write_classes
 
@@ -26,6 +26,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         patch.setenv("PYTHON", sys.executable)
         patch.setenv("OMP_NUM_THREADS", "1")
         patch.setenv("SLURM_CONF", "")
+        patch.setenv("MASTER_PORT", str(free_ports(1)[0]))  # another cluster on this machine may have the same job
         try:
             cluster.up()
             yield cluster
