@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from jsonargparse import ArgumentParser
-from lightning.pytorch.utilities import rank_zero_warn
+from lightning.pytorch.utilities import rank_zero_info
 from safetensors import safe_open
 from safetensors.torch import save_file
 
@@ -40,7 +40,7 @@ def newest_checkpoint(run: Path) -> Path | None:
     for path in sorted((run / CHECKPOINT_FOLDER).glob(CHECKPOINT_PATTERN), reverse=True):
         if is_whole(path):
             return path
-        rank_zero_warn(f"{path} is damaged, and left out: delete it, or take it from a backup")
+        rank_zero_info(f"{path} is damaged, and left out: delete it, or take it from a backup")
     return None
 
 

@@ -18,7 +18,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveCon
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
 
 from audiogen.atomic import write_text
-from audiogen.callbacks.checkpoint import CHECKPOINT_FOLDER, CheckpointFiles
+from audiogen.callbacks.checkpoint import CHECKPOINT_FOLDER, CHECKPOINT_PATTERN, CheckpointFiles
 from audiogen.callbacks.evaluation import PeriodicEvaluation
 from audiogen.callbacks.interruption import Interruption
 from audiogen.callbacks.metrics_csv import MetricsCSV
@@ -42,17 +42,27 @@ IGNORED_WARNINGS = (
 )
 LOCK_NAME = ".lock"
 # What a run may be continued with, without being told to: the same settings but for these.
-PLACE_KEYS = ("ckpt_path", *(f"trainer.{key}" for key in ("accelerator", "devices", "num_nodes", "strategy")))
+PLACE_KEYS = (
+    "ckpt_path",
+    *(f"trainer.{key}" for key in ("accelerator", "devices", "num_nodes", "strategy", "default_root_dir")),
+    "trainer.logger.init_args.save_dir",
+)
 IGNORED_MESSAGES = ("💡", "TPU available")
 
 
 class SaveConfig(SaveConfigCallback):
     """Write the resolved config into the run directory, whichever loggers there are."""
 
+    def setup(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
+        """Write nothing yet: a checkpoint may turn out to be of something else."""
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Write now."""
+        if trainer.is_global_zero:
+            self.save_config(trainer, pl_module, "fit")
+
     def save_config(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
         """Write config.yaml of a training; a continued run writes its own."""
-        if stage != "fit":
-            return
         text = _settings(self.parser, self.config)
         write_text(Path(trainer.default_root_dir) / CONFIG_NAME, text)
         for logger in trainer.loggers:
@@ -212,6 +222,11 @@ def _start(ckpt_path: str | None, root: Path, training: bool) -> str | None:
     newest = newest_checkpoint(root)
     if ckpt_path in ("last", None) and newest is None and not training:
         raise ValueError(f"no checkpoint in {root}: name one with --ckpt_path")
+    if training and newest is None and any((root / CHECKPOINT_FOLDER).glob(CHECKPOINT_PATTERN)):
+        raise ValueError(
+            f"all checkpoints in {root / CHECKPOINT_FOLDER} are damaged: take one from a backup, or delete them to "
+            "start from the beginning"
+        )
     start = newest if ckpt_path in ("last", None) else Path(ckpt_path)
     if start is None:
         if ckpt_path:

@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import shutil
 from pathlib import Path
 
 import pytest
@@ -78,6 +79,36 @@ def test_a_continued_run_equals_one_that_was_never_stopped(run: Path, data: Path
         assert differing(whole[part], parts[part]) == []
     rows = [[{**row, "speed/clips_per_second": ""} for row in read_metrics(place)] for place in (run, folder)]
     assert rows[0] == rows[1]
+
+
+def test_an_attempt_that_is_refused_leaves_the_settings_alone(run: Path, data: Path) -> None:
+    before = (run / "config.yaml").read_text()
+    with pytest.raises(ValueError, match="other networks"):
+        main(arguments(data, run, 0.024, "--model.generator.channel_max", "8", "--ckpt_path", "last"))
+    assert (run / "config.yaml").read_text() == before
+
+
+def test_a_run_that_was_moved_goes_on(run: Path, data: Path, tmp_path: Path) -> None:
+    shutil.copytree(run, tmp_path / "moved")
+    main(arguments(data, tmp_path / "moved"))
+
+
+def test_a_checkpoint_with_a_flipped_bit_is_not_used(run: Path, data: Path, tmp_path: Path) -> None:
+    content = bytearray((run / KIMG.format(24)).read_bytes())
+    content[20_000] ^= 1
+    broken = tmp_path / "broken.ckpt"
+    broken.write_bytes(content)
+    for use in (audiogen.load, lambda path: main(arguments(data, tmp_path / "new", 0.024, "--ckpt_path", str(path)))):
+        with pytest.raises(ValueError, match="it is damaged, its checksums do not fit"):
+            use(broken)
+
+
+def test_a_run_of_damaged_checkpoints_does_not_begin_anew(run: Path, data: Path, tmp_path: Path) -> None:
+    shutil.copytree(run, tmp_path / "copy")
+    for path in (tmp_path / "copy" / "checkpoints").iterdir():
+        path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(ValueError, match=r"all checkpoints in .* are damaged: take one from a backup"):
+        main(arguments(data, tmp_path / "copy"))
 
 
 def test_another_seed_trains_another_model(run: Path, data: Path, tmp_path: Path) -> None:

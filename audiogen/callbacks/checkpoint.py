@@ -57,6 +57,8 @@ def read_training_state(path: str | Path, map_location: Any = "cpu") -> dict[str
     Raises:
         UnreadableError: Where it cannot be read so.
     """
+    if zipfile.is_zipfile(path) and not is_whole(Path(path)):
+        raise UnreadableError(f"{path} is not a readable checkpoint: it is damaged, its checksums do not fit")
     try:
         return torch.load(path, map_location=map_location, weights_only=True)
     except Exception as error:  # the unpickler fails in many ways on bytes that are not its own

@@ -47,10 +47,15 @@ class Interruption(lightning.Callback):
         """Look at the processes and the data.
 
         Raises:
-            ValueError: For processes that would not train together.
+            ValueError: For processes that would not train together, or cannot share the batch.
         """
         if stage == "fit":
             _check_processes(trainer)
+            if pl_module.batch_size % trainer.world_size:
+                raise ValueError(
+                    f"batch_size {pl_module.batch_size} is not a multiple of the {trainer.world_size} processes: set "
+                    f"--data.batch_size to {-(-pl_module.batch_size // trainer.world_size) * trainer.world_size}, say"
+                )
             self._data = trainer.datamodule.fingerprint  # type: ignore[attr-defined]
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
@@ -84,6 +89,7 @@ class Interruption(lightning.Callback):
         name = signals.received()
         if not trainer.strategy.reduce_boolean_decision(bool(name), all=False) or trainer.should_stop:
             return
+        signals.ignore()
         path = save_state(trainer, pl_module)
         for logger in trainer.loggers:
             if hasattr(logger, "mark_interrupted"):

@@ -10,16 +10,17 @@ from types import SimpleNamespace
 
 import pytest
 from filelock import FileLock
+from lightning.pytorch.strategies import SingleDeviceStrategy
 
 from audiogen import signals
-from audiogen.callbacks.interruption import _check_processes
+from audiogen.callbacks.interruption import Interruption, _check_processes
 from audiogen.callbacks.wandb_logger import ID_FILE
 from audiogen.cli import LOCK_NAME, main
 from audiogen.models.kimg import KimgModule
 from tests.slurm.cluster import wait_until
 from tests.tiny_run import arguments, write_classes
 
-HANDLED = (signal.SIGUSR1, signal.SIGTERM, signal.SIGINT)
+HANDLED = (signal.SIGUSR1, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 @pytest.fixture
@@ -93,14 +94,30 @@ def test_two_trainings_do_not_share_a_run_directory(data: Path, tmp_path: Path) 
     main(arguments(data, tmp_path / "run", 0.008))
 
 
+def test_a_closed_terminal_is_a_signal_like_others_but_under_nohup(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    signal_at(8, monkeypatch, signal.SIGHUP)
+    with pytest.raises(SystemExit) as left:
+        main(arguments(data, tmp_path / "run", 0.024))
+    assert left.value.code == signals.EXIT_AGAIN
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    signals.install()
+    assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+
+
+def test_a_batch_that_cannot_be_shared_is_refused_with_one_that_can(data: Path, tmp_path: Path) -> None:
+    trainer = SimpleNamespace(strategy=SingleDeviceStrategy(), world_size=3)
+    with pytest.raises(ValueError, match=r"batch_size 16 is not a multiple of the 3 processes: set .* to 18, say"):
+        Interruption().setup(trainer, SimpleNamespace(batch_size=16), "fit")  # type: ignore[arg-type]
+
+
 def test_a_strategy_that_splits_models_is_refused() -> None:
     with pytest.raises(ValueError, match=r"FSDPStrategy splits models.*use --trainer.strategy ddp"):
         _check_processes(SimpleNamespace(strategy=type("FSDPStrategy", (), {})(), world_size=2))  # type: ignore[arg-type]
 
 
 def test_processes_that_slurm_started_and_nobody_asked_for_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    from lightning.pytorch.strategies import SingleDeviceStrategy
-
     alone = SimpleNamespace(strategy=SingleDeviceStrategy(), world_size=1)
     monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "1")
     _check_processes(alone)  # type: ignore[arg-type]
