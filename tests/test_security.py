@@ -245,4 +245,6 @@ def test_file_in_the_current_folder_does_not_take_the_place_of_a_recipe(
     (tmp_path / "fast").write_text(yaml.safe_dump(recipe))
     write(tmp_path / "sound.wav", melody(5.0))
     monkeypatch.chdir(tmp_path)
-    audiogen.stylize("sound.wav", "sound.wav", iterations=1)
+    made = audiogen.stylize("sound.wav", "sound.wav", iterations=1)
+    assert made.wav.isfinite().all()
+    assert not marker.exists()

@@ -90,7 +90,10 @@ def test_an_attempt_that_is_refused_leaves_the_settings_alone(run: Path, data: P
 
 def test_a_run_that_was_moved_goes_on(run: Path, data: Path, tmp_path: Path) -> None:
     shutil.copytree(run, tmp_path / "moved")
+    (tmp_path / "moved" / KIMG.format(24)).unlink()
     main(arguments(data, tmp_path / "moved"))
+    whole, moved = (torch.load(r / KIMG.format(24), weights_only=True) for r in (run, tmp_path / "moved"))
+    assert differing(whole["state_dict"], moved["state_dict"]) == []
 
 
 def test_a_checkpoint_with_a_flipped_bit_is_not_used(run: Path, data: Path, tmp_path: Path) -> None:

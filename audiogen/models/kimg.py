@@ -160,7 +160,7 @@ class KimgModule(lightning.LightningModule):
         return None
 
     def on_validation_epoch_start(self) -> None:
-        """Seed what validation draws, the same in all processes: each goes through all clips."""
+        """Seed what validation draws: each process has whole batches, of which there are no shares."""
         self.seed_draws(shared=False)
 
     def seed_draws(self, shared: bool = True) -> None:
