@@ -30,7 +30,7 @@ def data(tmp_path: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def _handlers() -> Iterator[None]:
-    before = [signal.getsignal(number) for number in HANDLED]
+    before = [signal.signal(number, signal.SIG_DFL) for number in HANDLED]  # whatever this process was told to ignore
     signals.install()
     yield
     for number, handler in zip(HANDLED, before, strict=True):

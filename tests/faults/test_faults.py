@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import faults
-from benchmarks.faults import SAVE_EVERY, Bench, Outcome
+from benchmarks.faults_bench import SAVE_EVERY, Bench, Outcome
 
 
 @pytest.fixture(scope="module")

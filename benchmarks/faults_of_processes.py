@@ -1,0 +1,184 @@
+"""Faults of `benchmarks.faults` that come to processes: kills, signals, and the end of one of two."""
+
+import csv
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from functools import partial
+from io import BytesIO
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+
+from audiogen.callbacks.checkpoint import CHECKPOINT_FOLDER, CHECKPOINT_PATTERN
+from audiogen.signals import EXIT_AGAIN
+from benchmarks.faults_bench import CLIPS, STEP, Bench, Outcome, differences, saved_clips
+
+
+def kills(bench: Bench, num: int) -> Outcome:
+    """SIGKILL at random moments, also before the training and in evaluations."""
+    outcome = Outcome("SIGKILL at random moments")
+    draw, number = random.Random(0), 0
+    while outcome.injected < num:
+        number += 1
+        run = bench.folder / f"kill-{number}"
+        while outcome.injected < num:
+            process, until = bench.fit(run), time.monotonic() + draw.uniform(0.2, 3.0)
+            while (status := process.poll()) is None and time.monotonic() < until:
+                time.sleep(0.005)
+            if status is not None:
+                assert status == 0, process.log.read_text()
+                break
+            os.kill(process.pid, signal.SIGKILL)
+            process.wait()
+            outcome.injected += 1
+            outcome.survived += 1  # counted off below, where the end is not reached
+            outcome.lost = max(outcome.lost, process.clips() - saved_clips(run))
+        again = bench.fit(run)
+        if again.wait() != 0:
+            outcome.survived, outcome.note = 0, again.last_line()
+            return outcome
+        outcome.differ += differences(bench.reference, run)
+        shutil.rmtree(run)
+    return outcome
+
+
+SAVING = ("while it is written", "before it is on disk", "before it is renamed", "after it is renamed")
+
+
+def kills_while_saving(bench: Bench, num: int) -> Outcome:
+    """SIGKILL at chosen places in the saving of a checkpoint."""
+    outcome = Outcome("SIGKILL while a checkpoint is saved")
+    draw = random.Random(1)
+    for index in range(num):
+        run = bench.folder / f"save-{index}"
+        place, occasion = SAVING[index % len(SAVING)], draw.randint(1, 8)
+        process = bench.fit(run, partial(_die_while_saving, place, occasion, draw))
+        status = process.wait()
+        assert status == -signal.SIGKILL, (place, occasion, status, process.log.read_text())
+        outcome.injected += 1
+        outcome.lost = max(outcome.lost, process.clips() - saved_clips(run))
+        bench.finish(run, outcome)
+        shutil.rmtree(run)
+    return outcome
+
+
+def _die_while_saving(place: str, occasion: int, draw: random.Random) -> None:
+    """Break what saves, so that it ends the process at a place, on some occasion."""
+    from audiogen import atomic
+    from audiogen.callbacks import checkpoint
+
+    saves, save, to_disk = [0], torch.save, atomic._to_disk
+
+    def die() -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def writing(content: Any, file: Any) -> None:
+        saves[0] += 1
+        if saves[0] == occasion and place == SAVING[0]:
+            whole = BytesIO()
+            save(content, whole)
+            file.write(whole.getvalue()[: draw.randint(0, whole.tell())])
+            file.flush()
+            die()
+        save(content, file)
+
+    def reaching_disk(path: Path) -> None:
+        now = saves[0] == occasion
+        if now and place == SAVING[1] and path.name.endswith(".ckpt.part"):
+            die()
+        if now and place == SAVING[3] and path.name == CHECKPOINT_FOLDER:
+            die()
+        to_disk(path)
+        if now and place == SAVING[2] and path.name.endswith(".ckpt.part"):
+            die()
+
+    checkpoint.torch = SimpleNamespace(save=writing, load=torch.load)  # type: ignore
+    atomic._to_disk = reaching_disk
+
+
+def warnings(bench: Bench, name: str, num: int) -> Outcome:
+    """A signal that warns."""
+    outcome = Outcome(f"{name} in training")
+    draw = random.Random(2)
+    for index in range(num):
+        run = bench.folder / f"{name}-{index}"
+        process = bench.fit(run)
+        process.wait_for(draw.randrange(STEP, CLIPS - STEP, STEP))
+        seen = process.clips()
+        os.kill(process.pid, getattr(signal, name))
+        status = process.wait()
+        outcome.injected += 1
+        assert status == EXIT_AGAIN, (status, process.log.read_text())
+        outcome.lost = max(outcome.lost, seen - saved_clips(run))
+        bench.finish(run, outcome)
+        shutil.rmtree(run)
+    return outcome
+
+
+def early_warning(bench: Bench) -> Outcome:
+    """A signal while libraries are loaded or data are read."""
+    outcome = Outcome("SIGUSR1 before the training begins")
+    for seconds in (0.0, 0.1, 0.3):
+        run = bench.folder / f"early-{seconds}"
+        process = bench.fit(run, partial(_later, signal.SIGUSR1, seconds))
+        outcome.injected += 1
+        assert process.wait() == EXIT_AGAIN, process.log.read_text()
+        bench.finish(run, outcome)
+        shutil.rmtree(run)
+    return outcome
+
+
+def _later(number: int, seconds: float) -> None:
+    from threading import Timer
+
+    from audiogen import signals
+
+    signals.install()
+    Timer(seconds, lambda: os.kill(os.getpid(), number)).start()
+
+
+def lost_process(bench: Bench, victims: tuple[int, ...]) -> Outcome:
+    """One of two processes is killed."""
+    outcome = Outcome("one of two processes killed")
+    pair = ["--trainer.devices", "2", "--trainer.strategy", "ddp"]
+    command = [sys.executable, "-m", "audiogen"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    undisturbed = bench.folder / "pair"
+    subprocess.run([*command, *bench.command(undisturbed, *pair)], check=True, capture_output=True, env=environment)
+    longest = 0.0
+    for victim in victims:
+        run = bench.folder / f"pair-{victim}"
+        log = bench.logs / f"pair-{victim}.log"
+        with log.open("w") as output:
+            first = subprocess.Popen(
+                [*command, *bench.command(run, *pair)], stdout=output, stderr=output, env=environment, text=True
+            )
+        while not list((run / CHECKPOINT_FOLDER).glob(CHECKPOINT_PATTERN)):
+            assert first.poll() is None, log.read_text()
+            time.sleep(0.05)
+        second = int(Path(f"/proc/{first.pid}/task/{first.pid}/children").read_text().split()[0])
+        os.kill(second if victim else first.pid, signal.SIGKILL)
+        outcome.injected += 1
+        start = time.monotonic()
+        while first.poll() is None or Path(f"/proc/{second}").exists():
+            assert time.monotonic() - start < 60, log.read_text()
+            time.sleep(0.05)
+        longest = max(longest, time.monotonic() - start)
+        assert "of this training is gone or cannot" in log.read_text() or "Child process" in log.read_text(), (
+            log.read_text()
+        )
+        with (run / "metrics.csv").open() as file:
+            seen = max(int(row["step"]) for row in csv.DictReader(file))  # each step has a row
+        outcome.lost = max(outcome.lost, seen - saved_clips(run))
+        subprocess.run([*command, *bench.command(run, *pair)], check=True, capture_output=True, env=environment)
+        outcome.survived += 1
+        outcome.differ += differences(undisturbed, run)
+    outcome.note = f"the other ended within {longest:.0f} s"
+    return outcome
