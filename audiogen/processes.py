@@ -3,7 +3,7 @@
 Leaf module: networks use it too. Everything goes through `torch.distributed`, whoever set that up.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -15,6 +15,18 @@ from torch.distributed.nn.functional import all_reduce
 def num_processes() -> int:
     """Return how many processes train together."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def shares(num: int, size: int, rank: int, world_size: int) -> Iterator[Tensor]:
+    """Yield one process's share of numbered things in batches, int64 [<= size], as many batches as any other has.
+
+    The last one may be empty.
+
+    >>> [batch.tolist() for batch in shares(5, 2, rank=1, world_size=2)]
+    [[1, 3], []]
+    """
+    for start in range(0, num, size * world_size):
+        yield torch.arange(num)[start : start + size * world_size][rank::world_size]
 
 
 def average_in_place(tensors: Sequence[Tensor]) -> None:

@@ -14,21 +14,21 @@ from types import FrameType
 EXIT_AGAIN = 75
 EXIT_LOST = 74  # EX_IOERR: another process of the training is gone
 
-_HANDLED = (signal.SIGUSR1, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+HANDLED = (signal.SIGUSR1, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _received: list[int] = []
 _training = False
 
 
 def install() -> None:
     """Let SIGUSR1, SIGTERM, SIGINT and SIGHUP be answered at the end of a batch, and before a training at once."""
-    for number in _HANDLED:
+    for number in HANDLED:
         if signal.getsignal(number) != signal.SIG_IGN:  # as nohup has it
             signal.signal(number, _answer)
 
 
 def ignore() -> None:
     """Ignore further ones: what was asked for is being done."""
-    for number in _HANDLED:
+    for number in HANDLED:
         signal.signal(number, signal.SIG_IGN)
 
 

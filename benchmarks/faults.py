@@ -26,8 +26,15 @@ from typing import Any
 import torch
 
 from audiogen.callbacks.checkpoint import CHECKPOINT_FOLDER, CHECKPOINT_PATTERN
-from benchmarks.faults_bench import CLIPS, SAVE_EVERY, STEP, Bench, Outcome, differences, load, saved_clips
-from benchmarks.faults_of_processes import early_warning, kills, kills_while_saving, lost_process, warnings
+from benchmarks.faults_bench import CLIPS, EVALUATIONS, SAVE_EVERY, STEP, Bench, Outcome, differences, load, saved_clips
+from benchmarks.faults_of_processes import (
+    early_warning,
+    kills,
+    kills_while_saving,
+    lost_process,
+    warnings,
+    warnings_in_evaluation,
+)
 
 
 @contextmanager
@@ -252,6 +259,7 @@ def measure(folder: Path, short: bool) -> Iterator[Outcome]:
     yield kills_while_saving(bench, 4 if short else 40)
     for name in ("SIGTERM", "SIGUSR1", "SIGINT"):
         yield warnings(bench, name, 1 if short else 10)
+    yield warnings_in_evaluation(bench, (1, EVALUATIONS) if short else tuple(range(1, EVALUATIONS + 1)))
     yield early_warning(bench)
     yield full_disk(bench, 600)
     if not short:

@@ -18,7 +18,8 @@ import torch
 
 from audiogen.callbacks.checkpoint import CHECKPOINT_FOLDER, CHECKPOINT_PATTERN, is_whole
 
-STEP, SAVE_EVERY, CLIPS = 8, 16, 160  # clips
+STEP, SAVE_EVERY, JUDGE_EVERY, CLIPS = 8, 16, 32, 160  # clips
+EVALUATIONS = CLIPS // JUDGE_EVERY
 Tamper = Callable[[], None]
 
 
@@ -76,7 +77,7 @@ class Bench:
                 "evaluation.Evaluation",
                 {
                     "embeddings": [{"class_path": embedding, "init_args": {"weights": str(self.judge)}}],
-                    "every_kimg": 4 * STEP / 1000,
+                    "every_kimg": JUDGE_EVERY / 1000,
                     "num_clips": 16,
                 },
             ),

@@ -122,6 +122,41 @@ def warnings(bench: Bench, name: str, num: int) -> Outcome:
     return outcome
 
 
+def warnings_in_evaluation(bench: Bench, occasions: tuple[int, ...]) -> Outcome:
+    """A signal while clips are judged, in the last evaluation too."""
+    outcome = Outcome("SIGUSR1 in an evaluation")
+    for occasion in occasions:
+        run = bench.folder / f"judging-{occasion}"
+        process = bench.fit(run, partial(_warn_while_judging, occasion))
+        outcome.injected += 1
+        assert process.wait() == EXIT_AGAIN, process.log.read_text()
+        assert len(_evaluations(run)) == occasion - 1, "the evaluation was not left"
+        outcome.lost = max(outcome.lost, process.clips() - saved_clips(run))
+        bench.finish(run, outcome)
+        shutil.rmtree(run)
+    return outcome
+
+
+def _warn_while_judging(occasion: int) -> None:
+    from audiogen.models.stylegan2 import StyleGAN2
+
+    sample, calls = StyleGAN2.sample, [0]
+
+    def warned(*given: Any, **named: Any) -> Any:
+        if sys._getframe(1).f_code.co_name == "make_clips":
+            calls[0] += 1
+            if calls[0] == occasion:
+                os.kill(os.getpid(), signal.SIGUSR1)
+        return sample(*given, **named)
+
+    StyleGAN2.sample = warned  # type: ignore
+
+
+def _evaluations(run: Path) -> list[str]:
+    with (run / "metrics.csv").open() as file:
+        return [row["step"] for row in csv.DictReader(file) if row.get("fad")]
+
+
 def early_warning(bench: Bench) -> Outcome:
     """A signal while libraries are loaded or data are read."""
     outcome = Outcome("SIGUSR1 before the training begins")

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +14,8 @@ import pytest
 import soundfile
 import torch
 from numpy.typing import NDArray
+
+from audiogen.signals import HANDLED
 
 WriteTone = Callable[..., Path]
 # Tests compute little: on a busy machine, a second thread that waits made them up to ten times slower.
@@ -34,6 +37,15 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("cache")
     os.environ["AUDIOGEN_CACHE"] = str(folder)
     return folder
+
+
+@pytest.fixture(autouse=True)
+def _signal_handlers() -> Iterator[None]:
+    """Put handlers back that a training leaves behind: Lightning's answer to Ctrl-C is to ignore it from then on."""
+    before = {number: signal.getsignal(number) for number in HANDLED}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture

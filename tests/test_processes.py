@@ -2,16 +2,20 @@
 
 import csv
 import json
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import lightning
 import pytest
 import torch
 
 from audiogen import draws
 from audiogen.cli import main
+from audiogen.signals import EXIT_AGAIN
 from tests.tiny_conversion import conversion_arguments
 from tests.tiny_judge import judge_arguments, write_judge
 from tests.tiny_run import arguments
@@ -61,10 +65,10 @@ def command_lines(judge: tuple[Path, Path], run: Path) -> dict[str, list[str]]:
     }
 
 
-def run_command(args: list[str]) -> str:
+def run_command(args: list[str], status: int = 0) -> str:
     """Run a command line as a user does, and return what it says."""
     done = subprocess.run([sys.executable, "-m", "audiogen", *args], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == status, done.stderr
     return done.stderr
 
 
@@ -134,6 +138,31 @@ def test_all_processes_stop_together_before_a_collapse(judge: tuple[Path, Path],
     said = run_command([*args, *PAIR])
     assert "Stopped at" in said
     assert int(rows(tmp_path / "run")[-1]["step"]) < 160
+
+
+class SignalWhileJudging(lightning.Callback):
+    """Send the second of two processes a signal when its first evaluation begins."""
+
+    def on_validation_epoch_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+        if trainer.global_rank == 1 and pl_module.clips_seen == 80:
+            os.kill(os.getpid(), signal.SIGUSR1)
+
+
+def test_a_signal_to_one_of_two_processes_ends_the_evaluation_of_both(judge: tuple[Path, Path], tmp_path: Path) -> None:
+    # One generated clip more than two whole batches, which the second process has no share of.
+    undisturbed, run = (
+        [part.replace('"num_clips": 16', '"num_clips": 129') for part in command_lines(judge, folder)["StyleGAN2"]]
+        for folder in (tmp_path / "undisturbed", tmp_path / "run")
+    )
+    run_command([*undisturbed, *PAIR])
+    signalled = ["--trainer.callbacks+", f"tests.test_processes.{SignalWhileJudging.__name__}"]
+    said = run_command([*run, *PAIR, *signalled], status=EXIT_AGAIN)
+    assert "Stopped by a signal to another process at 0.08 kimg" in said
+    assert all(not row.get("fad") for row in rows(tmp_path / "run"))
+    run_command([*run, *PAIR, "--ckpt_path", "last"])  # without that callback the settings are others
+    for name, value in last_state(tmp_path / "undisturbed").items():
+        assert torch.equal(value, last_state(tmp_path / "run")[name]), name
+    assert [row["fad"] for row in rows(tmp_path / "run")] == [row["fad"] for row in rows(tmp_path / "undisturbed")]
 
 
 def test_shares_of_all_processes_are_what_one_would_draw_and_differ() -> None:

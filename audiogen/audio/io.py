@@ -28,6 +28,7 @@ RATES = (1000, 1_000_000)  # in Hz; a second at 1 Hz would be resampled to a tho
 _MAX_SAMPLES_PER_BYTE = 8192
 _LARGEST_PAGE = 65307  # bytes of an Ogg page
 _SKIPPED_BLOCK = 1 << 20  # samples at a time
+_WRITTEN_AT_ONCE = 1 << 16  # samples; libsndfile 1.2.2 puts all it encodes to Vorbis on the stack
 _STREAM_SECONDS = 10  # whole seconds are whole numbers of samples at any rate
 
 
@@ -216,9 +217,11 @@ def audio_writer(path: str | Path, sample_rate: int, num_channels: int) -> Itera
     part = target.with_name(f".{target.name}.part")
 
     def write(wav: Tensor) -> None:
+        """Append a part; see above."""
         if not torch.isfinite(wav).all():
             raise AudioWriteError(f"wav for {target} is not finite (NaN or Inf samples)")
-        file.write(wav.detach().cpu().float().clamp(-1, 1).T.numpy())
+        for block in wav.detach().cpu().float().clamp(-1, 1).T.split(_WRITTEN_AT_ONCE):
+            file.write(block.numpy())
 
     try:
         with soundfile.SoundFile(

@@ -1,5 +1,6 @@
 """Follow the training of a translator: scores of converted clips, and pictures and sounds of fixed ones."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import lightning
@@ -8,9 +9,10 @@ from torch import Tensor
 
 from audiogen.callbacks.evaluation import PeriodicEvaluation
 from audiogen.callbacks.samples import PeriodicSamples, spread
-from audiogen.metrics.conversion import ConversionJudge, Task, convert_clips
+from audiogen.metrics.conversion import BATCH, ConversionJudge, Task, convert_clips
 from audiogen.metrics.embeddings.embedding import Embedding
 from audiogen.metrics.judge import Clips, Embed
+from audiogen.processes import shares
 
 
 class ConversionEvaluation(PeriodicEvaluation):
@@ -32,23 +34,21 @@ class ConversionEvaluation(PeriodicEvaluation):
     def __init__(self, domain: Embedding, content: Embedding | None = None, every_kimg: float = 5.0) -> None:
         super().__init__(every_kimg)
         self.domain, self.content = domain, content
-        self._judge: ConversionJudge | None = None
         self._task: Task | None = None
 
     def make_judge(self, pl_module: Any, reference: Clips, train: Clips, embedder: Embed) -> list[str]:
         """Make a judge with the classifiers; see `PeriodicEvaluation`."""
         settings = (pl_module.transform, pl_module.label_names, pl_module.targets, pl_module.device)
-        self._judge = ConversionJudge(self.domain, self.content, *settings)
-        self._task = self._judge.set_real(reference, train, embedder)
+        self.judge = ConversionJudge(self.domain, self.content, *settings)
+        self._task = self.judge.set_real(reference, train, embedder)
         return []
 
-    def figures(self, pl_module: Any, reference: Clips, rank: int, world_size: int) -> dict[str, float]:
-        """Convert the clips and compute the figures; see `PeriodicEvaluation`."""
-        assert self._judge is not None
+    def make_clips(self, pl_module: Any, reference: Clips, rank: int, world_size: int) -> Iterator[Any]:
+        """Convert the clips; see `PeriodicEvaluation`."""
         assert self._task is not None
-        share = Task(*(part[rank::world_size] for part in self._task))
-        self._judge.update(convert_clips(pl_module, reference, share))
-        return self._judge.compute()
+        for rows in shares(len(self._task.source), BATCH, rank, world_size):
+            share = Task(*(part[rows] for part in self._task))
+            yield next(iter(convert_clips(pl_module, reference, share)), None)
 
 
 class ConversionLogger(PeriodicSamples):

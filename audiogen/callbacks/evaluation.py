@@ -9,13 +9,13 @@ from typing import Any
 import lightning
 import torch
 from lightning.pytorch.utilities import rank_zero_info
-from torch import Tensor
 
+from audiogen.callbacks.interruption import leave_if_asked
 from audiogen.metrics.embeddings.embedding import Embedding
 from audiogen.metrics.embeddings.memory import remembered
 from audiogen.metrics.judge import Clips, Embed, Judge, clips_on
 from audiogen.metrics.metric import EmbeddingMetric
-from audiogen.processes import averaged
+from audiogen.processes import averaged, shares
 
 SAMPLE_BATCH = 64
 
@@ -42,17 +42,21 @@ class PeriodicEvaluation(lightning.Callback, ABC):
         if every_kimg <= 0:
             raise ValueError(f"every_kimg must be > 0, got {every_kimg}")
         self.every_kimg = every_kimg
-        self._judged = ""  # the split of the real clips that the judge has
+        self.judge: Any = None  # the one that was made last
+        self._judged = ""  # the split of the real clips that it has
         self._seconds = 0.0
         self._started = 0.0
 
     @abstractmethod
     def make_judge(self, pl_module: Any, reference: Clips, train: Clips, embedder: Embed) -> list[str]:
-        """Make a judge, give it real clips, and return what there is to say of them."""
+        """Make `judge`, give it real clips, and return what there is to say of them."""
 
     @abstractmethod
-    def figures(self, pl_module: Any, reference: Clips, rank: int, world_size: int) -> dict[str, float]:
-        """Make this process's share of the clips, and compute the figures by the judge that was made last."""
+    def make_clips(self, pl_module: Any, reference: Clips, rank: int, world_size: int) -> Iterator[Any]:
+        """Make this process's share of the clips in batches for the judge, as many batches as other processes do.
+
+        None stands for a batch that only others have.
+        """
 
     def setup(self, trainer: lightning.Trainer, pl_module: Any, stage: str) -> None:
         """Set the Trainer's validation interval.
@@ -99,7 +103,9 @@ class PeriodicEvaluation(lightning.Callback, ABC):
         start = time.monotonic()
         self._prepare(trainer, pl_module, split)
         clips = clips_on(pl_module.device, trainer.datamodule.split(split))  # type: ignore[attr-defined]
-        figures = self.figures(pl_module, clips, trainer.global_rank, trainer.world_size)
+        made = self.make_clips(pl_module, clips, trainer.global_rank, trainer.world_size)
+        self.judge.update(_until_stopped(trainer, pl_module, made))
+        figures = self.judge.compute()
         self._seconds += time.monotonic() - start
         if trainer.state.fn == "fit":
             now = time.monotonic()
@@ -151,24 +157,27 @@ class Evaluation(PeriodicEvaluation):
         super().__init__(every_kimg)
         self.embeddings, self.num_clips, self.seed = embeddings, num_clips, seed
         self.extra_metrics = extra_metrics or []
-        self._judge: Judge | None = None
 
     def make_judge(self, pl_module: Any, reference: Clips, train: Clips, embedder: Embed) -> list[str]:
         """Make a judge with the embeddings; see `PeriodicEvaluation`."""
         settings = (pl_module.transform, pl_module.label_names, self.num_clips, pl_module.device, self.extra_metrics)
-        self._judge = Judge(self.embeddings, *settings)
-        self._judge.set_real(reference, train, embedder)
-        return self._judge.notes
+        self.judge = Judge(self.embeddings, *settings)
+        self.judge.set_real(reference, train, embedder)
+        return self.judge.notes
 
-    def figures(self, pl_module: Any, reference: Clips, rank: int, world_size: int) -> dict[str, float]:
-        """Make clips and compute the figures; see `PeriodicEvaluation`."""
-        assert self._judge is not None
-        self._judge.update(self._generate(self._judge, pl_module, rank, world_size))
-        return self._judge.compute()
-
-    def _generate(self, judge: Judge, pl_module: Any, rank: int, world_size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield this process's share of the clips; clip i of a class has the seed it has in `generate`."""
-        label, number = judge.wanted
+    def make_clips(self, pl_module: Any, reference: Clips, rank: int, world_size: int) -> Iterator[Any]:
+        """Generate clips; clip i of a class has the seed it has in `generate`. See `PeriodicEvaluation`."""
+        label, number = self.judge.wanted
         seeds = torch.tensor(pl_module.clip_seeds(self.seed, int(number.max()) + 1))[number]
-        for rows in torch.arange(rank, len(label), world_size).split(SAMPLE_BATCH):
-            yield pl_module.sample(label[rows], seeds[rows].tolist()), label[rows].to(pl_module.device)
+        for rows in shares(len(label), SAMPLE_BATCH, rank, world_size):
+            made = pl_module.sample(label[rows], seeds[rows].tolist()) if len(rows) else None
+            yield None if made is None else (made, label[rows].to(pl_module.device))
+
+
+def _until_stopped(trainer: lightning.Trainer, pl_module: Any, batches: Iterator[Any]) -> Iterator[Any]:
+    """Yield the batches of this process, and leave the training at a signal to any."""
+    for batch in batches:
+        if batch is not None:
+            yield batch
+        if trainer.state.fn == "fit":
+            leave_if_asked(trainer, pl_module)

@@ -19,9 +19,10 @@ OTHERS_LEAVE_SECONDS = 1.0
 class Interruption(lightning.Callback):
     """End at a signal, with everything saved.
 
-    A signal that comes to any process is answered by all at the end of the batch: they save, and leave with status 75
-    ("run me again"). Lightning would save in the handler, where processes may be at different batches. It also tells
-    where a run goes on with other data than it began with, and makes up for a validation that was cut off.
+    A signal that comes to any process is answered by all at the end of the batch, be it trained on or judged: they
+    save, and leave with status 75 ("run me again"). Lightning would save in the handler, where processes may be at
+    different batches. It also tells where a run goes on with other data than it began with, and makes up for a
+    validation that was cut off.
     """
 
     def __init__(self) -> None:
@@ -85,25 +86,8 @@ class Interruption(lightning.Callback):
     def on_train_batch_end(
         self, trainer: lightning.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Save and leave where a signal came to any of the processes."""
-        name = signals.received()
-        if not trainer.strategy.reduce_boolean_decision(bool(name), all=False) or trainer.should_stop:
-            return
-        signals.ignore()
-        path = save_state(trainer, pl_module)
-        for logger in trainer.loggers:
-            if hasattr(logger, "mark_interrupted"):
-                logger.mark_interrupted()
-        rank_zero_info(
-            f"Stopped by {name or 'a signal to another process'} at {pl_module.kimg:g} kimg, saved as {path}. The same "
-            "command goes on from there."
-        )
-        trainer.strategy.barrier("leaving")
-        if not trainer.is_global_zero:
-            raise SystemExit(0)
-        if trainer.world_size > 1:
-            time.sleep(OTHERS_LEAVE_SECONDS)
-        raise SystemExit(signals.EXIT_AGAIN)
+        """Answer signals."""
+        leave_if_asked(trainer, pl_module)
 
     def teardown(self, trainer: lightning.Trainer, pl_module: Any, stage: str) -> None:
         """Listen no more, whatever ended the training."""
@@ -139,3 +123,34 @@ def _check_processes(trainer: lightning.Trainer) -> None:
             f"srun started {started} processes, and {trainer.world_size} would train together: set "
             "--trainer.devices to the tasks of a node, --trainer.num_nodes, and --trainer.strategy ddp"
         )
+
+
+def leave_if_asked(trainer: lightning.Trainer, pl_module: Any) -> None:
+    """Save and leave where a signal came to any of the processes; all call it, as often as the others.
+
+    In an evaluation too, which is made up for when the training goes on.
+
+    Raises:
+        SystemExit: With status 75, of processes but the first with 0.
+    """
+    name = signals.received()
+    last = trainer.validating and pl_module.kimg >= pl_module.total_kimg  # the evaluation at the end
+    if not trainer.strategy.reduce_boolean_decision(bool(name), all=False) or (trainer.should_stop and not last):
+        return
+    signals.ignore()
+    if trainer.validating:  # else Lightning would go on in its midst
+        trainer.fit_loop.epoch_loop.val_loop.batch_progress.reset()
+    path = save_state(trainer, pl_module)
+    for logger in trainer.loggers:
+        if hasattr(logger, "mark_interrupted"):
+            logger.mark_interrupted()
+    rank_zero_info(
+        f"Stopped by {name or 'a signal to another process'} at {pl_module.kimg:g} kimg, saved as {path}. The same "
+        "command goes on from there."
+    )
+    trainer.strategy.barrier("leaving")
+    if not trainer.is_global_zero:
+        raise SystemExit(0)
+    if trainer.world_size > 1:
+        time.sleep(OTHERS_LEAVE_SECONDS)
+    raise SystemExit(signals.EXIT_AGAIN)

@@ -136,7 +136,7 @@ class KimgModule(lightning.LightningModule):
         if bad:
             why = f"the batch has NaN or infinite values in {bad} of its clips"
         else:
-            why = "lower the learning rate, or go back to the last checkpoint"
+            why = "with the same settings it would again; lower the learning rate, say, and go on with --ckpt_path last"
         return FloatingPointError(f"{what} became NaN or infinite at {self.kimg:g} kimg: {why}")
 
     def count_clips(self) -> None:

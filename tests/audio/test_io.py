@@ -69,6 +69,12 @@ def test_lossy_file_is_written_with_the_right_pitch_and_level(tmp_path: Path, su
     assert middle(wav).square().mean().sqrt() == pytest.approx(0.5 / 2**0.5, rel=0.05)
 
 
+@pytest.mark.parametrize("suffix", [".ogg", ".opus"])
+def test_a_long_lossy_file_is_written_whole(tmp_path: Path, suffix: str) -> None:
+    write_audio(tmp_path / f"a{suffix}", 0.1 * torch.ones(2, 48000 * 60), 48000)  # at once, libsndfile would crash
+    assert audio_info(tmp_path / f"a{suffix}").num_samples == 48000 * 60
+
+
 @pytest.mark.parametrize(("file_rate", "sample_rate"), [(8000, 16000), (44100, 16000), (48000, 22050), (16000, 8000)])
 def test_resampled_sine_is_the_sine_at_the_new_rate(write_tone: WriteTone, file_rate: int, sample_rate: int) -> None:
     wav = read_audio(write_tone("a.wav", file_rate), sample_rate)

@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -20,8 +19,6 @@ from audiogen.models.kimg import KimgModule
 from tests.slurm.cluster import wait_until
 from tests.tiny_run import arguments, write_classes
 
-HANDLED = (signal.SIGUSR1, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
@@ -29,12 +26,10 @@ def data(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def _handlers() -> Iterator[None]:
-    before = [signal.signal(number, signal.SIG_DFL) for number in HANDLED]  # whatever this process was told to ignore
+def _handlers() -> None:
+    for number in signals.HANDLED:
+        signal.signal(number, signal.SIG_DFL)  # this process may have been told to ignore some
     signals.install()
-    yield
-    for number, handler in zip(HANDLED, before, strict=True):
-        signal.signal(number, handler)
 
 
 def signal_at(clips: int, patch: pytest.MonkeyPatch, *numbers: int) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import faults
-from benchmarks.faults_bench import SAVE_EVERY, Bench, Outcome
+from benchmarks.faults_bench import EVALUATIONS, SAVE_EVERY, Bench, Outcome
 
 
 @pytest.fixture(scope="module")
@@ -24,6 +24,7 @@ KINDS = {
     "SIGTERM": partial(faults.warnings, name="SIGTERM", num=1),
     "SIGUSR1": partial(faults.warnings, name="SIGUSR1", num=1),
     "SIGINT": partial(faults.warnings, name="SIGINT", num=1),
+    "SIGUSR1 in an evaluation": partial(faults.warnings_in_evaluation, occasions=(1, EVALUATIONS)),
     "early warning": faults.early_warning,
     "full disk": partial(faults.full_disk, kilobytes=600),
     "read-only": faults.read_only,
