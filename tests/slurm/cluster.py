@@ -17,6 +17,7 @@ from pathlib import Path
 PROGRAMS = ("slurmctld", "slurmd", "sbatch", "scontrol", "munged")
 # A requeued job waits for two minutes. Lifted earlier than this, it fails: the node holds its credential for revoked.
 REVOKED_SECONDS = 6.0
+NODES = ("n1", "n2")
 CONFIG = """
 ClusterName=audiogentest
 SlurmctldHost={host}(127.0.0.1)
@@ -35,11 +36,11 @@ AccountingStorageType=accounting_storage/none
 JobCompType=jobcomp/none
 SwitchType=switch/none
 StateSaveLocation={folder}/state
-SlurmdSpoolDir={folder}/spool
+SlurmdSpoolDir={folder}/spool-%n
 SlurmctldPidFile={folder}/slurmctld.pid
-SlurmdPidFile={folder}/slurmd.pid
+SlurmdPidFile={folder}/slurmd-%n.pid
 SlurmctldLogFile={folder}/slurmctld.log
-SlurmdLogFile={folder}/slurmd.log
+SlurmdLogFile={folder}/slurmd-%n.log
 SelectType=select/cons_tres
 SelectTypeParameters=CR_CPU
 SchedulerType=sched/backfill
@@ -53,9 +54,11 @@ SlurmctldParameters=preempt_send_user_signal
 KillWait=10
 MinJobAge=3600
 InactiveLimit=0
-NodeName=n1 NodeHostname={host} NodeAddr=127.0.0.1 Port={node_port} CPUs=2 RealMemory=1000 State=UNKNOWN
-PartitionName=low Nodes=ALL Default=YES PriorityTier=1 PreemptMode=REQUEUE GraceTime=60 MaxTime=60 State=UP
-PartitionName=high Nodes=ALL Default=NO PriorityTier=10 PreemptMode=OFF MaxTime=60 State=UP
+NodeName=n1 NodeHostname={host} NodeAddr=127.0.0.1 Port={first_port} CPUs=2 RealMemory=1000 State=UNKNOWN
+NodeName=n2 NodeHostname={host}-2 NodeAddr=127.0.0.1 Port={second_port} CPUs=2 RealMemory=1000 State=UNKNOWN
+PartitionName=low Nodes=n1 Default=YES PriorityTier=1 PreemptMode=REQUEUE GraceTime=60 MaxTime=60 State=UP
+PartitionName=high Nodes=n1 Default=NO PriorityTier=10 PreemptMode=OFF MaxTime=60 State=UP
+PartitionName=wide Nodes=ALL Default=NO PriorityTier=1 PreemptMode=REQUEUE GraceTime=60 MaxTime=60 State=UP
 """
 
 
@@ -93,7 +96,9 @@ def wait_until(true: Callable[[], bool], seconds: float, told: Callable[[], str]
 
 
 class Cluster:
-    """One node with two processors, a partition that is pre-empted (low) and one that pre-empts (high).
+    """Two nodes of two processors each, which are this machine.
+
+    Partitions of the first node: one that is pre-empted (low) and one that pre-empts (high); of both nodes: wide.
 
     Args:
         folder: For its state and the output of jobs.
@@ -108,7 +113,7 @@ class Cluster:
         (folder / "state").mkdir(parents=True)
         folder.chmod(0o755)
         host = socket.gethostname().split(".")[0]
-        ports = dict(zip(("control_port", "node_port"), free_ports(2), strict=True))
+        ports = dict(zip(("control_port", "first_port", "second_port"), free_ports(3), strict=True))
         (folder / "slurm.conf").write_text(CONFIG.format(folder=folder, host=host, **ports))
         os.environ["SLURM_CONF"] = str(folder / "slurm.conf")
         key = folder / "munge.key"
@@ -118,16 +123,17 @@ class Cluster:
         places = [f"--{option}={folder}/munge.{suffix}" for option, suffix in names.items()]
         output_of("munged", "--force", "--num-threads=2", *places)
         output_of("slurmctld", "-c")
-        output_of("slurmd", "-N", "n1")
-        idle = lambda: output_of("sinfo", "-h", "-p", "low", "-t", "idle", "-o", "%D") == "1"  # noqa: E731
+        for node in NODES:
+            output_of("slurmd", "-N", node)
+        idle = lambda: output_of("sinfo", "-h", "-p", "wide", "-t", "idle", "-o", "%D") == str(len(NODES))  # noqa: E731
         wait_until(idle, 20, lambda: (folder / "slurmctld.log").read_text())
 
     def down(self) -> None:
         """Stop all that was started."""
         subprocess.run(["scancel", "-u", "root"], check=False)
-        with contextlib.suppress(TimeoutError):
+        with contextlib.suppress(TimeoutError, RuntimeError):
             wait_until(lambda: not output_of("squeue", "-h", "-t", "R,CG"), 15, lambda: "")
-        for name in ("slurmd", "slurmctld", "munge"):
+        for name in (*(f"slurmd-{node}" for node in NODES), "slurmctld", "munge"):
             pid_file = self.folder / f"{name}.pid"
             if pid_file.exists():
                 os.kill(int(pid_file.read_text()), signal.SIGTERM)

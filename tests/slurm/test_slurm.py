@@ -39,11 +39,11 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_classes(tmp_path_factory.mktemp("data"), {"low": 300, "high": 2000})
 
 
-def train(cluster: Cluster, data: Path, run: Path, *options: str, steps: int = STEPS) -> Job:
+def train(cluster: Cluster, data: Path, run: Path, *options: str, steps: int = STEPS, tasks_per_node: int = 2) -> Job:
     """Submit a training of two processes."""
     verb, flag, recipe, *rest = arguments(data, run, steps * BATCH / 1000, "--data.batch_size", str(BATCH))
     assert (verb, flag) == ("fit", "--config")
-    return cluster.submit("--ntasks-per-node=2", *options, "slurm/train.sbatch", recipe, *rest)
+    return cluster.submit(f"--ntasks-per-node={tasks_per_node}", *options, "slurm/train.sbatch", recipe, *rest)
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +95,21 @@ def test_a_stopped_job_requeues_itself_and_ends_as_an_undisturbed_one(
     assert len(tables[0]) == len(tables[1]) == STEPS + 1  # one curve, with no gap and no overlap
     if stop is not kill_one:
         assert "The same command goes on from there" in job.output()
+
+
+def test_one_process_on_each_of_two_nodes_trains_what_two_on_one_do_and_is_requeued(
+    cluster: Cluster, data: Path, undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")  # the nodes' names are not known to this machine
+    job = train(cluster, data, tmp_path / "run", "-p", "wide", "--nodes=2", tasks_per_node=1)
+    wait_until(lambda: saved_clips(tmp_path / "run") > 0, 90, job.output)
+    warn(job)
+    job.restart_now()
+    job.wait("COMPLETED")
+    assert "restart 1: 2 processes on n[1-2]" in job.output()
+    assert "batch 8 (4 in each of 2 processes)" in job.output()
+    one, other = end_of(undisturbed), end_of(tmp_path / "run")
+    assert all(torch.equal(value, other[name]) for name, value in one.items())
 
 
 def test_a_cancelled_job_does_not_come_back(cluster: Cluster, data: Path, tmp_path: Path) -> None:
