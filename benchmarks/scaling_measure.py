@@ -23,6 +23,7 @@ TINY = {
 }
 BATCH = 16
 PLAIN = ["--trainer.enable_progress_bar", "false", "--trainer.accelerator", "cpu"]
+ROUNDS, ROUND_STEPS = 10, 16
 ALL_REDUCES = [8, 1 << 10, 1 << 14, 1 << 17, 1 << 20, 1 << 22, 1 << 24]  # bytes
 
 
@@ -64,7 +65,7 @@ class Measured:
     together: dict[tuple[int, int], Parts] = field(default_factory=dict)
     counted: dict[str, Exchanged] = field(default_factory=dict)  # in a step of two
     stock: Exchanged = field(default_factory=Exchanged)  # of gradients, by Lightning's DDP
-    stock_step: float = 0.0
+    in_turn: list[tuple[float, float]] = field(default_factory=list)  # steps of two: ours, and under Lightning's DDP
 
 
 def timed_steps(reports: Sequence[Report], warm: int) -> list[int]:
@@ -126,10 +127,12 @@ def measure(name: str, nums: Sequence[int], warm: int, steps: int, tiny: bool, f
     if tiny:
         line += ["--data.dataset.init_args.num_clips", "600"]
 
-    def train(num: int, share: int, kind: str = "train", together: bool = True) -> list[Report]:
+    def train(
+        num: int, share: int, kind: str = "train", together: bool = True, steps: int = steps, turn: int = 0
+    ) -> list[Report]:
         batch = share * (num if together else 1)
         kimg = ["--data.batch_size", str(batch), "--model.total_kimg", str(batch * (warm + steps + 1) / 1000)]
-        place = folder / f"{name}-{kind}-{num}-{share}-{together}"
+        place = folder / f"{name}-{kind}-{num}-{share}-{together}-{turn}"
         print(f"  {name}: {num} x {share} {kind} {'together' if together else 'beside each other'}", flush=True)
         return start(kind, [*line, *kimg], num, place, together)
 
@@ -146,9 +149,10 @@ def measure(name: str, nums: Sequence[int], warm: int, steps: int, tiny: bool, f
                 found.together[num, share] = parts_of(reports, warm, True)
                 if (num, share) == (2, BATCH):
                     found.counted = counted(reports[0], timed_steps(reports, warm))
-    stock = train(2, BATCH, "stock")
+    for turn in range(1, (1 if tiny else ROUNDS) + 1):
+        ours, stock = (train(2, BATCH, kind, steps=ROUND_STEPS, turn=turn) for kind in ("train", "stock"))
+        found.in_turn.append((parts_of(ours, warm, False).step, parts_of(stock, warm, False).step))
     found.stock = counted(stock[0], timed_steps(stock, warm))["gradients"]
-    found.stock_step = parts_of(stock, warm, False).step
     return found
 
 

@@ -101,7 +101,9 @@ def made_up(num: int) -> Measured:
     }
     parts = Parts(1.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, (1.0,))
     names = ("gradients", "means", "decision", "log")
-    found = Measured(sizes, [16], {16: parts}, {(num, 16): parts}, {(num, 16): parts}, stock_step=1.0)
+    found = Measured(
+        sizes, [16], {16: parts}, {(num, 16): parts}, {(num, 16): parts}, in_turn=[(1.0, 2.0), (1.5, 1.25)]
+    )
     found.counted = {name: Exchanged(1, 8) for name in names}
     return found
 
@@ -120,6 +122,10 @@ def test_simulated_step_has_what_the_formulas_say() -> None:
     found = exchanged_per_step(measured.sizes, 500)
     assert step.exchanged.size + step.decisions.size == sum(each.size for each in found.values())
     assert found["log"].calls == 1  # a batch of 500 clips is logged each time
+
+
+def test_steps_in_turn_are_told_by_the_fastest() -> None:
+    assert scaling.in_turn_table(made_up(2)).splitlines()[-1] == "| 2 | 1000.0 | 1250.0 | 1.25 |"
 
 
 def test_tables_are_whole() -> None:
