@@ -48,7 +48,7 @@ class ConversionEvaluation(PeriodicEvaluation):
         assert self._task is not None
         for rows in shares(len(self._task.source), BATCH, rank, world_size):
             share = Task(*(part[rows] for part in self._task))
-            yield next(iter(convert_clips(pl_module, reference, share)), None)
+            yield next(iter(convert_clips(pl_module, reference, share))) if len(rows) else None
 
 
 class ConversionLogger(PeriodicSamples):

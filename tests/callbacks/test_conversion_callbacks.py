@@ -4,6 +4,7 @@ import csv
 import json
 import math
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,9 +12,11 @@ import soundfile
 import torch
 
 import audiogen
-from audiogen.callbacks.conversion import ConversionLogger
+from audiogen.callbacks.conversion import ConversionEvaluation, ConversionLogger
 from audiogen.cli import main
 from audiogen.commands.report import report
+from audiogen.metrics.conversion import Task
+from audiogen.metrics.judge import Clips
 from tests.test_training import differing
 from tests.tiny_conversion import conversion_arguments
 from tests.tiny_judge import write_judge
@@ -201,3 +204,16 @@ def test_content_is_asked_of_translators_alone(judge: tuple[Path, Path], tmp_pat
 def test_values_out_of_range_are_refused(settings: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="need every_kimg > 0 and at least one clip in a row"):
         ConversionLogger(**settings)
+
+
+def test_processes_convert_shares_in_as_many_batches_and_nothing_twice() -> None:
+    callback = ConversionEvaluation(domain=None)  # type: ignore[arg-type]
+    callback._task = Task(torch.arange(129), torch.arange(129) % 2)  # two whole batches and one clip
+    clips = Clips(lambda rows: rows.float()[:, None], torch.zeros(129))
+    model = SimpleNamespace(convert=lambda spec, target: spec + 1000 * target[:, None])
+    shares = [list(callback.make_clips(model, clips, rank, 2)) for rank in (0, 1)]
+    assert [len(batches) for batches in shares] == [2, 2]
+    assert shares[1][1] is None
+    spec, source, target = (torch.cat(parts) for parts in zip(*filter(None, shares[0] + shares[1]), strict=True))
+    assert sorted(source.tolist()) == list(range(129))
+    assert torch.equal(spec[:, 0], source + 1000 * target)
