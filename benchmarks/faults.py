@@ -1,6 +1,6 @@
 """Stop trainings in every way, start the same command again, and compare with a run that was never stopped.
 
-    python -m benchmarks.faults             all faults, 50 kills: about ten minutes on two cores
+    python -m benchmarks.faults             all faults, 50 kills: about 13 minutes on two cores
     python -m benchmarks.faults --short     what the tests do
 
 Each training is a process of its own, forked from one that has loaded the libraries, with a tiny StyleGAN2, a judge and
