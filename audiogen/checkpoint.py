@@ -19,6 +19,7 @@ from audiogen.callbacks.checkpoint import (
     CHECKPOINT_FOLDER,
     CHECKPOINT_PATTERN,
     UnreadableError,
+    checkpoints,
     is_whole,
     read_training_state,
 )
@@ -37,7 +38,7 @@ class CheckpointError(ValueError):
 
 def newest_checkpoint(run: Path) -> Path | None:
     """Return the checkpoint of a run directory that has seen the most clips, or None; damaged ones are named."""
-    for path in sorted((run / CHECKPOINT_FOLDER).glob(CHECKPOINT_PATTERN), reverse=True):
+    for path in reversed(checkpoints(run)):
         if is_whole(path):
             return path
         rank_zero_info(f"{path} is damaged, and left out: delete it, or take it from a backup")

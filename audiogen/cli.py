@@ -75,6 +75,7 @@ class AudiogenCLI(LightningCLI):
 
     def __init__(self, args: list[str] | None = None, run: bool = True) -> None:
         self._lock: FileLock | None = None
+        self._goes_on = False
         try:
             self._run(args, run)
         finally:
@@ -139,9 +140,18 @@ class AudiogenCLI(LightningCLI):
         training = self.subcommand == "fit"
         if training and rank_zero_only.rank == 0:  # type: ignore[attr-defined]
             self._lock = _take(root)
-        if training and config.get("ckpt_path") is None and newest_checkpoint(root) is not None:
-            _check_same(root, _settings(self._parser(self.subcommand), config))
-        config.ckpt_path = _start(config.get("ckpt_path"), root, training)
+        named, newest = config.get("ckpt_path"), newest_checkpoint(root)
+        if training and newest is not None and _leaves_it_to(root, named):
+            named = None
+        if training:
+            differ = _differences(root, _settings(self._parser(self.subcommand), config))
+            self._goes_on = newest is None or bool(differ)
+            if newest is not None and named is None and differ:
+                raise ValueError(
+                    f"{root} holds a run with other settings ({differ}): continue it with the new ones by --ckpt_path "
+                    "last, or name another folder with --trainer.default_root_dir DIR"
+                )
+        config.ckpt_path = _start(named, newest, root, training)
 
     def instantiate_trainer(self, **kwargs: Any) -> lightning.Trainer:
         """Add what all runs have: whole checkpoints, an answer to signals, and the table of metrics."""
@@ -154,6 +164,10 @@ class AudiogenCLI(LightningCLI):
             trainer.callbacks.append(Interruption())  # type: ignore[attr-defined]
             trainer.loggers = [*trainer.loggers, MetricsCSV(trainer.default_root_dir)]
         return trainer
+
+    def before_fit(self) -> None:
+        """Tell the model whether it goes on where a callback had stopped it: with other settings it does."""
+        self.model.goes_on = self._goes_on  # type: ignore[assignment]
 
     def after_fit(self) -> None:
         """Say where everything is."""
@@ -208,18 +222,26 @@ def _command(*args: str) -> str:
     return shlex.join([str(here), "-m", "audiogen", *args])
 
 
-def _start(ckpt_path: str | None, root: Path, training: bool) -> str | None:
+def _leaves_it_to(root: Path, ckpt_path: str | None) -> bool:
+    """Tell whether a run goes on by itself though a checkpoint is named: one elsewhere is where it once began."""
+    if ckpt_path in ("last", None):
+        return False
+    path, own = Path(ckpt_path).resolve(), root.resolve()
+    return path != own and path.parent != own / CHECKPOINT_FOLDER
+
+
+def _start(ckpt_path: str | None, newest: Path | None, root: Path, training: bool) -> str | None:
     """Return the checkpoint to start from, or None for the beginning.
 
     Args:
         ckpt_path: What the user named: a checkpoint, a run directory, "last" or nothing.
+        newest: The newest checkpoint of the run directory.
         root: The run directory.
         training: Only a training may start from the beginning; figures are of the newest checkpoint by default.
 
     Raises:
         ValueError: Where there is nothing to start from, or the run directory has gone on from there.
     """
-    newest = newest_checkpoint(root)
     if ckpt_path in ("last", None) and newest is None and not training:
         raise ValueError(f"no checkpoint in {root}: name one with --ckpt_path")
     if training and newest is None and any((root / CHECKPOINT_FOLDER).glob(CHECKPOINT_PATTERN)):
@@ -272,23 +294,14 @@ def _settings(parser: LightningArgumentParser, config: Any) -> str:
     return parser.dump(config, skip_none=False)
 
 
-def _check_same(root: Path, settings: str) -> None:
-    """Refuse to continue a run by itself with other settings than it has.
-
-    Raises:
-        ValueError: Naming what differs.
-    """
+def _differences(root: Path, settings: str) -> str:
+    """Say in which settings a training differs from that of a run directory, or nothing where it does not."""
     saved = root / CONFIG_NAME
     before, now = (_flat(yaml.safe_load(text)) for text in (saved.read_text() if saved.exists() else "{}", settings))
     names = [name for name in sorted(before.keys() | now.keys()) if not name.startswith(PLACE_KEYS)]
     differ = [name for name in names if before.get(name) != now.get(name)]
-    if differ:
-        shown = "; ".join(f"{name}: {before.get(name)}, now {now.get(name)}" for name in differ[:3])
-        more = f"; and {len(differ) - 3} more" if len(differ) > 3 else ""
-        raise ValueError(
-            f"{root} holds a run with other settings ({shown}{more}): continue it with the new ones by --ckpt_path "
-            "last, or name another folder with --trainer.default_root_dir DIR"
-        )
+    shown = "; ".join(f"{name}: {before.get(name)}, now {now.get(name)}" for name in differ[:3])
+    return shown + (f"; and {len(differ) - 3} more" if len(differ) > 3 else "")
 
 
 def _flat(settings: Any, name: str = "") -> dict[str, Any]:

@@ -20,7 +20,8 @@ class Replicas(DDPStrategy):
     six in a step, and wants to be told which weights a pass leaves out. Here nothing is wrapped.
 
     Decisions are made over a process group on the processors, which a GPU need not be waited for. Where a process dies,
-    the others see its connection close there, at the end of the batch.
+    the others see its connection close there at the end of the batch, unless a GPU waits for it before: then the
+    launcher ends them.
     """
 
     strategy_name = "ddp"

@@ -32,8 +32,8 @@ from benchmarks.faults_of_processes import (
     kills,
     kills_while_saving,
     lost_process,
+    stops_in_evaluation,
     warnings,
-    warnings_in_evaluation,
 )
 
 
@@ -259,7 +259,8 @@ def measure(folder: Path, short: bool) -> Iterator[Outcome]:
     yield kills_while_saving(bench, 4 if short else 40)
     for name in ("SIGTERM", "SIGUSR1", "SIGINT"):
         yield warnings(bench, name, 1 if short else 10)
-    yield warnings_in_evaluation(bench, (1, EVALUATIONS) if short else tuple(range(1, EVALUATIONS + 1)))
+    for name in ("SIGUSR1", "SIGKILL"):
+        yield stops_in_evaluation(bench, name, (EVALUATIONS,) if short else tuple(range(1, EVALUATIONS + 1)))
     yield early_warning(bench)
     yield full_disk(bench, 600)
     if not short:

@@ -18,8 +18,8 @@ import torch
 
 from audiogen.callbacks.checkpoint import CHECKPOINT_FOLDER, CHECKPOINT_PATTERN, is_whole
 
-STEP, SAVE_EVERY, JUDGE_EVERY, CLIPS = 8, 16, 32, 160  # clips
-EVALUATIONS = CLIPS // JUDGE_EVERY
+STEP, SAVE_EVERY, JUDGE_EVERY, CLIPS = 8, 16, 48, 160  # clips; the last evaluation is not one of the interval's
+EVALUATIONS = math.ceil(CLIPS / JUDGE_EVERY)
 Tamper = Callable[[], None]
 
 

@@ -122,14 +122,16 @@ def warnings(bench: Bench, name: str, num: int) -> Outcome:
     return outcome
 
 
-def warnings_in_evaluation(bench: Bench, occasions: tuple[int, ...]) -> Outcome:
+def stops_in_evaluation(bench: Bench, name: str, occasions: tuple[int, ...]) -> Outcome:
     """A signal while clips are judged, in the last evaluation too."""
-    outcome = Outcome("SIGUSR1 in an evaluation")
+    outcome = Outcome(f"{name} in an evaluation")
+    number: int = getattr(signal, name)
     for occasion in occasions:
-        run = bench.folder / f"judging-{occasion}"
-        process = bench.fit(run, partial(_warn_while_judging, occasion))
+        run = bench.folder / f"judging-{name}-{occasion}"
+        process = bench.fit(run, partial(_stop_while_judging, number, occasion))
         outcome.injected += 1
-        assert process.wait() == EXIT_AGAIN, process.log.read_text()
+        status = process.wait()
+        assert status == (-number if number == signal.SIGKILL else EXIT_AGAIN), process.log.read_text()
         assert len(_evaluations(run)) == occasion - 1, "the evaluation was not left"
         outcome.lost = max(outcome.lost, process.clips() - saved_clips(run))
         bench.finish(run, outcome)
@@ -137,19 +139,19 @@ def warnings_in_evaluation(bench: Bench, occasions: tuple[int, ...]) -> Outcome:
     return outcome
 
 
-def _warn_while_judging(occasion: int) -> None:
+def _stop_while_judging(number: int, occasion: int) -> None:
     from audiogen.models.stylegan2 import StyleGAN2
 
     sample, calls = StyleGAN2.sample, [0]
 
-    def warned(*given: Any, **named: Any) -> Any:
+    def stopped(*given: Any, **named: Any) -> Any:
         if sys._getframe(1).f_code.co_name == "make_clips":
             calls[0] += 1
             if calls[0] == occasion:
-                os.kill(os.getpid(), signal.SIGUSR1)
+                os.kill(os.getpid(), number)
         return sample(*given, **named)
 
-    StyleGAN2.sample = warned  # type: ignore
+    StyleGAN2.sample = stopped  # type: ignore
 
 
 def _evaluations(run: Path) -> list[str]:

@@ -177,6 +177,17 @@ def test_an_older_checkpoint_is_continued_in_another_folder_only(run: Path, data
     assert differing(whole, branch) == []
 
 
+def test_the_same_command_goes_on_with_a_run_that_began_elsewhere(run: Path, data: Path, tmp_path: Path) -> None:
+    command = arguments(data, tmp_path / "branch", 0.024, "--ckpt_path", str(run / KIMG.format(8)))
+    main(arguments(data, tmp_path / "branch", 0.016, "--ckpt_path", str(run / KIMG.format(8))))
+    with pytest.raises(ValueError, match="other settings"):
+        main(command)
+    main([*command[:-1], "last"])
+    changed = (tmp_path / "branch" / KIMG.format(24)).stat().st_mtime
+    main(command)  # ended, so that nothing is left to do
+    assert (tmp_path / "branch" / KIMG.format(24)).stat().st_mtime == changed
+
+
 def test_figures_of_no_checkpoint_are_refused(data: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no checkpoint in"):
         main(["validate", *arguments(data, tmp_path / "nothing")[1:]])

@@ -84,6 +84,19 @@ def save_state(trainer: lightning.Trainer, pl_module: Any) -> Path:
     return path
 
 
+def checkpoints(run: Path) -> list[Path]:
+    """Return the checkpoints of a run directory by the clips they have seen; some may be damaged."""
+    return sorted((run / CHECKPOINT_FOLDER).glob(CHECKPOINT_PATTERN), key=clips_of)
+
+
+def clips_of(path: Path) -> float:
+    """Return the clips that a checkpoint has seen, in thousands, by its name; of other names, nothing."""
+    try:
+        return float(path.stem.removeprefix("kimg-"))
+    except ValueError:
+        return -1.0
+
+
 def _place(trainer: lightning.Trainer, name: str) -> Path:
     return Path(trainer.default_root_dir) / CHECKPOINT_FOLDER / name
 
@@ -138,7 +151,7 @@ class KimgCheckpoint(Checkpoint):
     def on_validation_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         """Save `best.ckpt` where the monitored figure is better than ever."""
         self._went_on = True
-        value = float(trainer.callback_metrics.get(self.monitor, math.nan))
+        value = trainer.strategy.broadcast(float(trainer.callback_metrics.get(self.monitor, math.nan)))
         if trainer.state.fn != "fit" or trainer.sanity_checking or math.isnan(value):
             return
         sign = 1 if self.mode == "min" else -1
@@ -167,5 +180,6 @@ class KimgCheckpoint(Checkpoint):
     def _save(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         path = save_state(trainer, pl_module)
         if trainer.is_global_zero and self.keep:
-            for old in sorted(path.parent.glob(CHECKPOINT_PATTERN))[: -self.keep]:
+            older = [each for each in checkpoints(path.parent.parent) if clips_of(each) <= clips_of(path)]
+            for old in older[: -self.keep]:  # newer ones are damaged, and not counted
                 old.unlink(missing_ok=True)

@@ -73,11 +73,13 @@ class Interruption(lightning.Callback):
                 logger.go_on_from(pl_module.clips_seen)
         signals.expect(training=True)
         loop = trainer.fit_loop.epoch_loop
+        trainer.should_stop = pl_module.ended  # as it was when that validation was cut off
         if self._continued and self._validated != pl_module.clips_seen and loop._should_check_val_fx(_fetcher(trainer)):
             trainer.validating = True  # as Lightning does after a batch
             loop.val_loop.restarting = False
             loop.val_loop.run()
             trainer.training = True
+        trainer.should_stop = False  # the loop finds out by itself, and ends as it would have
 
     def on_validation_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         """Note that this validation is done."""
@@ -134,7 +136,7 @@ def leave_if_asked(trainer: lightning.Trainer, pl_module: Any) -> None:
         SystemExit: With status 75, of processes but the first with 0.
     """
     name = signals.received()
-    last = trainer.validating and pl_module.kimg >= pl_module.total_kimg  # the evaluation at the end
+    last = trainer.validating and pl_module.ended  # the evaluation at the end
     if not trainer.strategy.reduce_boolean_decision(bool(name), all=False) or (trainer.should_stop and not last):
         return
     signals.ignore()

@@ -40,7 +40,6 @@ class ModeCollapse(lightning.Callback):
             raise ValueError(f"warm_up_kimg must be >= 0, got {warm_up_kimg}")
         self.watch = Watch(RULES if rules is None else rules, warm_up_kimg)
         self.stop = stop
-        self._stopped = False
 
     def state_dict(self) -> dict[str, Any]:
         """Return what has been seen."""
@@ -59,7 +58,7 @@ class ModeCollapse(lightning.Callback):
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         """Restore the best after the last evaluation, and before the last checkpoint, pictures and sounds."""
-        if self._stopped:
+        if pl_module.stopped:
             told = restore_best(trainer, pl_module)
             rank_zero_info(f"Stopped at {pl_module.kimg:.1f} kimg. {told}")
 
@@ -84,7 +83,7 @@ class ModeCollapse(lightning.Callback):
         for alarm in alarms:
             self._tell(trainer, alarm)
         if any(alarm.stop for alarm in alarms) and not trainer.should_stop:
-            trainer.should_stop = self._stopped = True
+            trainer.should_stop = pl_module.stopped = True
 
     def _tell(self, trainer: lightning.Trainer, alarm: Alarm) -> None:
         title = f"{'Mode collapse' if alarm.stop else 'Warning'}: {alarm.rule}"

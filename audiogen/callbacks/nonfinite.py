@@ -8,8 +8,9 @@ import lightning
 class SkipNonFinite(lightning.Callback):
     """Skip steps whose gradients are NaN or infinite, which by default end the training.
 
-    Nothing of such a step stays: weights, averages and running statistics are as before. Each is told, with the network
-    and the clips shown. With several processes all of them skip.
+    The network with such a gradient keeps its weights, and running statistics are as before the step; other networks
+    of the step are updated. Each is told, with the network and the clips shown. With several processes all of them
+    skip.
 
     Args:
         max_in_a_row: More of them than this end the training all the same.

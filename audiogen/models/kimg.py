@@ -11,7 +11,7 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
 
 from audiogen import draws
-from audiogen.processes import average_in_place, averaged, num_processes
+from audiogen.processes import average_in_place, averaged, gathered, num_processes
 from audiogen.transforms.transform import SpectrogramTransform
 
 
@@ -37,12 +37,16 @@ class KimgModule(lightning.LightningModule):
 
     Attributes:
         averaged: Names of the submodules that hold averaged weights, which make the clips.
+        stopped: Whether a callback ended the training before all clips were shown; a checkpoint knows it.
+        goes_on: Whether a continued training goes on where one had been stopped so.
         max_skipped: How many steps in a row may be skipped because a gradient is NaN or infinite, before that ends the
             training; 0 ends it at once.
     """
 
     averaged: tuple[str, ...] = ()
     max_skipped: int = 0
+    stopped: bool = False
+    goes_on: bool = False
 
     def __init__(
         self,
@@ -75,6 +79,11 @@ class KimgModule(lightning.LightningModule):
     def kimg(self) -> float:
         """Thousands of real clips shown so far, over all processes."""
         return self.clips_seen / 1000
+
+    @property
+    def ended(self) -> bool:
+        """Whether there is nothing left to train."""
+        return self.stopped or self.clips_seen >= self.total_kimg * 1000
 
     def crossed(self, interval_kimg: float) -> bool:
         """Tell whether the step just counted passed a multiple of an interval."""
@@ -142,15 +151,14 @@ class KimgModule(lightning.LightningModule):
     def count_clips(self) -> None:
         """Count one step's clips, log what is due and end the run when all clips have been shown."""
         self.clips_seen += self.batch_size
-        finished = self.clips_seen >= self.total_kimg * 1000
-        if finished or self.crossed(self.log_every_kimg):
+        if self.ended or self.crossed(self.log_every_kimg):
             self._log_recorded()
-        if finished:
+        if self.ended:
             self.trainer.should_stop = True
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> int | None:
-        """Seed all random numbers of the step; end at once where a finished run is continued."""
-        if self.clips_seen >= self.total_kimg * 1000:
+        """Seed all random numbers of the step; end at once where a run that has ended is continued."""
+        if self.ended:
             self.trainer.should_stop = True
             return -1
         self.seed_draws()
@@ -194,11 +202,14 @@ class KimgModule(lightning.LightningModule):
         return f" ({self.batch_size // num} in each of {num} processes)" if num > 1 else ""
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add the clips shown."""
+        """Add what the training goes on with; all processes call it."""
         checkpoint["clips_seen"] = self.clips_seen
+        checkpoint["stopped"] = self.stopped
+        checkpoint["skipped"] = list(self._skipped)
+        checkpoint["recorded"] = gathered(self._stacked())
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Restore the clips shown.
+        """Restore the clips shown, and what was recorded since the last log.
 
         Raises:
             ValueError: Where the checkpoint is of other classes, another spectrogram or other networks.
@@ -215,6 +226,12 @@ class KimgModule(lightning.LightningModule):
             if shapes[0] != shapes[1]:
                 raise ValueError(f"the checkpoint has other networks: {name} is {shapes[0]}, not {shapes[1]}")
         self.clips_seen = checkpoint["clips_seen"]
+        self.stopped = checkpoint.get("stopped", False) and not self.goes_on
+        self._skipped = list(checkpoint.get("skipped", ()))
+        shares = checkpoint.get("recorded", [{}])
+        # Of other processes than now, each takes all: the mean is the same.
+        mine = [shares[self.global_rank]] if len(shares) == num_processes() else shares
+        self._recorded = {name: [value for share in mine for value in share[name]] for name in mine[0]}
 
     @staticmethod
     def clip_seeds(seed: int, num: int) -> list[int]:
@@ -233,9 +250,16 @@ class KimgModule(lightning.LightningModule):
             raise self._not_finite(", ".join(bad))
         self.log_by_clips(means)
 
+    def _stacked(self) -> dict[str, Tensor]:
+        """Return what was recorded, float [N] on the processor; what a checkpoint brought comes from there."""
+        return {
+            name: torch.stack([value.to(self.device) for value in values]).cpu()
+            for name, values in self._recorded.items()
+        }
+
     def _means(self) -> dict[str, float]:
         """Return the means of what was recorded, over all processes; without the steps that were skipped."""
-        found = {name: torch.stack(values).cpu().double() for name, values in self._recorded.items()}
+        found = {name: values.double() for name, values in self._stacked().items()}
         if self.max_skipped:
             found = {name: values[values.isfinite()] for name, values in found.items()}
         pairs = torch.tensor([(float(values.sum()), len(values)) for values in found.values()], dtype=torch.float64)

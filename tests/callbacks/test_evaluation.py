@@ -11,7 +11,8 @@ import pytest
 import torch
 
 import audiogen
-from audiogen.callbacks.mode_collapse import EVENTS, restore_best
+from audiogen.callbacks.checkpoint import KimgCheckpoint
+from audiogen.callbacks.mode_collapse import EVENTS, ModeCollapse, restore_best
 from audiogen.cli import main
 from tests.tiny_judge import write_judge
 from tests.tiny_run import arguments
@@ -173,6 +174,44 @@ def test_two_evaluations_are_refused(judge: tuple[Path, Path], tmp_path: Path) -
 def test_a_judge_that_is_missing_is_told_with_how_to_train_it(judge: tuple[Path, Path], tmp_path: Path) -> None:
     with pytest.raises(Exception, match=r"no classifier .*nowhere: train one with `python -m audiogen fit"):
         main(flags((judge[0], tmp_path / "nowhere"), tmp_path / "run", 0.008))
+
+
+SOON = {"name": "soon", "signal": "loss/generator", "high": 0.0, "stop": True}
+COLLAPSE = {
+    "class_path": "audiogen.callbacks.mode_collapse.ModeCollapse",
+    "init_args": {"rules": [SOON], "warm_up_kimg": 0.016},
+}
+
+
+def averaged(run: Path) -> dict[str, torch.Tensor]:
+    state = torch.load(max((run / "checkpoints").glob("kimg-*")), weights_only=True)["state_dict"]
+    return {name: value for name, value in state.items() if name.startswith("generator_ema")}
+
+
+def test_a_run_that_was_stopped_before_a_collapse_stays_so_whatever_happens_then(
+    judge: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Stopped at 16 clips of 32, where a checkpoint is saved too, then judged, and the best average is put back.
+    whole, killed = (flags(judge, tmp_path / name, 0.032, COLLAPSE) for name in ("whole", "killed"))
+    main(whole)
+    with monkeypatch.context() as patch:
+
+        def die(*given: Any) -> None:
+            raise MemoryError("as if it were killed")
+
+        patch.setattr(ModeCollapse, "on_validation_end", die)
+        patch.setattr(KimgCheckpoint, "on_validation_end", lambda *given: given[1].clips_seen < 16 or die())
+        with pytest.raises(MemoryError):
+            main([*killed])
+    main(killed)
+    for _ in range(2):  # and again, now that it has ended
+        assert [row["step"] for row in read_metrics(tmp_path / "killed")][-1] == "16"
+        assert averaged(tmp_path / "whole").keys() == averaged(tmp_path / "killed").keys()
+        for name, value in averaged(tmp_path / "whole").items():
+            assert torch.equal(value, averaged(tmp_path / "killed")[name]), name
+        main(killed)
+    main([*killed, "--model.learning_rate", "1e-4", "--ckpt_path", "last"])  # other settings go on
+    assert int(read_metrics(tmp_path / "killed")[-1]["step"]) > 16
 
 
 def test_a_continued_run_is_evaluated_and_watched_as_one_that_was_never_stopped(

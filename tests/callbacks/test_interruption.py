@@ -1,5 +1,6 @@
 """A signal ends a training at a batch; see tests/faults for kills, and tests/slurm for jobs."""
 
+import csv
 import os
 import signal
 import subprocess
@@ -64,6 +65,24 @@ def test_a_stopped_run_says_where_it_is_and_goes_on_in_its_wandb_run(
     import wandb
 
     wandb.finish()
+
+
+def test_means_over_a_stop_are_those_of_all_their_steps(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, parts = (arguments(data, tmp_path / name, 0.032, "--model.log_every_kimg", "0.016") for name in "ab")
+    main(whole)
+    with monkeypatch.context() as patch:
+        signal_at(20, patch, signal.SIGTERM)  # of 16 to 32
+        with pytest.raises(SystemExit):
+            main(parts)
+    main(parts)
+    tables = [list(csv.DictReader((tmp_path / name / "metrics.csv").open())) for name in "ab"]
+    assert [row["step"] for row in tables[0]] == ["16", "32"]
+    for one, other in zip(*tables, strict=True):
+        assert {"penalty/r1", "path_length/mean"} <= other.keys() == one.keys() - {"speed/clips_per_second"}
+        for name, value in other.items():
+            assert float(value) == pytest.approx(float(one[name]), rel=1e-12), name
 
 
 def test_a_signal_in_the_last_step_changes_nothing(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

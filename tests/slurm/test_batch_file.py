@@ -108,3 +108,16 @@ def test_a_missing_recipe_is_told(stage: Stage) -> None:
     done = subprocess.run(["bash", BATCH_FILE], cwd=stage.folder, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert done.stderr.startswith("usage: sbatch")
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [("recipe.yaml --model.r1_gamma 0.5 --name Joe's", "a quote without another"), ("", "no line 1")],
+)
+def test_a_line_of_a_sweep_that_cannot_be_read_is_told(line: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "sweep.txt").write_text(f"{line}\n")
+    command = ["bash", str(BATCH_FILE.parent / "sweep.sbatch"), str(tmp_path / "sweep.txt")]
+    environment = os.environ | {"SLURM_ARRAY_TASK_ID": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert message in done.stderr

@@ -112,6 +112,19 @@ def test_one_process_on_each_of_two_nodes_trains_what_two_on_one_do_and_is_reque
     assert all(torch.equal(value, other[name]) for name, value in one.items())
 
 
+def test_each_task_of_an_array_requeues_itself(cluster: Cluster, data: Path, tmp_path: Path) -> None:
+    runs = [tmp_path / "first", tmp_path / "second"]
+    lines = tmp_path / "runs.txt"
+    written = [" ".join(f'"{word}"' for word in arguments(data, run, 40)[2:]) for run in runs]
+    lines.write_text("\n".join(written) + "\n")
+    job = cluster.submit("--array=1-2", "slurm/sweep.sbatch", lines)
+    wait_until(lambda: all(saved_clips(run) > 0 for run in runs), 90, job.output)
+    warn(job)
+    requeued = lambda: job.show("Restarts") == "1 1"  # noqa: E731
+    wait_until(requeued, 60, lambda: f"{job.show('JobState')} {job.show('Restarts')}:\n{job.output()}")
+    output_of("scancel", job.number)
+
+
 def test_a_cancelled_job_does_not_come_back(cluster: Cluster, data: Path, tmp_path: Path) -> None:
     job = train(cluster, data, tmp_path / "run")
     wait_until(lambda: saved_clips(tmp_path / "run") > 0, 90, job.output)
