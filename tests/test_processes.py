@@ -15,6 +15,7 @@ import torch
 
 from audiogen import draws
 from audiogen.cli import main
+from audiogen.models import melgan_vc
 from audiogen.signals import EXIT_AGAIN
 from tests.tiny_conversion import conversion_arguments
 from tests.tiny_judge import judge_arguments, write_judge
@@ -138,6 +139,14 @@ def test_all_processes_stop_together_before_a_collapse(judge: tuple[Path, Path],
     said = run_command([*args, *PAIR])
     assert "Stopped at" in said
     assert int(rows(tmp_path / "run")[-1]["step"]) < 160
+
+
+def test_processes_that_may_lack_a_domain_are_refused(
+    judge: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(melgan_vc, "num_processes", lambda: 2)
+    with pytest.raises(ValueError, match=r"clips of each domain: set --data.domains true"):
+        main([*command_lines(judge, tmp_path)["MelGAN-VC"], "--data.domains", "false"])
 
 
 class SignalWhileJudging(lightning.Callback):

@@ -5,6 +5,7 @@ import json
 import math
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import soundfile
@@ -13,6 +14,7 @@ import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import audiogen
+from audiogen.callbacks.checkpoint import KimgCheckpoint, checkpoints, clips_of
 from audiogen.cli import main
 from tests.tiny_run import SAMPLE_RATE, arguments, write_classes
 
@@ -201,6 +203,24 @@ def test_the_same_command_goes_on_and_another_one_does_not_overwrite_the_run(dat
     main(arguments(data, folder, 0.016, "--ckpt_path", "last"))
     main(arguments(data, folder, 0.016, "--trainer.devices", "1"))
     assert torch.load(folder / KIMG.format(16), weights_only=True)["clips_seen"] == 16
+
+
+def test_what_is_kept_are_readable_checkpoints_up_to_the_one_just_saved(tmp_path: Path) -> None:
+    (tmp_path / "checkpoints").mkdir()
+    for kimg in (5, 10, 20, 30):  # the last two are damaged, or it would not have gone on from 10
+        (tmp_path / KIMG.format(kimg)).touch()
+    trainer = SimpleNamespace(default_root_dir=tmp_path, is_global_zero=True)
+    trainer.save_checkpoint = lambda path, **_: path.touch()
+    KimgCheckpoint(keep=2)._save(trainer, SimpleNamespace(kimg=0.015))  # type: ignore[arg-type]
+    left = sorted(clips_of(path) for path in (tmp_path / "checkpoints").iterdir())
+    assert left == [0.01, 0.015, 0.02, 0.03]
+
+
+def test_checkpoints_are_in_the_order_of_their_clips_however_many(tmp_path: Path) -> None:
+    (tmp_path / "checkpoints").mkdir()
+    for kimg in (99_990.0, 100_000.0, 5.0):
+        (tmp_path / "checkpoints" / f"kimg-{kimg:09.3f}.ckpt").touch()
+    assert [clips_of(path) for path in checkpoints(tmp_path)] == [5.0, 99_990.0, 100_000.0]
 
 
 def test_only_the_newest_checkpoints_are_kept_when_asked(data: Path, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from io import BytesIO
 from itertools import accumulate
 from pathlib import Path
 from typing import Any, get_args
+from urllib.parse import urlparse
 
 import numpy as np
 import torch
@@ -28,6 +29,7 @@ from audiogen.data.store import Store
 INDEX = "index.json"
 KEPT_SHARDS = 4  # two in use by the training, two by a pass over another split
 _NAME = re.compile(r"[\w-][\w.-]*\.tar")
+_SCHEMES = ("file", "http", "https", "ftps", "sftp", "scp", "gs", "htgs", "hf", "ais", "s3")  # but not "pipe"
 _MAX_INDEX = 1 << 28  # bytes; a million clips are 20 MB
 _MAX_FRAMES = 1 << 31  # of a clip
 _MAX_HEADER = 1024  # bytes of the header of an array
@@ -213,8 +215,8 @@ def _opened(url: str) -> Any:
     """
     if "://" not in url:
         return open(url, "rb")
-    if url.startswith("pipe:"):
-        raise ValueError("expected a folder or an address, got a command")
+    if urlparse(url).scheme not in _SCHEMES:
+        raise ValueError(f"expected a folder or an address ({', '.join(_SCHEMES)})")
     return _webdataset().gopen(url)
 
 

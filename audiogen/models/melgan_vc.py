@@ -26,6 +26,7 @@ from audiogen.losses.siamese import siamese_margin, travel_angle, travel_distanc
 from audiogen.models.kimg import KimgModule
 from audiogen.models.precision import Precision, autocast, channels_last
 from audiogen.networks.averaging import average_decay, update_average
+from audiogen.processes import num_processes
 from audiogen.transforms.pieces import crossfade, join_pieces, overlapping_pieces, split_pieces
 from audiogen.transforms.transform import SpectrogramTransform
 
@@ -161,6 +162,16 @@ class MelGANVC(KimgModule):
         self.weights |= {"margin": margin_weight, "cycle": cycle_weight}
         self.ema_half_life_kimg, self.ema_ramp_up = ema_half_life_kimg, ema_ramp_up
         self.precision: Precision = precision
+
+    def on_fit_start(self) -> None:
+        """Say what is trained.
+
+        Raises:
+            ValueError: Where a process may lack a domain that others have: they would wait for each other.
+        """
+        if num_processes() > 1 and not self.trainer.datamodule.domains:  # type: ignore[attr-defined]
+            raise ValueError("each of several processes needs clips of each domain: set --data.domains true")
+        super().on_fit_start()
 
     def configure_optimizers(self) -> list[Optimizer]:
         """Return Adam for the translator with the siamese network, and for the discriminator."""

@@ -221,7 +221,10 @@ def test_index_that_cannot_be_believed_is_refused(data: LoadedData, tmp_path: Pa
         load_shards(str(tmp_path / "shards"), RECIPE)
 
 
-@pytest.mark.parametrize("address", ["pipe:touch {0}; echo ", "pipe://touch {0};", "file:///{0}"])
+@pytest.mark.parametrize(
+    "address",
+    ["pipe:touch {0}; echo ", "pipe://touch {0};", "PIPE:touch {0}; echo ://", " pipe:touch {0}; ://", "file:///{0}"],
+)
 def test_address_is_never_a_command(address: str, tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="no shards in"):
         load_shards(address.format(tmp_path / "hacked"), RECIPE)
