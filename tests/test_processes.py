@@ -38,7 +38,8 @@ def with_callbacks(args: list[str], judge: Path, method: str) -> list[str]:
     }
     evaluation: dict[str, Any] = {
         "class_path": "audiogen.callbacks.evaluation.Evaluation",
-        "init_args": {"embeddings": [embedding], "every_kimg": 0.08, "num_clips": 16},
+        # One more than two whole batches: the second process has no share of the last one.
+        "init_args": {"embeddings": [embedding], "every_kimg": 0.08, "num_clips": 129},
     }
     if method == "convert":
         evaluation["class_path"] = "audiogen.callbacks.conversion.ConversionEvaluation"
@@ -82,25 +83,35 @@ def rows(run: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+@pytest.fixture(scope="module")
+def pair(judge: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """Train a StyleGAN2 in two processes, and return the run and what it said."""
+    run = tmp_path_factory.mktemp("pair") / "run"
+    return run, run_command([*command_lines(judge, run)["StyleGAN2"], *PAIR])
+
+
 @pytest.mark.parametrize("model", ["StyleGAN2", "StyleGAN2 in float64", "MelGAN-VC", "Classifier"])
 def test_two_processes_with_half_the_batch_each_train_the_weights_of_one(
-    model: str, judge: tuple[Path, Path], tmp_path: Path
+    model: str, judge: tuple[Path, Path], pair: tuple[Path, str], tmp_path: Path
 ) -> None:
-    alone, pair = tmp_path / "alone", tmp_path / "pair"
+    alone, together = tmp_path / "alone", tmp_path / "together"
     main(command_lines(judge, alone)[model])
-    said = run_command([*command_lines(judge, pair)[model], *PAIR])
+    if model == "StyleGAN2":
+        together, said = pair
+    else:
+        said = run_command([*command_lines(judge, together)[model], *PAIR])
     assert "batch 8 (4 in each of 2 processes)" in said
     assert "Warning" not in said
-    one, two = last_state(alone), last_state(pair)
+    one, two = last_state(alone), last_state(together)
     assert one.keys() == two.keys()
     for name, value in one.items():
         bound = 1e-12 if value.dtype == torch.float64 else 1e-5  # Adam turns rounding of small gradients into steps
         assert torch.allclose(value, two[name], rtol=bound, atol=bound), name
-    assert sorted(p.relative_to(pair) for p in pair.rglob("*")) == sorted(
+    assert sorted(p.relative_to(together) for p in together.rglob("*")) == sorted(
         p.relative_to(alone) for p in alone.rglob("*")
     )
-    assert model != "Classifier" or float(rows(pair)[-1]["val/accuracy"]) > 0
-    for ours, theirs in zip(rows(alone), rows(pair), strict=True):
+    assert model != "Classifier" or float(rows(together)[-1]["val/accuracy"]) > 0
+    for ours, theirs in zip(rows(alone), rows(together), strict=True):
         # Clocks; a mean of ratios is not the ratio of means; logits of other latents for other clips.
         free = ("speed/", "evaluation/", "minibatch_stddev", "val/logits_train", "val/logits_fake")
         for name in [name for name in ours if not name.startswith(free)]:
@@ -157,21 +168,18 @@ class SignalWhileJudging(lightning.Callback):
             os.kill(os.getpid(), signal.SIGUSR1)
 
 
-def test_a_signal_to_one_of_two_processes_ends_the_evaluation_of_both(judge: tuple[Path, Path], tmp_path: Path) -> None:
-    # One generated clip more than two whole batches, which the second process has no share of.
-    undisturbed, run = (
-        [part.replace('"num_clips": 16', '"num_clips": 129') for part in command_lines(judge, folder)["StyleGAN2"]]
-        for folder in (tmp_path / "undisturbed", tmp_path / "run")
-    )
-    run_command([*undisturbed, *PAIR])
+def test_a_signal_to_one_of_two_processes_ends_the_evaluation_of_both(
+    judge: tuple[Path, Path], pair: tuple[Path, str], tmp_path: Path
+) -> None:
+    run = command_lines(judge, tmp_path / "run")["StyleGAN2"]
     signalled = ["--trainer.callbacks+", f"tests.test_processes.{SignalWhileJudging.__name__}"]
     said = run_command([*run, *PAIR, *signalled], status=EXIT_AGAIN)
     assert "Stopped by a signal to another process at 0.08 kimg" in said
     assert all(not row.get("fad") for row in rows(tmp_path / "run"))
     run_command([*run, *PAIR, "--ckpt_path", "last"])  # without that callback the settings are others
-    for name, value in last_state(tmp_path / "undisturbed").items():
+    for name, value in last_state(pair[0]).items():
         assert torch.equal(value, last_state(tmp_path / "run")[name]), name
-    assert [row["fad"] for row in rows(tmp_path / "run")] == [row["fad"] for row in rows(tmp_path / "undisturbed")]
+    assert [row["fad"] for row in rows(tmp_path / "run")] == [row["fad"] for row in rows(pair[0])]
 
 
 def test_shares_of_all_processes_are_what_one_would_draw_and_differ() -> None:
