@@ -1,6 +1,5 @@
 """A classifier of spectrograms, trained on real clips: the judge of generated ones."""
 
-import math
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -12,10 +11,10 @@ from torch.optim import AdamW, Optimizer
 from audiogen.data.batch import Batch
 from audiogen.models.kimg import KimgModule
 from audiogen.models.precision import Precision, autocast
+from audiogen.models.schedules import one_cycle
 from audiogen.transforms.transform import SpectrogramTransform
 
 Shape = tuple[int, int, int]
-WARM_UP = 0.2  # of the training
 
 
 class Classifier(KimgModule):
@@ -93,21 +92,6 @@ class Classifier(KimgModule):
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """Log the accuracy on test clips."""
         self.log_held_out("test/accuracy", _accuracy(self.network(batch.spec), batch.label))
-
-
-def one_cycle(progress: float) -> float:
-    """Return the share of the highest learning rate (Smith & Topin, 2019): up in the first fifth, then down to nothing.
-
-    Args:
-        progress: Share of the training that is done.
-
-    Example:
-        >>> [round(one_cycle(progress), 2) for progress in (0, 0.1, 0.2, 0.6, 1)]
-        [0.04, 0.52, 1.0, 0.5, 0.0]
-    """
-    if progress < WARM_UP:
-        return 0.04 + 0.96 * (1 - math.cos(math.pi * progress / WARM_UP)) / 2
-    return (1 + math.cos(math.pi * min((progress - WARM_UP) / (1 - WARM_UP), 1))) / 2
 
 
 def _accuracy(logits: Tensor, label: Tensor) -> Tensor:

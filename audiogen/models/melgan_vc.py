@@ -25,6 +25,7 @@ from audiogen.losses.adversarial import hinge_fake, hinge_real
 from audiogen.losses.siamese import siamese_margin, travel_angle, travel_distance
 from audiogen.models.kimg import KimgModule
 from audiogen.models.precision import Precision, autocast, channels_last
+from audiogen.models.schedules import falling
 from audiogen.networks.averaging import average_decay, update_average
 from audiogen.processes import num_processes
 from audiogen.transforms.pieces import crossfade, join_pieces, overlapping_pieces, split_pieces
@@ -155,8 +156,7 @@ class MelGANVC(KimgModule):
         self.register_buffer("allowed", allowed.fill_diagonal_(0), persistent=False)
         self.allowed: Tensor
         self.learning_rates, self.betas = (learning_rate, discriminator_learning_rate), (beta1, beta2)
-        self.decay_from = decay_from
-        self.translator_interval = translator_interval
+        self.decay_from, self.translator_interval = decay_from, translator_interval
         self.identity_norm, self.margin, self.pairs = identity_norm, margin, pairs
         self.weights = {"identity": identity_weight, "travel_distance": travel_weight, "travel_angle": travel_weight}
         self.weights |= {"margin": margin_weight, "cycle": cycle_weight}
@@ -398,13 +398,3 @@ def choose_targets(label_names: list[str], targets: list[str] | Literal["all"] |
     if not chosen or any(name not in label_names for name in chosen) or len(set(chosen)) < len(chosen):
         raise ValueError(f"targets must be some of {', '.join(label_names)}, got {', '.join(chosen) or 'none'}")
     return [label_names.index(name) for name in chosen]
-
-
-def falling(progress: float, start: float) -> float:
-    """Return the share of the learning rate: all of it up to a share of the training, then in a line to nothing.
-
-    Example:
-        >>> [falling(progress, start=0.5) for progress in (0, 0.5, 0.75, 1)]
-        [1.0, 1.0, 0.5, 0.0]
-    """
-    return 1.0 if progress <= start else max((1 - progress) / (1 - start), 0.0)

@@ -121,9 +121,11 @@ def test_each_task_of_an_array_requeues_itself(cluster: Cluster, data: Path, tmp
     job = cluster.submit("--array=1-2", "slurm/sweep.sbatch", lines)
     wait_until(lambda: all(saved_clips(run) > 0 for run in runs), 90, job.output)
     warn(job)
-    requeued = lambda: job.show("Restarts") == "1 1"  # noqa: E731
-    wait_until(requeued, 60, lambda: f"{job.show('JobState')} {job.show('Restarts')}:\n{job.output()}")
+    settled = lambda: not {"RUNNING", "COMPLETING"} & set(job.show("JobState").split())  # noqa: E731
+    wait_until(settled, 60, lambda: f"{job.show('JobState')} {job.show('Restarts')}:\n{job.output()}")
+    states, restarts = job.show("JobState"), job.show("Restarts")
     output_of("scancel", job.number)
+    assert (states, restarts) == ("PENDING PENDING", "1 1")
 
 
 def test_a_cancelled_job_does_not_come_back(cluster: Cluster, data: Path, tmp_path: Path) -> None:
