@@ -24,7 +24,13 @@ ALLOWED = {
     "metrics": {"metrics", "networks", "transforms", "checkpoint"},  # a classifier that judges is a checkpoint
     "models": {
         *("networks", "losses", "augment", "transforms", "data.batch", "draws", "processes"),
-        *("models.kimg", "models.precision", "models.descent", "models.transfer"),  # what models are built of
+        *(
+            "models.kimg",
+            "models.precision",
+            "models.schedules",
+            "models.descent",
+            "models.transfer",
+        ),  # what models are built of
         "checkpoint",  # a classifier that gives features is one
     },
     "callbacks": {"callbacks", "metrics", "transforms", "pictures", "audio", "atomic", "signals", "processes"},
