@@ -32,6 +32,7 @@ Shape = tuple[int, int, int]
 SAMPLE_BATCH = 16
 NUM_RECENT = 4  # batches
 STDDEV_GROUP = 4  # as in the discriminator
+MODE_SEEKING_STRIDE = 4  # one pair for every four clips of the batch
 
 
 class StyleGAN2(KimgModule):
@@ -54,8 +55,9 @@ class StyleGAN2(KimgModule):
         path_length_weight: Of the path length penalty.
         path_length_interval: Steps from one to the next; 0 switches it off.
         path_length_decay: Of the mean path length.
-        mode_seeking: Weight of a loss that keeps clips of one class apart (Mao et al., 2019), for data of which else
-            the same few clips are made; 0.03 was enough, 0.1 cost coherence. 0 switches it off.
+        mode_seeking: Weight of a loss that drives clips of one class apart (Mao et al., 2019) and so counteracts mode
+            collapse within a class. It is computed on pairs of its own, which the discriminator never sees. 0.03 was
+            enough, 0.1 cost coherence. 0 switches it off.
         style_mixing: Probability that a batch takes its later layers' styles from a second latent.
         ema_half_life_kimg: Of the averaged generator; "auto" is batch_size * 10 / 32.
         ema_ramp_up: The half-life is at most this share of the clips shown; null for no ramp.
@@ -101,8 +103,8 @@ class StyleGAN2(KimgModule):
             raise ValueError(f"style_mixing must be a probability, got {style_mixing}")
         if r1_interval < 0 or path_length_interval < 0:
             raise ValueError("r1_interval and path_length_interval must be >= 0 (0 switches the penalty off)")
-        if mode_seeking < 0 or (mode_seeking and batch_size % 2):
-            raise ValueError(f"mode_seeking must be >= 0 and needs an even batch, got {mode_seeking} and {batch_size}")
+        if mode_seeking < 0:
+            raise ValueError(f"mode_seeking must be >= 0, got {mode_seeking}")
         self.automatic_optimization = False
         shape, num_classes = transform.shape, len(label_names)
         self.generator: Any = channels_last(generator(shape, num_classes))
@@ -139,6 +141,9 @@ class StyleGAN2(KimgModule):
         generator_optimizer, discriminator_optimizer = self.optimizers()  # type: ignore[attr-defined]
         step = self.clips_seen // self.batch_size
         self.adversarial_backward(real, label)
+        if self.mode_seeking:
+            pairs = slice(None, None, MODE_SEEKING_STRIDE)
+            self.mode_seeking_backward(len(real[pairs]), None if label is None else label[pairs])
         self.update(generator_optimizer, "generator", self.generator)
         self.update(discriminator_optimizer, "discriminator", self.discriminator)
         if self.path_length_interval and step % self.path_length_interval == 0:
@@ -186,21 +191,15 @@ class StyleGAN2(KimgModule):
 
         Args:
             real: float32 [B, C, F, L].
-            label: float32 [B, num_classes], of the real clips, or None. Those of the generated ones are the same, or
-                every second one of them twice where modes are sought.
+            label: float32 [B, num_classes] of the real clips, or None. Generated clips have the same labels in the same
+                order, so groups of the minibatch standard deviation are equally mixed in both.
         """
         discriminator_weights = list(self.discriminator.parameters())
-        fake_label = label[::2].repeat_interleave(2, dim=0) if self.mode_seeking and label is not None else label
-        z = self._latents(len(real))
         with self._autocast():
-            fake = self.generator.synthesis(self._styles(z, fake_label))
+            fake = self.generator.synthesis(self._styles(self._latents(len(real)), label))
             judged = fake.detach().requires_grad_()
-            fake_logits = self.discriminator(self.augment(judged), fake_label)
+            fake_logits = self.discriminator(self.augment(judged), label)
             generator_loss, fake_loss = logistic_real(fake_logits), logistic_fake(fake_logits)
-        if self.mode_seeking:
-            alike = mode_seeking(judged.float(), z)
-            self.manual_backward(self.mode_seeking * alike, inputs=[judged])
-            self.record("loss/mode_seeking", alike)
         # Through the discriminator for the generator: gradients of the clips, none of the weights.
         self.manual_backward(generator_loss, inputs=[judged], retain_graph=True)
         self.manual_backward(fake, gradient=judged.grad, inputs=list(self.generator.parameters()))
@@ -216,6 +215,21 @@ class StyleGAN2(KimgModule):
         spread = [minibatch_stddev(spec.float(), STDDEV_GROUP).mean() for spec in (judged.detach(), real)]
         self.record("minibatch_stddev/ratio", spread[0] / spread[1])
         self.record("logits/fake", fake_logits.mean())
+
+    def mode_seeking_backward(self, num_pairs: int, label: Tensor | None) -> None:
+        """Add the generator's gradients of the mode seeking loss, on pairs of clips made for it alone.
+
+        Args:
+            num_pairs: Pairs to generate.
+            label: float32 [num_pairs, num_classes], or None.
+        """
+        z = self._latents(2 * num_pairs)
+        with self._autocast():
+            pairs = None if label is None else label.repeat_interleave(2, dim=0)
+            spec = self.generator.synthesis(self._styles(z, pairs))
+        loss = mode_seeking(spec.float(), z)
+        self.manual_backward(self.mode_seeking * loss, inputs=list(self.generator.parameters()))
+        self.record("loss/mode_seeking", loss)
 
     def r1_backward(self, real: Tensor, label: Tensor | None) -> None:
         """Compute the discriminator's gradients of the lazy R1 penalty; arguments as in `adversarial_backward`."""

@@ -60,18 +60,27 @@ def test_one_judgement_gives_the_gradients_of_both_losses(real: Tensor, augmente
     assert_gradients(model.discriminator, logistic_fake(detached) + logistic_real(real_logits))
 
 
-def test_sought_modes_add_their_loss_to_the_generators_alone(real: Tensor) -> None:
+def test_mode_seeking_adds_its_loss_on_pairs_of_its_own_to_the_generator_alone(real: Tensor) -> None:
     model = make(mode_seeking=0.5)
     torch.manual_seed(5)
-    model.adversarial_backward(real, LABEL.roll(1, 0))
+    model.mode_seeking_backward(2, LABEL.roll(1, 0)[::4])
     torch.manual_seed(5)
-    z = model._latents(8)
-    pairs = LABEL.roll(1, 0)[::2].repeat_interleave(2, 0)  # a pair has one class
+    z = model._latents(4)
+    pairs = LABEL.roll(1, 0)[::4].repeat_interleave(2, 0)  # a pair has one class
     fake = model.generator.synthesis(model._styles(z, pairs))
-    loss = logistic_real(model.discriminator(fake, pairs)) + 0.5 * mode_seeking(fake, z)
-    assert_gradients(model.generator, loss)
-    detached = logistic_fake(model.discriminator(fake.detach(), pairs))
-    assert_gradients(model.discriminator, detached + logistic_real(model.discriminator(real, LABEL.roll(1, 0))))
+    assert_gradients(model.generator, 0.5 * mode_seeking(fake, z))
+    assert all(parameter.grad is None for parameter in model.discriminator.parameters())
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.5])
+def test_the_discriminator_sees_generated_clips_with_the_labels_of_the_real_ones(real: Tensor, weight: float) -> None:
+    model = make(label_names=("a", "b", "c", "d"), mode_seeking=weight)
+    seen: list[Tensor] = []
+    model.discriminator.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[1]))
+    label = torch.eye(4)[torch.arange(8) % 4]
+    model.adversarial_backward(real, label)
+    assert len(seen) == 2
+    assert all(torch.equal(each, label) for each in seen)  # four classes in each group of the stddev, in both batches
 
 
 def test_lazy_penalties_are_weighted_by_their_interval(real: Tensor) -> None:
@@ -139,7 +148,7 @@ def test_averaged_generator_never_trains() -> None:
     [
         ({"style_mixing": 1.5}, "style_mixing"),
         ({"r1_interval": -1}, "r1_interval"),
-        ({"mode_seeking": -0.1}, "mode_seeking must be >= 0 and needs an even batch, got -0.1 and 8"),
+        ({"mode_seeking": -0.1}, "mode_seeking must be >= 0, got -0.1"),
     ],
 )
 def test_values_out_of_range_are_refused(arguments: dict[str, float], message: str) -> None:
