@@ -127,7 +127,7 @@ class Bench:
             extractor = plain.model.extractor
             network["width"] = self._matched_width() if extractor.orientation == "2d" else self.width
             settings = plain.settings["init_args"]
-            power = 4 if recipe.startswith("cs753") else 2
+            power = 2 if recipe.startswith("cs753") else 0
             if settings["balance"] is None:
                 weights = settings["style_weight"] if "style_weight" not in changes else changes["style_weight"]
                 changes = changes | {"style_weight": weights * share**power}

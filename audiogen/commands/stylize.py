@@ -7,21 +7,24 @@ from typing import Any
 from torch import Tensor
 
 from audiogen.audio.io import AudioFileError, audio_info, stream_audio
+from audiogen.audio.level import active_level
 from audiogen.commands.generate import pick_device
 from audiogen.commands.style_recipe import Built, build_style_transfer, given, transfer_parser
 from audiogen.commands.transfer_sounds import (
+    WORKING_LEVEL,
     Made,
     Synthesis,
     check_length,
     check_out,
     make,
     note_format,
-    read_style,
+    read_reference,
     repeated,
     write_report,
 )
 from audiogen.pictures import spectrogram_strip
 from audiogen.transforms.streaming import spectrogram_blocks
+from audiogen.transforms.transform import SpectrogramTransform
 
 
 def stylize(
@@ -50,7 +53,8 @@ def stylize(
         out: File to write, whose suffix chooses the format; a picture (.png) and settings and losses (.json) go beside
             it.
         recipe: fast, huzaifah, cs753, stanford, any other `configs/style_transfer_NAME.yaml`, or a file like them.
-        balance: From 0 (content alone) to 1 (style alone); means the same for any pair.
+        balance: From 0 (content alone) to 1 (style alone). Both sounds are brought to one level first, so it means the
+            same for quiet and loud ones; the result has the content's level.
         sweep: Make so many sounds, whose balances go from 0 to 1, at once.
         content_weight: Of the content's loss as the paper has it; instead of a balance.
         style_weight: Of the style's.
@@ -76,12 +80,16 @@ def stylize(
         model = built.model.to(pick_device(device))
         note_format(content, model, notes)
         check_length(content, frames, model)
-        target = read_style(style, model, notes)
+        reference = read_reference(style, model, notes)
+        gain = WORKING_LEVEL / active_level([reference], model.transform.sample_rate)
+        target = model.transform(gain * reference[None].to(model.device))[0]
         if model.extractor.fixed_length:
             target = repeated(target, frames)
         synthesis = Synthesis(model, [target])
         chunk = frames if model.extractor.fixed_length else synthesis.chunk
-        made = make(synthesis, _contents(content, synthesis, chunk, frames), -(-frames // chunk), place, notes)
+        level = _level(content, model.transform, frames)
+        contents = _contents(content, synthesis, chunk, frames, WORKING_LEVEL / level)
+        made = make(synthesis, contents, -(-frames // chunk), place, notes, level)
     except AudioFileError as error:
         raise ValueError(f"{content} cannot be used: {error}") from error
     if place is not None:
@@ -138,25 +146,31 @@ def _build(recipe: str, changes: dict[str, Any], content: str | Path, seconds: f
     return built, frames
 
 
-def _contents(path: str | Path, synthesis: Synthesis, chunk: int, frames: int) -> Iterator[Tensor]:
-    """Yield the spectrogram of the content chunk by chunk, with what is before it, float32 [1, C, F, L].
+def _wavs(path: str | Path, transform: SpectrogramTransform, frames: int) -> Iterator[Tensor]:
+    """Yield the content block by block, float32 [C, T] each."""
+    left = frames * transform.hop_length
+    for wav in stream_audio(path, transform.sample_rate, transform.shape[0]):
+        yield wav[:, :left]
+        left -= wav.shape[1]
+        if left <= 0:
+            return
+
+
+def _level(path: str | Path, transform: SpectrogramTransform, frames: int) -> float:
+    """Return the level of the content.
 
     Raises:
-        AudioFileError: Where it cannot be read, or is silent.
+        AudioFileError: The content cannot be read, or is silent.
     """
-    model = synthesis.model
-    transform = model.transform
-
-    def wavs() -> Iterator[Tensor]:
-        left = frames * transform.hop_length
-        for wav in stream_audio(path, transform.sample_rate, transform.shape[0]):
-            yield wav[:, :left]
-            left -= wav.shape[1]
-            if left <= 0:
-                return
-
-    if not any((wav != 0).any() for wav in wavs()):
+    level = active_level(_wavs(path, transform, frames), transform.sample_rate)
+    if level == 0:
         raise AudioFileError("silent")
-    parts = (wav.to(model.device) for wav in wavs())
-    for spec, before, num in spectrogram_blocks(transform, parts, chunk, synthesis.overlap):
+    return level
+
+
+def _contents(path: str | Path, synthesis: Synthesis, chunk: int, frames: int, gain: float) -> Iterator[Tensor]:
+    """Yield the spectrogram of the content chunk by chunk, with the frames before it, float32 [1, C, F, L]."""
+    model = synthesis.model
+    parts = (gain * wav.to(model.device) for wav in _wavs(path, model.transform, frames))
+    for spec, before, num in spectrogram_blocks(model.transform, parts, chunk, synthesis.overlap):
         yield spec[..., : before + num]

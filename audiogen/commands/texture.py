@@ -4,15 +4,17 @@ import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from audiogen.audio.level import active_level
 from audiogen.commands.generate import pick_device
 from audiogen.commands.style_recipe import Built, build_style_transfer, given, transfer_parser
 from audiogen.commands.transfer_sounds import (
+    WORKING_LEVEL,
     Made,
     Synthesis,
     check_length,
     check_out,
     make,
-    read_style,
+    read_reference,
     repeated,
     seconds_to_frames,
     write_report,
@@ -70,7 +72,10 @@ def texture(
     notes: list[str] = []
     built = _build(recipe, changes, event, seconds, paths[0])
     model = built.model.to(pick_device(device))
-    styles = [read_style(path, model, notes) for path in paths]
+    wavs = [read_reference(path, model, notes) for path in paths]
+    level = max(active_level([wav], model.transform.sample_rate) for wav in wavs)
+    # One gain for all: how loud they are beside each other is part of the mixture.
+    styles = [model.transform(WORKING_LEVEL / level * wav[None].to(model.device))[0] for wav in wavs]
     if model.extractor.fixed_length:
         frames: float = model.transform.shape[2]
         styles = [repeated(spec, model.transform.shape[2]) for spec in styles]
@@ -80,7 +85,7 @@ def texture(
         check_length("the texture", frames, model)
     synthesis = Synthesis(model, styles, shares)
     num_chunks = None if frames == math.inf else math.ceil(frames / synthesis.chunk)
-    made = make(synthesis, _lengths(frames, synthesis), num_chunks, place, notes)
+    made = make(synthesis, _lengths(frames, synthesis), num_chunks, place, notes, level)
     if place is not None:
         panels = {"texture": synthesis.results("texture").popitem()[1]}
         panels |= {f"reference: {Path(path).name}": spec for path, spec in zip(paths, styles, strict=True)}
@@ -125,7 +130,7 @@ def _build(recipe: str, changes: dict, event: float | None, seconds: float | Non
     if model.extractor.fixed_length:
         if event is not None or seconds is not None:
             raise ValueError(f"{recipe} has time as channels: leave out --event and --seconds")
-        frames = read_style(reference, model, []).shape[2]
+        frames = -(-read_reference(reference, model, []).shape[1] // model.transform.hop_length)
         return build_style_transfer(recipe, changes, kernel, frames)
     return build_style_transfer(recipe, changes, kernel) if kernel else built
 

@@ -2,6 +2,9 @@
 
 A long sound is made in chunks. Each begins with the last frames of the one before, which are held while it is
 optimised, and its phases go on from there; so there are no seams, and memory does not grow with the sound.
+
+Features depend on the level, so sounds are brought to one level before and the result to that of its source after: what
+an option does is the same for a quiet sound and a loud one.
 """
 
 import json
@@ -31,6 +34,7 @@ from audiogen.transforms.streaming import waveform_blocks
 CHUNK_SECONDS = 10.0
 REFERENCE_SECONDS = 30.0  # of a style that are listened to
 PICTURE_SECONDS = 20.0
+WORKING_LEVEL = 0.1  # of the sounding parts, root mean square: -20 dB relative to full scale
 SHOWN_EVERY = 0.2  # seconds between figures on the progress bar
 
 
@@ -174,11 +178,11 @@ def min_frames(model: StyleTransfer) -> int:
     return 1 if network.fixed_length else max(network.min_length(layer) for layer in layers)
 
 
-def read_style(path: str | Path, model: StyleTransfer, notes: list[str]) -> Tensor:
-    """Return the spectrogram of a reference, float32 [C, F, L].
+def read_reference(path: str | Path, model: StyleTransfer, notes: list[str]) -> Tensor:
+    """Return the waveform of a reference, float32 [C, T] at the model's sample rate.
 
     Raises:
-        ValueError: Where it cannot be read, is silent, or too short for the network.
+        ValueError: The file cannot be read, is silent, or is too short for the network.
     """
     transform = model.transform
     try:
@@ -186,11 +190,11 @@ def read_style(path: str | Path, model: StyleTransfer, notes: list[str]) -> Tens
         if seconds > REFERENCE_SECONDS:
             notes.append(f"{path}: {seconds:.1f} s long, of which the first {REFERENCE_SECONDS:g} s are listened to")
         (wav,) = read_parts(path, transform.sample_rate, transform.shape[0], [(0.0, REFERENCE_SECONDS)])
-        spec = transform(require_sound(wav)[None].to(model.device))[0]
+        wav = require_sound(wav)
     except AudioFileError as error:
         raise ValueError(f"{path} cannot be used: {error}") from error
-    check_length(path, spec.shape[2], model)
-    return spec
+    check_length(path, -(-wav.shape[1] // transform.hop_length), model)
+    return wav
 
 
 def note_format(path: str | Path, model: StyleTransfer, notes: list[str]) -> float:
@@ -240,6 +244,7 @@ def make(
     num_chunks: int | None,
     out: Path | None,
     notes: Sequence[str] = (),
+    level: float = WORKING_LEVEL,
 ) -> Made:
     """Optimise all chunks and write the sounds as they come.
 
@@ -249,6 +254,8 @@ def make(
         num_chunks: For the progress bar; None where there is no end to them.
         out: Where the sound goes; of several variants, their names are added to it. None keeps the sound.
         notes: What the user should know.
+        level: Of the sound that the result replaces (see `active_level`): what was at the working level is brought
+            back to it.
 
     Returns:
         What was made; where the user interrupted it (Ctrl-C) or a loss was not finite, what was made until then.
@@ -264,7 +271,8 @@ def make(
         for wav in waveform_blocks(model.transform, blocks):
             if not writers:  # what fails before leaves nothing
                 writers = [stack.enter_context(audio_writer(file, rate, wav.shape[1])) for file in files]
-            for write, part in zip(writers, wav.cpu(), strict=True):
+            wav = wav.cpu() * (level / WORKING_LEVEL)
+            for write, part in zip(writers, wav, strict=True):
                 write(part)
             samples += wav.shape[2]
             clipped += int((wav.abs() > 1).any(dim=1).sum())

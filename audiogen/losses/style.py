@@ -1,8 +1,12 @@
-"""Losses of optimisation-based style transfer (Gatys et al., 2015; papers C, K and H).
+"""Losses of optimisation-based style transfer (Gatys et al., 2015).
 
-Gram matrices are divided by places and features, as in paper H's code, and squares are averaged over the entries; in
-these terms the paper's weights can be taken as they are. Each sound has a loss of its own, summed in float64: a line
-search compares values that are nearly equal.
+Gram matrices are divided by the number of positions alone, so each entry is a mean over time (or over frequency, where
+time is in the channels): Huzaifah & Wyse (2020), equation 2 and section 5.3.1, and Jain & Raj's public code. Squared
+differences are averaged over the N x N entries, as Huzaifah & Wyse's public code does. The other papers' losses are
+constant multiples, which their configs state as a weight: N^2 for the sum of squares of Jain & Raj, 1/4 for Lin's
+1 / (4 N^2 M^2) with M positions.
+
+Each sound has a loss of its own, summed in float64, because a line search compares values that are nearly equal.
 """
 
 from collections.abc import Sequence
@@ -13,29 +17,34 @@ from torch import Tensor
 
 
 def gram_matrix(features: Tensor) -> Tensor:
-    """Return the correlations of features over all places (paper H, equation 2).
+    """Return the mean products of features over all positions (Huzaifah & Wyse, 2020, equation 2).
 
     Args:
-        features: float [B, N, P].
+        features: float [B, N, P], N features at P positions.
 
     Returns:
-        float [B, N, N], divided by N P.
+        float [B, N, N], divided by P.
+
+    Example:
+        >>> gram_matrix(torch.tensor([[[2.0, 4.0, 0.0, 0.0]]]))
+        tensor([[[5.]]])
     """
-    root = features * (features.shape[1] * features.shape[2]) ** -0.5
+    root = features * features.shape[2] ** -0.5
     return root @ root.mT
 
 
 class StyleTarget:
-    """The Gram matrix that is aimed at, and how far others are from it (paper H, equation 3).
+    """A target Gram matrix for each sound, and the distance to it (Huzaifah & Wyse, 2020, equation 3).
 
-    A Gram matrix of N features at P places has rank P at most. Where N is larger, which is the rule at 4096 channels,
-    |X X' - S S'|^2 = |X' X|^2 - 2 |X' S|^2 + |S' S|^2 takes a fraction of the time, and the N x N matrix is not needed.
-    In float32 the difference is known to 2e-8 of |S' S|^2, its gradient to 1e-4 where the difference is 1e-5 of that.
+    A Gram matrix of N features at P positions has rank P at most. When N is larger, as with 4096 channels,
+    |X X' - S S'|^2 = |X' X|^2 - 2 |X' S|^2 + |S' S|^2 takes a fraction of the time and needs no N x N matrix.
+    In float32 the difference is accurate to 2e-8 of |S' S|^2, and its gradient to 1e-4 when the difference is 1e-5 of
+    |S' S|^2.
 
     Args:
-        features: Of the references of each of B sounds, float32 [N, P]; of several, the weighted mean of their Gram
-            matrices is aimed at.
-        weights: Of the references, at least 0; equal by default.
+        features: Features of the references of each of B sounds, float32 [N, P] each. The target is the weighted mean
+            of the references' Gram matrices.
+        weights: Weight of each reference, at least 0; equal by default.
 
     Raises:
         ValueError: For weights that are negative, all 0, or of another number.
@@ -52,17 +61,17 @@ class StyleTarget:
 
     @property
     def gram(self) -> Tensor:
-        """The wanted Gram matrix, float32 [B, N, N]."""
+        """The target Gram matrices, float32 [B, N, N]."""
         if self._gram is None:
             self._gram = self.root @ self.root.mT
         return self._gram
 
     def distance(self, features: Tensor) -> Tensor:
         """Return the mean squared difference of Gram matrices, float64 [B], of features [B, N, P]."""
-        num, places = features.shape[1:]
-        if places + self.root.shape[2] >= num:
+        num, positions = features.shape[1:]
+        if positions + self.root.shape[2] >= num:
             return _sum_squares(gram_matrix(features) - self.gram) / num**2
-        root = features * (num * places) ** -0.5
+        root = features * positions**-0.5
         own, shared = _sum_squares(root.mT @ root), _sum_squares(root.mT @ self.root)
         return (own - 2 * shared) / num**2 + self.power
 
@@ -73,7 +82,7 @@ def _root(references: Sequence[Tensor], weights: Sequence[float] | None) -> Tens
     if len(shares) != len(references) or min(shares) < 0 or sum(shares) <= 0:
         raise ValueError(f"need a weight of at least 0 for each of {len(references)} references, got {list(shares)}")
     roots = [
-        features * (share / sum(shares) / features.numel()) ** 0.5
+        features * (share / sum(shares) / features.shape[1]) ** 0.5
         for features, share in zip(references, shares, strict=True)
         if share > 0
     ]
@@ -81,12 +90,12 @@ def _root(references: Sequence[Tensor], weights: Sequence[float] | None) -> Tens
 
 
 def content_distance(features: Tensor, wanted: Tensor) -> Tensor:
-    """Return the mean squared difference of features [B, N, P] from those wanted, float64 [B]."""
+    """Return the mean squared difference between features and their target, both [B, N, P], as float64 [B]."""
     return _sum_squares(features - wanted) / features[0].numel()
 
 
 def excess(spec: Tensor) -> Tensor:
-    """Return the norm of what lies outside [0, 1], float64 [B], of spec [B, C, F, L] (paper H, equation 4)."""
+    """Return the norm of the values of spec [B, C, F, L] outside [0, 1], float64 [B] (Huzaifah & Wyse, equation 4)."""
     beyond = spec - spec.clamp(0, 1)
     return torch.linalg.vector_norm(beyond.flatten(1).double(), dim=1)
 

@@ -21,7 +21,7 @@ from audiogen.losses.style import StyleTarget
 from audiogen.models.descent import AdamDescent, Descent, LBFGSDescent
 from audiogen.models.kimg import KimgModule
 from audiogen.models.precision import Precision, has_fast_bf16
-from audiogen.models.transfer import Objective, Transfer, Weights
+from audiogen.models.transfer import Content, Objective, Transfer, Weights
 from audiogen.networks.style_cnn import WideConv2d
 from audiogen.processes import gathered, num_processes
 from audiogen.transforms.transform import SpectrogramTransform
@@ -29,9 +29,9 @@ from audiogen.transforms.transform import SpectrogramTransform
 Shape = tuple[int, int, int]
 Start = Literal["content", "noise"]
 Method = Literal["lbfgs", "adam"]
-# Weight of the style at a balance of 0.5: chosen on three pairs, of which the spectrum came nearer to the style's while
-# the onsets stayed those of the content (docs/style_transfer.md).
-EVEN_ODDS = 10.0
+# Weight of the relative style loss at a balance of 0.5. On three pairs, the long-term spectrum moved towards the
+# style's while the onsets stayed the content's (docs/style_transfer.md).
+EVEN_ODDS = 3.6
 ROLES = ["content", "style"]  # the classes of pairs
 
 
@@ -169,10 +169,11 @@ class StyleTransfer(KimgModule):
                 (styles[0][0].shape[2] if num_frames is None else num_frames) if content is None else content.shape[3]
             )
             start = self._start(content, len(styles), frames, first_seed)
-            keeper: tuple[Any, str, Tensor] | None = None
+            keeper: Content | None = None
             if content is not None and self.keeps_content:
-                other = self.extractor if self.content_extractor is None else self.content_extractor
-                keeper = (other, self.content_layer, self._each(content))
+                network = self.extractor if self.content_extractor is None else self.content_extractor
+                silence = self._silence()[..., :1].expand_as(content[:1])
+                keeper = Content(network, self.content_layer, self._each(content), silence)
             targets = self._targets(styles, style_weights)
             weights = self._weights(len(styles), keeper is not None)
             objective = Objective(self.extractor, targets, keeper, weights)

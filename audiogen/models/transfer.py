@@ -11,8 +11,7 @@ from torch import Tensor
 from audiogen.losses.style import StyleTarget, content_distance, excess
 from audiogen.models.descent import Descent
 
-MIN_CONTENT = 1e-3  # of the features' mean square: less of it changes over time in a steady tone
-MIN_SCALE = 1e-12  # of a silent content, which stays silent
+MIN_SCALE = 1e-12  # content scale of a silent content, which therefore stays silent
 SOFTNESS = 0.1  # of the softplus, in halves of the range: the amplitude has its slope over about so much
 SILENT = 0.01  # what silence begins as under a softplus, where nothing would move it from 0
 MIN_STYLE = 1e-2  # of the Gram matrix's mean square: less lies between sounds of the same style
@@ -30,8 +29,8 @@ class Losses(NamedTuple):
 
     Attributes:
         total: What is optimised.
-        content: Mean squared difference of the content layer's features, relative to their variance over time: 1 for a
-            sound that does not change.
+        content: Mean squared difference of the content layer's features, relative to the content's distance from
+            silence: 0 for the content itself, 1 for silence.
         style: Mean squared difference of Gram matrices, relative to that of the content: 1 for the content itself; to
             the wanted Gram matrix where there is no content.
         bound: Norm of what lies outside [-1, 1], in halves.
@@ -60,22 +59,37 @@ class Weights:
     relative: bool
 
 
+class Content(NamedTuple):
+    """What keeps the content.
+
+    Attributes:
+        extractor: Computes the features.
+        layer: Name of the layer whose features are compared.
+        spec: The contents' spectrograms, float32 [B, C, F, L].
+        silence: A spectrogram of silence, float32 [1, C, F, L].
+    """
+
+    extractor: Extractor
+    layer: str
+    spec: Tensor
+    silence: Tensor
+
+
 class Objective:
-    """What is asked of B spectrograms.
+    """The losses of B spectrograms.
 
     Args:
-        extractor: Of the style's features, and of the content's where no other one is given.
-        styles: The wanted Gram matrices by the names of layers.
-        content: What keeps the content: an extractor, the name of its layer, and the content's spectrograms,
-            float32 [B, C, F, L]; None for a texture.
-        weights: Of the parts.
+        extractor: Computes the style's features.
+        styles: Target Gram matrices by layer name.
+        content: What keeps the content; None for a texture.
+        weights: Weights of the parts.
     """
 
     def __init__(
         self,
         extractor: Extractor,
         styles: Mapping[str, StyleTarget],
-        content: tuple[Extractor, str, Tensor] | None,
+        content: Content | None,
         weights: Weights,
     ) -> None:
         self.extractor, self.styles, self.weights = extractor, styles, weights
@@ -85,11 +99,10 @@ class Objective:
         self.content_scale = torch.ones_like(weights.content)
         if content is not None:
             with torch.no_grad():
-                found = self._features(content[2])
+                found = self._features(content.spec)
                 self.wanted = found.pop(self.layer)
-                moving = self.wanted - self.wanted.mean(dim=2, keepdim=True)
-                squares = [part.double().square().flatten(1).mean(dim=1) for part in (moving, self.wanted)]
-                self.content_scale = torch.maximum(squares[0], MIN_CONTENT * squares[1]).clamp_min(MIN_SCALE)
+                silence = self._features(content.silence)[self.layer]
+                self.content_scale = content_distance(silence, self.wanted).clamp_min(MIN_SCALE)
                 for name, target in styles.items():
                     features = self.wanted if name == self.layer and self.keeper is extractor else found[name]
                     self.style_scales[name] = torch.maximum(target.distance(features), MIN_STYLE * target.power)

@@ -41,9 +41,9 @@ class StyleCNN(nn.Module):
         batch_norm: Normalise before the activation; without training, this does next to nothing.
         same_padding: Pad with zeros, so that convolutions keep the length.
         input_scale: What a spectrogram of 1 is for the network; -1 is 0.
-        init: "torch" draws weights and biases as PyTorch does, whose outputs get weaker from stack to stack; "he" draws
-            normal weights that keep the level (He et al., 2015), or a number is their standard deviation; no biases.
-        seed: Of the weights.
+        init: "torch" draws weights and biases from PyTorch's default distribution, with which outputs get weaker from
+            stack to stack. A number is the standard deviation of normal weights; there are no biases then.
+        seed: Seed of the weights.
 
     Attributes:
         num_features: D of the embedding.
@@ -66,7 +66,7 @@ class StyleCNN(nn.Module):
         batch_norm: bool = True,
         same_padding: bool = True,
         input_scale: float = 1.0,
-        init: Literal["torch", "he"] | float = "torch",
+        init: Literal["torch"] | float = "torch",
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -74,7 +74,7 @@ class StyleCNN(nn.Module):
         _check_choice("activation", activation, get_args(Activation))
         _check_choice("pool", pool, get_args(Pool))
         if isinstance(init, str):
-            _check_choice("init", init, ("torch", "he"))
+            _check_choice("init", init, ("torch",))
         if min(width, kernel, num_stacks) < 1 or input_scale <= 0:
             raise ValueError(
                 "need width, kernel and num_stacks of at least 1 and input_scale > 0, got "
@@ -251,10 +251,10 @@ def _as_matrix(weight: Tensor) -> Tensor:
 
 def _draw(layer: Any, init: str | float, generator: torch.Generator) -> Any:
     """Draw the weights of a layer; see `StyleCNN`."""
-    fan_in = layer.weight[0].numel()
     if init != "torch":
-        nn.init.normal_(layer.weight, std=(2 / fan_in) ** 0.5 if init == "he" else float(init), generator=generator)
+        nn.init.normal_(layer.weight, std=float(init), generator=generator)
         return layer
+    fan_in = layer.weight[0].numel()
     for values in (layer.weight, layer.bias):
         nn.init.uniform_(values, -(fan_in**-0.5), fan_in**-0.5, generator=generator)
     return layer

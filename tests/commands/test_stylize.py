@@ -12,6 +12,7 @@ import torch
 
 import audiogen
 from audiogen.__main__ import run
+from audiogen.audio.level import active_level
 from audiogen.commands.style_recipe import recipe_names
 from audiogen.commands.transfer_sounds import Synthesis
 from audiogen.metrics.contours import contour_match
@@ -95,6 +96,39 @@ def test_other_formats_lengths_and_rates_keep_the_duration_and_are_told(
     assert any("resampled from 22050 to 8000 Hz" in note for note in made.notes)
     assert any(f"resampled from {rate} to 8000 Hz" in note for note in made.notes)
     assert any("2 channels mixed to 1" in note for note in made.notes) == (channels == 2)
+
+
+def write_float(path: Path, sound: np.ndarray) -> Path:
+    """Write a sound without rounding it to 16 bits."""
+    soundfile.write(path, sound, RATE, subtype="FLOAT")
+    return path
+
+
+@pytest.mark.parametrize("content_db", [0, -20, -60])
+@pytest.mark.parametrize("style_db", [0, -60])
+def test_result_does_not_depend_on_levels_and_has_that_of_the_content(
+    tmp_path: Path, content_db: int, style_db: int
+) -> None:
+    gains = [10 ** (db / 20) for db in (content_db, style_db)]
+    sounds = [0.5 * melody(), 0.5 * bursts()]
+    recipe = str(write_recipe(tmp_path))
+    plain = audiogen.stylize(*(write_float(tmp_path / f"{i}.wav", s) for i, s in enumerate(sounds)), recipe=recipe)
+    scaled = [
+        write_float(tmp_path / f"scaled{i}.wav", g * s) for i, (g, s) in enumerate(zip(gains, sounds, strict=True))
+    ]
+    made = audiogen.stylize(*scaled, recipe=recipe)
+    assert made.losses[0]["style"] == pytest.approx(plain.losses[0]["style"], rel=0.02)
+    assert texture_distance(made.wav, plain.wav, RATE).mean < 1.0  # dB; rounding alone moves bands by less
+    levels = [active_level([each], RATE) for each in (made.wav, plain.wav, wav(sounds[0]))]
+    assert levels[0] / gains[0] == pytest.approx(levels[1], rel=0.05)
+    assert 0.4 < levels[1] / levels[2] < 2.5
+
+
+def test_steady_tone_is_restyled(tmp_path: Path) -> None:
+    tone = write(tmp_path / "tone.wav", 0.3 * np.sin(2 * np.pi * 440 * np.arange(2 * RATE) / RATE))
+    style = write(tmp_path / "style.wav", bursts())
+    made = audiogen.stylize(tone, style, recipe=str(write_recipe(tmp_path, iterations=60)))
+    assert made.losses[0]["style"] < 0.2
 
 
 def test_clipping_is_told(tmp_path: Path, pair: tuple[Path, Path]) -> None:
