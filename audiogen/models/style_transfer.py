@@ -171,7 +171,7 @@ class StyleTransfer(KimgModule):
             start = self._start(content, len(styles), frames, first_seed)
             keeper: Content | None = None
             if content is not None and self.keeps_content:
-                network = self.extractor if self.content_extractor is None else self.content_extractor
+                network: Any = self.extractor if self.content_extractor is None else self.content_extractor
                 silence = self._silence()[..., :1].expand_as(content[:1])
                 keeper = Content(network, self.content_layer, self._each(content), silence)
             targets = self._targets(styles, style_weights)

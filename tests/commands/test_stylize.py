@@ -104,8 +104,7 @@ def write_float(path: Path, sound: np.ndarray) -> Path:
     return path
 
 
-@pytest.mark.parametrize("content_db", [0, -20, -60])
-@pytest.mark.parametrize("style_db", [0, -60])
+@pytest.mark.parametrize(("content_db", "style_db"), [(-20, 0), (-60, 0), (0, -60)])
 def test_result_does_not_depend_on_levels_and_has_that_of_the_content(
     tmp_path: Path, content_db: int, style_db: int
 ) -> None:

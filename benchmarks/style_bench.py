@@ -1,0 +1,191 @@
+"""Configs of style transfer run on pairs of sounds: what `benchmarks.style_ablation` compares."""
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from audiogen.audio.io import read_audio, write_audio
+from audiogen.audio.level import active_level
+from audiogen.commands.style_recipe import build_style_transfer
+from audiogen.commands.transfer_sounds import WORKING_LEVEL, repeated
+from audiogen.data.pairs import Pairs
+from audiogen.metrics.contours import contour_match
+from audiogen.metrics.texture import texture_distance
+from audiogen.models.style_transfer import StyleTransfer
+from audiogen.pictures import save_figure, spectrogram_strip
+from benchmarks.sounds import drops, music, speech
+
+RATE = 22050
+PAPER_WIDTH = 4096
+DISTANCES = ("mean", "deviation", "modulation")
+COLUMNS = ("content", "style", "seconds", *DISTANCES, "onsets", "pitch", "spectrum")
+
+
+@dataclass
+class Row:
+    """A config's results.
+
+    Attributes:
+        name: Of the row.
+        results: By column, of each pair the mean over the seeds.
+        wavs: The sounds, float32 [C, T], of each pair and seed.
+    """
+
+    name: str
+    results: dict[str, list[float]]
+    wavs: list[list[Tensor]]
+
+    def overall(self, column: str) -> float:
+        """Return the mean over the pairs."""
+        return mean(self.results[column])
+
+    def distances(self) -> list[float]:
+        """Return each pair's distance to the style, all three together."""
+        return [sum(values) for values in zip(*(self.results[name] for name in DISTANCES), strict=True)]
+
+    def measured(self, measure: Callable[[Tensor, int], float]) -> list[float]:
+        """Return a measure of the sounds of each pair, the mean over the seeds."""
+        return [mean([measure(wav, RATE) for wav in wavs]) for wavs in self.wavs]
+
+
+class Bench:
+    """Runs configs on pairs.
+
+    Args:
+        pairs: Content and style, wav float32 [1, T] at 22,050 Hz.
+        width: Channels of the networks.
+        effort: Fraction of the papers' iterations.
+        seeds: Seeds of networks and noise.
+        vggish: File of VGGish's weights, or None.
+        network: Checkpoint of a trained classifier, or None.
+        out: Folder for sounds and pictures, or None.
+    """
+
+    def __init__(
+        self,
+        pairs: Sequence[tuple[Tensor, Tensor]],
+        width: int,
+        effort: float,
+        seeds: int = 1,
+        vggish: str | None = None,
+        network: str | None = None,
+        out: Path | None = None,
+    ) -> None:
+        self.pairs = [(_levelled(content), _levelled(style)) for content, style in pairs]
+        self.width, self.effort, self.seeds, self.out = width, effort, seeds, out
+        self.vggish, self.network = vggish, network
+        self.rows: dict[str, Row] = {}
+
+    def run(self, recipe: str, name: str = "", **changes: Any) -> Row:
+        """Return the row of a config with some arguments of the model changed; the same row is computed once."""
+        name = name or recipe
+        if name not in self.rows:
+            results: dict[str, list[float]] = {column: [] for column in COLUMNS}
+            wavs: list[list[Tensor]] = []
+            for index, pair in enumerate(self.pairs):
+                found = [self._pair(recipe, changes, *pair, seed) for seed in range(self.seeds)]
+                for column in COLUMNS:
+                    results[column].append(mean([row[column] for row, _, _ in found]))
+                wavs.append([wav for _, wav, _ in found])
+                if self.out is not None:
+                    self._keep(f"{name}-pair-{index}", *found[0][1:])
+            self.rows[name] = Row(name, results, wavs)
+            print(f"{name:<44}" + "".join(f"{mean(results[column]):>11.3g}" for column in COLUMNS), flush=True)
+        return self.rows[name]
+
+    def _keep(self, name: str, wav: Tensor, panels: tuple[dict[str, Tensor], Any]) -> None:
+        """Write a sound and its picture."""
+        assert self.out is not None
+        stem = self.out / name.replace(", ", "-").replace(" ", "-")
+        write_audio(stem.with_name(f"{stem.name}.wav"), wav.clamp(-1, 1), RATE)
+        save_figure(spectrogram_strip(*panels), stem.with_name(f"{stem.name}.png"))
+
+    def _pair(
+        self, recipe: str, changes: dict[str, Any], content: Tensor, style: Tensor, seed: int
+    ) -> tuple[dict[str, float], Tensor, tuple[dict[str, Tensor], Any]]:
+        """Return the results of one pair, the sound, and the panels of its picture with their transform."""
+        model = self.model(recipe, changes, content, seed)
+        transform = model.transform
+        wanted, target = transform(content[None]), transform(style[None])[0]
+        if model.extractor.fixed_length:
+            target = repeated(target, wanted.shape[3])
+        start = time.perf_counter()
+        texture = model.start == "noise" and not model.keeps_content
+        transfer = model.begin(None if texture else wanted, [[target]], num_frames=wanted.shape[3])
+        for _ in range(max(round(model.iterations * self.effort), 1)):
+            transfer.step()
+        seconds = time.perf_counter() - start
+        with torch.no_grad():
+            wav = transform.inverse(transfer.spec)
+            error = (transform(wav) - transfer.spec.clamp(-1, 1)).square().mean().sqrt().item()
+        assert transfer.losses is not None
+        losses = {name: getattr(transfer.losses, name).item() for name in ("content", "style")}
+        sound = wav[0, :, : content.shape[1]]
+        near, kept = texture_distance(sound, style, RATE)._asdict(), contour_match(sound, content, RATE)._asdict()
+        panels = {} if texture else {"content": wanted[0]}
+        panels |= {"texture" if texture else "result": transfer.spec[0], "style": target}
+        results = losses | {"seconds": seconds} | near | kept | {"spectrum": 20 * error}
+        return results, sound, (panels, transform)
+
+    def model(self, recipe: str, changes: dict[str, Any], content: Tensor, seed: int = 0) -> StyleTransfer:
+        """Build a config at this width."""
+        share = self.width / PAPER_WIDTH
+        changes = {"seed": seed} | changes
+        plain = build_style_transfer(recipe, {}, {"width": 8}) if "trained" not in recipe else None
+        network: dict[str, Any] = {}
+        if plain is not None:
+            extractor = plain.model.extractor
+            network |= {"width": self._matched_width() if extractor.orientation == "2d" else self.width, "seed": seed}
+            settings = plain.settings["init_args"]
+            if recipe.startswith("cs753"):  # its losses are sums over features, not means
+                changes |= {"style_weight": changes.get("style_weight", settings["style_weight"]) * share**2}
+                if "perceptual" not in recipe:
+                    changes |= {"content_weight": settings["content_weight"] * share}
+            frames = plain.model.transform(content[None]).shape[3] if extractor.fixed_length else None
+            if recipe == "fast":
+                network = {"seed": seed}  # its own width
+        else:
+            frames = None
+            changes = changes | {"weights": self.network}
+        if recipe == "cs753_perceptual":
+            path = {
+                "class_path": "audiogen.models.vggish_features.VGGishFeatures",
+                "init_args": {"weights": self.vggish},
+            }
+            changes = changes | {"content_extractor": path}
+        return build_style_transfer(recipe, changes, network, frames).model
+
+    def _matched_width(self) -> int:
+        """Return the width of two-dimensional convolutions with as many parameters, kernels of 11 and three stacks."""
+        parameters = 513 * 11 * self.width + 2 * 11 * self.width**2
+        return int((-121 + math.sqrt(121**2 + 4 * 242 * parameters)) / (2 * 242))
+
+
+def default_pairs(num: int, seconds: float) -> list[tuple[Tensor, Tensor]]:
+    """Return pairs of contents and styles."""
+    spoken, played, dripping = speech(seconds, RATE), music(seconds), drops(seconds)
+    pairs = [(spoken[0], played[0]), (played[1], dripping), (spoken[1], spoken[2]), (played[0], spoken[3])]
+    return pairs[:num]
+
+
+def read_pairs(path: str, seconds: float) -> list[tuple[Tensor, Tensor]]:
+    """Read the pairs of a CSV file, the first seconds of each."""
+    sounds = [read_audio(clip.path, RATE)[:, : round(seconds * RATE)] for clip in Pairs().scan(Path(path))]
+    return list(zip(sounds[::2], sounds[1::2], strict=True))
+
+
+def _levelled(wav: Tensor) -> Tensor:
+    """Bring a sound to the level that `stylize` works at."""
+    return wav * (WORKING_LEVEL / active_level([wav], RATE))
+
+
+def mean(values: Sequence[float]) -> float:
+    """Return the mean of the values that are not NaN."""
+    known = [value for value in values if value == value]
+    return sum(known) / len(known) if known else math.nan
