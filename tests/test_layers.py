@@ -14,6 +14,7 @@ ALLOWED = {
     "draws": set(),
     "processes": set(),
     "atomic": set(),
+    "checksum": set(),
     "signals": set(),
     "augment": {"augment", "draws"},
     "networks": {"networks", "draws", "processes"},
@@ -33,7 +34,7 @@ ALLOWED = {
         ),  # what models are built of
         "checkpoint",  # a classifier that gives features is one
     },
-    "callbacks": {"callbacks", "metrics", "transforms", "pictures", "audio", "atomic", "signals", "processes"},
+    "callbacks": {"callbacks", "metrics", "transforms", "pictures", "audio", "atomic", "checksum", "signals", "processes"},
     "commands": None,
     "checkpoint": None,
     "trust": set(),

@@ -104,7 +104,7 @@ def test_a_checkpoint_with_a_flipped_bit_is_not_used(run: Path, data: Path, tmp_
     broken = tmp_path / "broken.ckpt"
     broken.write_bytes(content)
     for use in (audiogen.load, lambda path: main(arguments(data, tmp_path / "new", 0.024, "--ckpt_path", str(path)))):
-        with pytest.raises(ValueError, match="it is damaged, its checksums do not fit"):
+        with pytest.raises(ValueError, match="it is damaged, its checksum does not match"):
             use(broken)
 
 

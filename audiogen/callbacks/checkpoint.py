@@ -1,7 +1,6 @@
 """Save the training state by kimg, and the best one by a figure."""
 
 import math
-import zipfile
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,6 +10,7 @@ from lightning.fabric.plugins.io import CheckpointIO
 from lightning.pytorch.callbacks import Checkpoint
 
 from audiogen.atomic import replacing
+from audiogen.checksum import is_intact, is_sealed, seal
 
 CHECKPOINT_FOLDER = "checkpoints"
 CHECKPOINT_PATTERN = "kimg-*.ckpt"
@@ -27,8 +27,10 @@ class CheckpointFiles(CheckpointIO):
             OSError: Where there is no room, or the folder cannot be written.
         """
         try:
-            with replacing(Path(path)) as part, part.open("wb") as file:
-                torch.save(checkpoint, file)
+            with replacing(Path(path)) as part:
+                with part.open("wb") as file:
+                    torch.save(checkpoint, file)
+                seal(part)
         except (OSError, RuntimeError) as error:
             cause = error.__context__ if isinstance(error, RuntimeError) else error  # torch hides it
             if not isinstance(cause, OSError):
@@ -55,10 +57,10 @@ def read_training_state(path: str | Path, map_location: Any = "cpu") -> dict[str
     """Read a checkpoint without running code in it.
 
     Raises:
-        UnreadableError: Where it cannot be read so.
+        UnreadableError: The file is damaged, or cannot be read without running code.
     """
-    if zipfile.is_zipfile(path) and not is_whole(Path(path)):
-        raise UnreadableError(f"{path} is not a readable checkpoint: it is damaged, its checksums do not fit")
+    if is_sealed(Path(path)) and not is_intact(Path(path)):
+        raise UnreadableError(f"{path} is not a readable checkpoint: it is damaged, its checksum does not match")
     try:
         return torch.load(path, map_location=map_location, weights_only=True)
     except Exception as error:  # the unpickler fails in many ways on bytes that are not its own
@@ -69,12 +71,14 @@ def read_training_state(path: str | Path, map_location: Any = "cpu") -> dict[str
 
 
 def is_whole(path: Path) -> bool:
-    """Tell whether a checkpoint is there and as it was written, by the checksums of its parts."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return archive.testzip() is None
-    except (OSError, zipfile.BadZipFile, NotImplementedError, EOFError):
+    """Return whether a checkpoint is there, matches the checksum of the whole file, and can be read by torch."""
+    if not is_intact(path):
         return False
+    try:
+        torch.load(path, map_location="cpu", weights_only=True, mmap=True)  # weights stay on disk
+    except Exception:  # such as of a newer release of torch
+        return False
+    return True
 
 
 def save_state(trainer: lightning.Trainer, pl_module: Any) -> Path:
