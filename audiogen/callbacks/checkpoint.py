@@ -10,7 +10,8 @@ import torch
 from lightning.fabric.plugins.io import CheckpointIO
 from lightning.pytorch.callbacks import Checkpoint
 
-from audiogen.atomic import replacing
+from audiogen.atomic import PART_PATTERN, replacing
+from audiogen.untrusted import UntrustedFileError, require_stored_zip
 
 CHECKPOINT_FOLDER = "checkpoints"
 CHECKPOINT_PATTERN = "kimg-*.ckpt"
@@ -27,7 +28,7 @@ class CheckpointFiles(CheckpointIO):
             OSError: Where there is no room, or the folder cannot be written.
         """
         try:
-            with replacing(Path(path)) as part, part.open("wb") as file:
+            with replacing(Path(path)) as file:
                 torch.save(checkpoint, file)
         except (OSError, RuntimeError) as error:
             cause = error.__context__ if isinstance(error, RuntimeError) else error  # torch hides it
@@ -57,7 +58,11 @@ def read_training_state(path: str | Path, map_location: Any = "cpu") -> dict[str
     Raises:
         UnreadableError: Where it cannot be read so.
     """
-    if zipfile.is_zipfile(path) and not is_whole(Path(path)):
+    try:
+        require_stored_zip(Path(path))
+    except UntrustedFileError as error:
+        raise UnreadableError(f"{path} is not a readable checkpoint (FormatError: {error})") from error
+    if not is_whole(Path(path)):
         raise UnreadableError(f"{path} is not a readable checkpoint: it is damaged, its checksums do not fit")
     try:
         return torch.load(path, map_location=map_location, weights_only=True)
@@ -71,9 +76,10 @@ def read_training_state(path: str | Path, map_location: Any = "cpu") -> dict[str
 def is_whole(path: Path) -> bool:
     """Tell whether a checkpoint is there and as it was written, by the checksums of its parts."""
     try:
+        require_stored_zip(path)
         with zipfile.ZipFile(path) as archive:
             return archive.testzip() is None
-    except (OSError, zipfile.BadZipFile, NotImplementedError, EOFError):
+    except (OSError, zipfile.BadZipFile, NotImplementedError, EOFError, UntrustedFileError):
         return False
 
 
@@ -145,7 +151,7 @@ class KimgCheckpoint(Checkpoint):
         if not is_whole(best):
             self.best = None
         if trainer.is_global_zero:
-            for part in best.parent.glob(".*.part"):  # of a run that was killed
+            for part in best.parent.glob(PART_PATTERN):  # of a run that was killed
                 part.unlink(missing_ok=True)
 
     def on_validation_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:

@@ -9,6 +9,7 @@ from urllib.parse import quote
 import torch
 from torch import Tensor
 
+from audiogen.atomic import write_text
 from audiogen.audio.io import write_audio
 from audiogen.commands.data_arguments import data_and_arguments, data_parser
 from audiogen.data.build import Recipe, clip_waveform
@@ -100,7 +101,7 @@ def inspect_data(data: LoadedData, recipe: Recipe, out: Path, num: int) -> Inspe
     text = str(report(data, recipe))
     if len(data.label_names) > MAX_ROWS:
         text += f"\nShown: the first {MAX_ROWS} of {len(data.label_names)} classes"
-    (out / PAGE).write_text(_page(text, rows), encoding="utf-8", errors="surrogateescape")
+    write_text(out / PAGE, _page(text, rows))
     return Inspected(out / PAGE, float((shown.again - shown.spec).abs().nanmean()))
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import yaml
 
+from audiogen.atomic import write_text
 from audiogen.curves import Point, Table, best_point, read_table, reference_of, sort_plots, whole_lines
 from audiogen.metrics.collapse import Alarm
 from audiogen.pictures import line_plot, svg
@@ -65,8 +66,7 @@ def report(run: str, out: str | None = None) -> Report:
         )
     table, alarms = read_table(folder / METRICS), read_alarms(folder / EVENTS)
     page = Path(out) if out else folder / PAGE
-    page.parent.mkdir(parents=True, exist_ok=True)
-    page.write_text(_page(folder, table, alarms), encoding="utf-8", errors="surrogateescape")
+    write_text(page, _page(folder, table, alarms))
     return Report(page, folder, table.kimg, len(alarms))
 
 

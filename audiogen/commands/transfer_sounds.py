@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from audiogen.atomic import write_text
 from audiogen.audio.io import (
     AUDIO_SUFFIXES,
     AudioFileError,
@@ -293,7 +294,7 @@ def write_report(made: Made, out: Path, figure: Any, settings: dict[str, Any]) -
         for name, file, losses in zip(made.names, made.files, made.losses, strict=True)
     ]
     content = {"variants": variants, "seconds": made.seconds, "sample_rate": made.sample_rate, "notes": made.notes}
-    table.write_text(json.dumps(content | settings, indent=2))
+    write_text(table, json.dumps(content | settings, indent=2))
     made.files.extend([picture, table])
 
 

@@ -20,6 +20,7 @@ from urllib.parse import urlparse
 import numpy as np
 import torch
 
+from audiogen.atomic import replacing, write_text
 from audiogen.data.build import Recipe
 from audiogen.data.cache import definition
 from audiogen.data.dataset import DatasetError, Split, is_plain_name
@@ -59,12 +60,12 @@ def write_shards(data: LoadedData, recipe: Recipe, folder: Path, clips_per_shard
         for rows in order.split(clips_per_shard):
             segments = clips.segment[rows]
             name = f"{split}-{len(index['shards']):06d}.tar"
-            with writer(str(folder / name)) as shard:
+            with replacing(folder / name) as file, writer(file) as shard:
                 for number, segment in enumerate(segments.tolist()):
                     shard.write({"__key__": f"{number:06d}", "spec.npy": clips.store.frames(segment)})
             lengths, labels = clips.store.num_frames[segments].tolist(), clips.label[rows].tolist()
             index["shards"].append({"name": name, "split": split, "num_frames": lengths, "label": labels})
-    (folder / INDEX).write_text(json.dumps(index))
+    write_text(folder / INDEX, json.dumps(index))  # last: without it the folder holds no shards
     return len(index["shards"])
 
 
