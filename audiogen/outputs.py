@@ -119,7 +119,7 @@ def _refuse_inputs(outputs: Sequence[Path], inputs: Iterable[Path]) -> None:
     numbers = {number: path for path in inputs if (number := _inode(path)) is not None}
     for path in outputs:
         if (number := _inode(path)) in numbers and number is not None:
-            raise OutputError(f"{path} is the input {numbers[number]}, which would be overwritten: name another output")
+            raise OutputError(f"{path} would overwrite the source {numbers[number]}: name another output")
 
 
 def _inode(path: Path) -> tuple[int, int] | None:

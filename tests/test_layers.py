@@ -23,7 +23,7 @@ ALLOWED = {
     "transforms": {"transforms", "networks"},
     "curves": set(),
     "pictures": {"transforms", "curves", "atomic"},
-    "data": {"data", "audio", "transforms", "atomic", "untrusted"},
+    "data": {"data", "audio", "transforms", "atomic", "outputs", "untrusted"},
     "metrics": {
         "metrics",
         "networks",

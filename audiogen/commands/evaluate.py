@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from audiogen.atomic import write_text
-from audiogen.audio.io import AudioFileError
+from audiogen.audio.io import AUDIO_SUFFIXES, AudioFileError
 from audiogen.checkpoint import CONFIG_NAME, find_config, load, newest_checkpoint
 from audiogen.commands.data_arguments import data_and_arguments, data_parser
 from audiogen.commands.evaluate_conversion import EvaluatedConversion, conversion_judges, evaluate_conversion
@@ -20,15 +20,17 @@ from audiogen.commands.generate import pick_device
 from audiogen.commands.run_config import callback_arguments, find_root, read_config, run_builder
 from audiogen.data.build import Recipe, clip_waveform
 from audiogen.data.dataset import Split
-from audiogen.data.folder import ClassFolders, find_sounds
+from audiogen.data.folder import ClassFolders, files_below, find_sounds
 from audiogen.data.module import SpectrogramData
 from audiogen.metrics.embeddings.classifier import Classifier
 from audiogen.metrics.embeddings.embedding import Batches, Embedding
 from audiogen.metrics.heep import heep, heep_overall, read_ratings, s_gen
 from audiogen.metrics.judge import Judge, clips_on
+from audiogen.outputs import check_output_file
 
 BATCH = 64
 NUM_CLIPS = 1000
+SAVED = (".ckpt", ".safetensors", ".yaml")
 _GENERATED = re.compile(r"(?P<label>.+)-\d+")  # seven-000.wav, as `generate` names its files
 
 
@@ -118,6 +120,7 @@ def evaluate(
         The figures.
 
     Raises:
+        OutputError: If the JSON file is one of the inputs, or cannot be written.
         ValueError: For arguments that cannot be used together, and where there are too few clips to tell anything.
     """
     path, where, notes = Path(checkpoint), pick_device(device), list[str]()
@@ -128,6 +131,9 @@ def evaluate(
         against = str(Path(against) / CONFIG_NAME)  # of a run directory
     if against is not None and Path(against).is_dir():
         split = "val"  # one of the halves
+    file = _file(out, config, split)
+    named = [path, config, *(Path(one) for one in (against, judge, content, ratings) if one)]
+    check_output_file(file, [inner for one in named if one is not None for inner in _inputs(one)])
     if hasattr(model, "convert"):
         given = {"--embeddings": embeddings is not None, "--num_clips": num_clips != NUM_CLIPS, "--seed": seed != 0}
         given |= {"--truncation": truncation != 1, "--ratings": ratings is not None}
@@ -137,7 +143,7 @@ def evaluate(
         data = _real_data(against, config, root, [judges[0]], model, split, notes)
         settings = {"by": checkpoint, "kimg": model.kimg, "against": f"{split} clips of {against or config}"}
         settings |= {"notes": notes} if notes else {}
-        return _written(evaluate_conversion(model, data, judges, split, settings, _file(out, config, split)))
+        return _written(evaluate_conversion(model, data, judges, split, settings, file))
     if content is not None:
         raise ValueError("--content is for translators, whose clips have a source")
     if model is not None and not hasattr(model, "sample"):
@@ -159,7 +165,7 @@ def evaluate(
         "notes": [*notes, *bench.notes],
         **({} if model is None else {"kimg": model.kimg}),
     }
-    return _written(Evaluated(figures, settings, data.label_names, _file(out, config, split)))
+    return _written(Evaluated(figures, settings, data.label_names, file))
 
 
 def _file(out: str | None, config: Path | None, split: str) -> Path:
@@ -167,10 +173,23 @@ def _file(out: str | None, config: Path | None, split: str) -> Path:
     return Path(out) if out else (config.parent if config else Path()) / f"evaluation-{split}.json"
 
 
+def _inputs(path: Path) -> list[Path]:
+    """Return a file, or the sounds and checkpoints of a folder."""
+    files = list(files_below(path)) if path.is_dir() else [path]
+    return [file for file in files if file.suffix.lower() in {*AUDIO_SUFFIXES, *SAVED} or file == path]
+
+
 def _written(found: Found) -> Found:
-    """Write the JSON file."""
+    """Write the JSON file.
+
+    Raises:
+        OSError: If it cannot be written; the message holds the table, so that nothing is lost.
+    """
     content = {"settings": found.settings, "figures": found.figures}
-    write_text(found.file, json.dumps(content, indent=2) + "\n")
+    try:
+        write_text(found.file, json.dumps(content, indent=2) + "\n")
+    except OSError as error:
+        raise OSError(error.errno, f"{error.strerror}; found was:\n{found}\n", str(found.file)) from error
     return found
 
 
