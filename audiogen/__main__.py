@@ -59,6 +59,8 @@ def run(args: list[str]) -> None:
     verb, *rest = args
     if verb in COMMANDS | LINE_COMMANDS:
         rest = [_with_underscores(arg) for arg in rest]
+    if verb in COMMANDS:  # whose options are arguments of functions, which take a value each
+        rest = ["--overwrite=true" if arg == "--overwrite" else arg for arg in rest]
     if verb in COMMANDS:
         from jsonargparse import auto_cli
 

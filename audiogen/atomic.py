@@ -1,31 +1,58 @@
-"""Write files so that a place holds the old content or the new, whatever happens in between."""
+"""Write files so that a path holds the old content or the new one, whatever happens meanwhile.
 
+All files that the package writes go through this module; `tests/test_writers.py` finds any that do not.
+"""
+
+import errno
 import os
+import secrets
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
+
+PART_PATTERN = ".*.part"  # of files that are being written, and of what a process left that was killed
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Yield a place beside a file to write to, which then becomes the file.
+def replacing(path: Path, durable: bool = True) -> Iterator[BinaryIO]:
+    """Yield an open file beside a path, which then replaces the file there.
 
-    The content is on disk before the name is. Where writing fails, the file stays what it was. A process that is killed
-    leaves the part behind, which the next one overwrites.
+    The file has a random name and is opened only if nothing has that name, so no link is followed. If `path` is a link,
+    the link is replaced; the file it leads to stays as it is. If writing fails, the old file stays. A killed process
+    leaves the part behind, under a name of `PART_PATTERN`.
 
     Args:
-        path: The file; folders are made.
+        path: The file. Missing folders are made. The umask decides who may read it.
+        durable: Wait until the content is on disk before the name is, so that a power cut leaves the old file or the
+            new one. Sounds and pictures, which can be made again, do not wait.
+
+    Yields:
+        A binary file to write and seek in.
 
     Raises:
-        OSError: Where it cannot be written, such as on a full disk.
+        OSError: If the file cannot be written, such as on a full disk. It names `path`.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
+    part = path.with_name(f".{secrets.token_hex(8)}.part")
     try:
-        yield part
-        _to_disk(part)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        require_replaceable(path)
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        descriptor = os.open(part, flags, 0o666)
+    except OSError as error:
+        raise _naming(error, path) from error
+    try:
+        with os.fdopen(descriptor, "w+b") as file:
+            yield file
+        if durable:
+            _to_disk(part)
         part.replace(path)
-        _to_disk(path.parent)
+        if durable:
+            _to_disk(path.parent)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise (_naming(error, path) if error.filename in (None, str(part)) else error) from error
     except BaseException:
         part.unlink(missing_ok=True)
         raise
@@ -33,8 +60,49 @@ def replacing(path: Path) -> Iterator[Path]:
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file whole or not at all; see `replacing`."""
-    with replacing(path) as part:
-        part.write_text(text, encoding="utf-8", errors="surrogateescape")
+    with replacing(path) as file:
+        file.write(text.encode("utf-8", "surrogateescape"))
+
+
+def append_text(path: Path, text: str) -> None:
+    """Append to a text file, which is made if it is missing.
+
+    Raises:
+        OSError: If the file cannot be written, or is a link, a pipe or a device.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        descriptor = os.open(path, flags, 0o666)
+        with os.fdopen(descriptor, "ab") as file:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise OSError(errno.EINVAL, "expected a regular file to append to")
+            file.write(text.encode("utf-8", "surrogateescape"))
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            error = OSError(errno.ELOOP, "expected a file to append to, this is a link")
+        raise _naming(error, path) from error
+
+
+def require_replaceable(path: Path) -> None:
+    """Refuse to replace a folder, a device or a pipe by a file.
+
+    Raises:
+        OSError: If there is one at this path.
+    """
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        return
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, "expected a file to write, this is a folder", str(path))
+    if not (stat.S_ISREG(mode) or stat.S_ISLNK(mode)):
+        raise OSError(errno.EINVAL, "expected a file to write, this is a device or a pipe", str(path))
+
+
+def _naming(error: OSError, path: Path) -> OSError:
+    """Return an error with the path that the caller knows."""
+    return type(error)(error.errno, error.strerror or str(error), str(path))
 
 
 def _to_disk(path: Path) -> None:

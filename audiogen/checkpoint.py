@@ -4,15 +4,16 @@ For sharing, a model is exported to safetensors: the same without the optimisers
 """
 
 import json
+import os
 import warnings
 from pathlib import Path
 from typing import Any
 
 import torch
-from jsonargparse import ArgumentParser
 from lightning.pytorch.utilities import rank_zero_info
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
+from torch import Tensor
 
 from audiogen.atomic import replacing
 from audiogen.callbacks.checkpoint import (
@@ -25,11 +26,14 @@ from audiogen.callbacks.checkpoint import (
 )
 from audiogen.data.dataset import is_plain_name
 from audiogen.models.kimg import KimgModule
-from audiogen.trust import UntrustedClassError, only_trusted, require_classes
+from audiogen.outputs import check_output_file
+from audiogen.trust import Builder, UntrustedClassError
+from audiogen.untrusted import MAX_INT, UntrustedFileError, is_regular, plain
 
 CONFIG_NAME = "config.yaml"
 SAFETENSORS = ".safetensors"
 METADATA = "audiogen"  # key in the metadata of an exported file
+_SMALL_MODEL = 1 << 26  # elements of the tensors that a model makes beside its weights, such as filters
 
 
 class CheckpointError(ValueError):
@@ -72,48 +76,24 @@ def load(path: str | Path, device: str | torch.device = "cpu") -> KimgModule:
         content = read(file)
     except CheckpointError as error:
         raise error from None  # PyTorch's own message advises to run the code in it
-    hparams = _settings(file, content)
+    hparams = content["hyper_parameters"]
+    state = content["state_dict"]
+    builder = Builder(file, max_numbers=8 * sum(tensor.numel() for tensor in state.values()) + _SMALL_MODEL)
+    settings = {name: value for name, value in hparams.items() if name not in ("_class_path", "_instantiator")}
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", r".*is an instance of `nn.Module`.*")
-            model = _build(file, hparams)
-        model.load_state_dict(content["state_dict"])
+            spec = {"class_path": hparams["_class_path"], "init_args": settings}
+            model: KimgModule = builder.build(spec, KimgModule, "model")
+        model.load_state_dict(state)
     except UntrustedClassError as error:
         raise CheckpointError(str(error)) from None
     except (Exception, SystemExit) as error:
         raise CheckpointError(f"{file} does not fit its model {hparams['_class_path']}: {error}") from error
+    if note := builder.note():
+        rank_zero_info(note)
     model.clips_seen = content["clips_seen"]
     return model.eval().to(device)
-
-
-def _settings(file: Path, content: dict[str, Any]) -> dict[str, Any]:
-    """Return the hyperparameters.
-
-    Raises:
-        CheckpointError: Where they are something else, or would have files written elsewhere.
-    """
-    if not isinstance(content["hyper_parameters"], dict):
-        raise CheckpointError(f"{file} is damaged: its hyperparameters have no names")
-    hparams = {name: value for name, value in content["hyper_parameters"].items() if name != "_instantiator"}
-    names = hparams.get("label_names")
-    if bad := [name for name in names if not is_plain_name(str(name))] if isinstance(names, list) else []:
-        raise CheckpointError(f"{file} has a class {bad[0]!r}, after which no file can be named")
-    return hparams
-
-
-def _build(file: Path, hparams: dict[str, Any]) -> KimgModule:
-    """Build the model that hyperparameters describe, of trusted classes alone."""
-
-    def use(model: KimgModule) -> None: ...
-
-    parser = ArgumentParser(exit_on_error=False)
-    # Not add_subclass_arguments: there a text in the place of a class may be the path or URL of a file to read.
-    parser.add_function_arguments(use, fail_untyped=False)
-    values = {name: value for name, value in hparams.items() if name != "_class_path"}
-    with only_trusted(file):
-        config = parser.parse_object({"model": {"class_path": hparams["_class_path"], "dict_kwargs": values}})
-        require_classes(file, config)
-        return parser.instantiate(config).model
 
 
 def export(checkpoint: str | Path, path: str | Path) -> Path:
@@ -134,12 +114,13 @@ def export(checkpoint: str | Path, path: str | Path) -> Path:
     if target.suffix != SAFETENSORS:
         raise ValueError(f"{target} should end in {SAFETENSORS}")
     file = _file(Path(checkpoint))
+    check_output_file(target, [file])
     content = read(file)
     load(file)  # what cannot be loaded is not passed on
     settings = {name: value for name, value in content["hyper_parameters"].items() if name != "_instantiator"}
     metadata = {METADATA: json.dumps({"hyper_parameters": settings, "clips_seen": content["clips_seen"]})}
-    with replacing(target) as part:
-        save_file({name: tensor.contiguous() for name, tensor in content["state_dict"].items()}, part, metadata)
+    with replacing(target) as out:
+        out.write(save({name: tensor.contiguous() for name, tensor in content["state_dict"].items()}, metadata))
     return target
 
 
@@ -165,13 +146,15 @@ def _read_safetensors(file: Path) -> dict[str, Any]:
 
 
 def read(file: Path) -> dict[str, Any]:
-    """Read a checkpoint's content.
+    """Read a checkpoint's content and check all that a model or a training takes from it.
 
     Raises:
-        CheckpointError: Where there is no such file, or it is something else.
+        CheckpointError: Where there is no such file, it is something else, or it holds values that cannot be.
     """
-    if not file.exists():
+    if not os.path.lexists(file):
         raise CheckpointError(f"no such checkpoint: {file}")
+    if not is_regular(file):
+        raise CheckpointError(f"{file} is not a readable checkpoint: expected a regular file")
     try:
         content = _read_safetensors(file) if file.suffix == SAFETENSORS else read_training_state(file)
     except UnreadableError as error:
@@ -184,4 +167,43 @@ def read(file: Path) -> dict[str, Any]:
         or "_class_path" not in content.get("hyper_parameters", ())
     ):
         raise CheckpointError(f"{file} is not a checkpoint of audiogen: it was saved by another program")
+    _check_settings(file, content["hyper_parameters"])
+    _check_numbers(file, content)
     return content
+
+
+def _check_settings(file: Path, hparams: Any) -> None:
+    """Refuse hyperparameters that are not plain values, or name classes after which no file can be named."""
+    if type(hparams) is not dict:
+        raise CheckpointError(f"{file} is damaged: its hyperparameters have no names")
+    try:
+        plain(hparams, f"{file} is damaged: its hyperparameters")
+    except UntrustedFileError as error:
+        raise CheckpointError(str(error)) from None
+    if not isinstance(hparams["_class_path"], str):
+        raise CheckpointError(
+            f"{file} does not fit its model: expected the name of a class, got {hparams['_class_path']}"
+        )
+    names = hparams.get("label_names", [])
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise CheckpointError(
+            f"{file} does not fit its model: expected label_names as a list of texts, got {names!r:.80}"
+        )
+    if bad := [name for name in names if not is_plain_name(name)]:
+        raise CheckpointError(f"{file} has a class {bad[0]!r}, after which no file can be named")
+
+
+def _check_numbers(file: Path, content: dict[str, Any]) -> None:
+    """Refuse weights that are not finite numbers, or fewer than they seem, and a count of clips that cannot be."""
+    clips, state = content["clips_seen"], content.get("state_dict")
+    if type(clips) is not int or not 0 <= clips <= MAX_INT:
+        raise CheckpointError(
+            f"{file} is damaged: expected clips_seen as a whole number of at least 0, got {clips!r:.80}"
+        )
+    if not isinstance(state, dict) or not all(isinstance(tensor, Tensor) for tensor in state.values()):
+        raise CheckpointError(f"{file} does not fit its model: expected weights as tensors by their names")
+    for name, tensor in state.items():
+        if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+            raise CheckpointError(f"{file} is damaged: {name} claims {list(tensor.shape)} of a smaller storage")
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            raise CheckpointError(f"{file} has NaN or infinite weights in {name}: take an earlier checkpoint")

@@ -15,27 +15,26 @@ END_SIZE = 22
 SEAL_SIZE = len(LABEL) + 2 * hashlib.sha256().digest_size
 
 
-def seal(path: Path) -> None:
+def seal(file: BinaryIO) -> None:
     """Append the checksum of a zip file to it.
 
     Args:
-        path: A zip file without a comment, as `torch.save` writes it.
+        file: An open zip file without a comment, as `torch.save` writes it, to read and write.
 
     Raises:
         ValueError: The file is something else.
         OSError: The file cannot be written.
     """
-    with path.open("r+b") as file:
-        size = file.seek(0, os.SEEK_END)
-        file.seek(max(size - END_SIZE, 0))
-        end = file.read()
-        if not end.startswith(END_RECORD) or end[-2:] != b"\0\0":
-            raise ValueError(f"expected a zip file without a comment, got {path}")
-        file.seek(size - 2)
-        file.write(SEAL_SIZE.to_bytes(2, "little"))
-        digest = _digest(file, size)
-        file.seek(size)
-        file.write(LABEL + digest.encode())
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(size - END_SIZE, 0))
+    end = file.read()
+    if not end.startswith(END_RECORD) or end[-2:] != b"\0\0":
+        raise ValueError("expected a zip file without a comment")
+    file.seek(size - 2)
+    file.write(SEAL_SIZE.to_bytes(2, "little"))
+    digest = _digest(file, size)
+    file.seek(size)
+    file.write(LABEL + digest.encode())
 
 
 def is_sealed(path: Path) -> bool:

@@ -28,6 +28,7 @@ from audiogen.callbacks.wandb_logger import KimgWandbLogger
 from audiogen.checkpoint import CONFIG_NAME, newest_checkpoint, read
 from audiogen.data.module import SpectrogramData
 from audiogen.models.kimg import KimgModule
+from audiogen.provenance import sign
 from audiogen.strategy import use_replicas
 
 IGNORED_WARNINGS = (
@@ -65,6 +66,7 @@ class SaveConfig(SaveConfigCallback):
         """Write config.yaml of a training; a continued run writes its own."""
         text = _settings(self.parser, self.config)
         write_text(Path(trainer.default_root_dir) / CONFIG_NAME, text)
+        sign(Path(trainer.default_root_dir) / CONFIG_NAME)
         for logger in trainer.loggers:
             if isinstance(logger, KimgWandbLogger):
                 logger.log_config(yaml.safe_load(text))

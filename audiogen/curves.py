@@ -96,17 +96,29 @@ class Plot:
 
 
 def read_table(path: Path) -> Table:
-    """Read a `metrics.csv`; a last line that is still being written is left out.
+    """Read a `metrics.csv`; see `parse_table`."""
+    return parse_table(path.read_text(encoding="utf-8", errors="backslashreplace"), str(path))
+
+
+def parse_table(text: str, source: str) -> Table:
+    """Parse a `metrics.csv`; a last line that is still being written is left out.
+
+    Args:
+        text: The table.
+        source: Its path, for messages.
 
     Raises:
         ValueError: Without a column kimg, without rows, and for a row whose kimg is no number.
     """
-    header, *rows = list(csv.reader(whole_lines(path))) or [[]]
+    try:
+        header, *rows = list(csv.reader(whole_lines(text))) or [[]]
+    except csv.Error as error:
+        raise ValueError(f"{source} is no table: {error}") from error
     if "kimg" not in header:
-        raise ValueError(f"{path}: expected a table with a column kimg, got {', '.join(header) or 'an empty file'}")
+        raise ValueError(f"{source}: expected a table with a column kimg, got {', '.join(header) or 'an empty file'}")
     if not rows:
-        raise ValueError(f"{path} has no rows yet: nothing was logged")
-    kimg = [_kimg(f"{path}, line {n}", header, row) for n, row in enumerate(rows, start=2)]
+        raise ValueError(f"{source} has no rows yet: nothing was logged")
+    kimg = [_kimg(f"{source}, line {n}", header, row) for n, row in enumerate(rows, start=2)]
     curves: dict[str, list[Point]] = {}
     texts = []
     for column, name in enumerate(header):
@@ -119,9 +131,8 @@ def read_table(path: Path) -> Table:
     return Table(kimg[-1], curves, texts)
 
 
-def whole_lines(path: Path) -> list[str]:
-    """Return the lines of a text file that a run may be writing right now: those that have ended."""
-    text = path.read_text(encoding="utf-8", errors="backslashreplace")
+def whole_lines(text: str) -> list[str]:
+    """Return the lines of a text that a run may be writing right now: those that have ended."""
     return text[: text.rfind("\n") + 1].splitlines()
 
 

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatter
 from torch import Tensor
 
+from audiogen.atomic import replacing
 from audiogen.curves import Plot, Point
 from audiogen.transforms.transform import SpectrogramTransform
 
@@ -144,9 +145,8 @@ def line_plot(plot: Plot, warned: Sequence[float] = (), stopped: Sequence[float]
 
 def save_figure(figure: Figure, path: Path) -> None:
     """Write a figure as PNG, making missing folders."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with _no_glyph_warnings():
-        figure.savefig(path)
+    with _no_glyph_warnings(), replacing(path, durable=False) as file:
+        figure.savefig(file, format="png")
 
 
 def svg(figure: Figure) -> bytes:

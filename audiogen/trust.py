@@ -1,92 +1,271 @@
-"""Which classes a file that somebody sent may name: those of this package that models are made of.
+"""Build what a file from others describes: of trusted classes, called with plain values, and without a path of theirs.
 
-A config is code, since any class it names is imported. A checkpoint is not: what it names is held by jsonargparse's
-rule for import paths, which is asked before anything is imported, wherever in the file the path stands and however it
-is written, and once more of what was found there (`audiogen.models.stylegan2.torch` is torch). Then, before anything is
-called, whether all of it are classes: jsonargparse takes functions too, and one of ours downloads files.
+A config that the user names is code, since any class in it is imported. A checkpoint is not, nor is the `config.yaml`
+beside it. Their classes are looked up here, in the modules that models are made of and in the packages that the user
+trusts. Nothing else is imported, no function is called, and nothing of the process is changed meanwhile; so threads can
+load checkpoints side by side.
+
+Arguments are matched with the annotations of the constructors, as jsonargparse does: an object, or a function that
+makes one, is described by `class_path` and `init_args`. Texts are never taken for files, URLs or YAML.
 """
 
+import importlib
+import inspect
+import math
 import os
-import re
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+import types
+import typing
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, Union, get_args, get_origin
 
-from jsonargparse import Namespace, set_parsing_settings
-from jsonargparse._common import parsing_settings  # nothing public takes a rule back
+from torch.overrides import TorchFunctionMode
 
 TRUST = "AUDIOGEN_TRUST"  # names further packages, with commas between them
 # Embeddings and data sets are not among them: some read folders or download what their arguments name.
 PARTS_OF_MODELS = tuple(f"audiogen.{part}" for part in ("augment", "models", "networks", "transforms"))
 # What an evaluation is configured with too, for the config that lies beside a checkpoint.
 PARTS_OF_RUNS = (*PARTS_OF_MODELS, *(f"audiogen.{part}" for part in ("audio", "callbacks", "data", "metrics")))
-_REFUSED = re.compile(r"Importing '([^']+)' is not allowed")
+# Arguments, of any class, that say where files are read and written, or that they are downloaded.
+PLACES = frozenset({"a", "b", "cache", "download", "file", "folder", "path", "root", "save_dir", "shards", "url"}) | {
+    *("dir", "directory", "model", "weights"),
+}
+_SPEC = {"class_path", "init_args", "dict_kwargs"}
+_MAX_NUMBERS = 1 << 28  # in the tensors that a model is built of: 1 GiB of float32
+_MAX_TENSORS = 100_000
 
 
 class UntrustedClassError(ValueError):
     """A file that names a class which is not trusted."""
 
 
-@contextmanager
-def only_trusted(file: Path, parts: tuple[str, ...] = PARTS_OF_MODELS) -> Iterator[None]:
-    """Let jsonargparse import nothing but what is trusted while it parses what a file describes; in one thread.
+class MismatchError(ValueError):
+    """A value in a file that does not fit the argument it is for."""
 
-    What was parsed is handed to `require_classes` before it is instantiated.
+
+@dataclass
+class Builder:
+    """Builds objects that a file describes.
 
     Args:
-        file: For the message.
-        parts: Of this package, beside the packages that the environment variable AUDIOGEN_TRUST names.
+        file: For messages.
+        parts: Packages of audiogen whose classes may be named, beside those in the environment variable AUDIOGEN_TRUST.
+        own: Whether the file was written by the user, so that it may say where files are.
+        max_numbers: Elements of all tensors that constructors may make together.
 
-    Raises:
-        UntrustedClassError: Where the file names something else.
-        ValueError: Where the environment variable holds something else than names.
+    Attributes:
+        dropped: The arguments that were left out because they name places, such as `data.cache`.
     """
-    named = _named_by_user()
-    before = dict(parsing_settings)
-    set_parsing_settings(
-        import_path_denylist=["*"],
-        import_path_allowlist=[*parts, *named],
-        instantiate_subclass_spec_in_any=False,  # where nothing says of what kind a class should be, it stays a dict
+
+    file: Path
+    parts: tuple[str, ...] = PARTS_OF_MODELS
+    own: bool = False
+    max_numbers: int = _MAX_NUMBERS
+    dropped: list[str] = field(default_factory=list)
+
+    def build(self, value: Any, kind: Any, name: str) -> Any:
+        """Return what a plain value describes.
+
+        Args:
+            value: dict, list, str, int, float, bool or None; a class is a dict with `class_path` and `init_args`.
+            kind: The type that is expected, such as `SpectrogramTransform` or `list[str]`.
+            name: Of the argument, for messages.
+
+        Raises:
+            UntrustedClassError: If a class is named that is not trusted. No class has been built then.
+            MismatchError: If the value does not fit.
+        """
+        trusted = (*self.parts, *_named_by_user())
+        self._look_up_all(value, trusted)
+        with _LimitedTensors(self.max_numbers):
+            return self._fit(value, kind, name)
+
+    def note(self) -> str:
+        """Return a message about the arguments that were dropped; an empty text if there are none."""
+        names = ", ".join(dict.fromkeys(self.dropped))
+        return f"{self.file} may be from others, so it does not choose places: {names} ignored" if names else ""
+
+    def _look_up_all(self, value: Any, trusted: Sequence[str]) -> None:
+        """Refuse all that is not trusted before anything is built."""
+        if isinstance(value, dict) and isinstance(value.get("class_path"), str):
+            self._class(value["class_path"], trusted)
+        for part in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+            self._look_up_all(part, trusted)
+
+    def _class(self, class_path: str, trusted: Sequence[str]) -> type:
+        """Return the class of an import path, importing trusted modules alone."""
+        module, _, name = class_path.rpartition(".")
+        if not _is_in(module, trusted) or not all(part.isidentifier() for part in class_path.split(".")):
+            raise UntrustedClassError(f"{self.file} names {class_path}, {_advice(class_path)}")
+        try:
+            found = getattr(importlib.import_module(module), name, None)
+        except ModuleNotFoundError as error:
+            raise UntrustedClassError(f"{self.file} names {class_path}, which does not exist: {error}") from None
+        if not isinstance(found, type):
+            raise UntrustedClassError(f"{self.file} names {class_path}, which is no class that models are made of")
+        if not _is_in(found.__module__, trusted):
+            path = f"{found.__module__}.{found.__qualname__}"
+            raise UntrustedClassError(f"{self.file} names {path} as {class_path}, {_advice(path)}")
+        return found
+
+    def _fit(self, value: Any, kind: Any, name: str) -> Any:
+        """Return a value as the type that its argument has."""
+        origin, inner = get_origin(kind), get_args(kind)
+        if kind in (Any, inspect.Parameter.empty, object):
+            return value
+        if origin in (Union, types.UnionType):
+            return self._fit_any(value, inner, name)
+        if origin is Literal:
+            return _checked(value, any(value == one and type(value) is type(one) for one in inner), kind, name)
+        if origin in (list, Sequence, Collection, tuple) or kind in (list, tuple):
+            return self._fit_sequence(value, kind, name)
+        if origin in (dict, Mapping) or kind is dict:
+            _checked(value, isinstance(value, dict), kind, name)
+            return {key: self._fit(one, inner[1] if inner else Any, f"{name}.{key}") for key, one in value.items()}
+        if kind in (None, type(None)):
+            return _checked(value, value is None, kind, name)
+        if kind in (str, bool, int):
+            return _checked(value, type(value) is kind, kind, name)
+        if kind is float:
+            return float(_checked(value, type(value) in (int, float) and not math.isnan(value), kind, name))
+        return self._fit_class(value, kind, name)
+
+    def _fit_any(self, value: Any, kinds: Sequence[Any], name: str) -> Any:
+        """Return a value as the first of several types that it fits."""
+        reasons = []
+        for kind in kinds:
+            try:
+                return self._fit(value, kind, name)
+            except MismatchError as error:
+                reasons.append(str(error))
+        raise MismatchError("; or ".join(reasons))
+
+    def _fit_sequence(self, value: Any, kind: Any, name: str) -> Any:
+        """Return a list, or for a tuple a tuple."""
+        inner = get_args(kind)
+        is_tuple = tuple in (kind, get_origin(kind))
+        fixed = is_tuple and bool(inner) and inner[-1] is not Ellipsis
+        _checked(value, isinstance(value, list) and (not fixed or len(value) == len(inner)), kind, name)
+        kinds = inner if fixed else [inner[0] if inner else Any] * len(value)
+        made = [self._fit(one, each, f"{name}[{i}]") for i, (one, each) in enumerate(zip(value, kinds, strict=True))]
+        return tuple(made) if is_tuple else made
+
+    def _fit_class(self, value: Any, kind: Any, name: str) -> Any:
+        """Return an instance of a class, or for a Callable that returns one, what makes it."""
+        makes = get_origin(kind) is Callable or kind is Callable
+        wanted = (get_args(kind) or (None, Any))[1] if makes else kind
+        if isinstance(value, str) and "." in value and all(part.isidentifier() for part in value.split(".")):
+            value = {"class_path": value}
+        if not isinstance(value, dict) or "class_path" not in value or not value.keys() <= _SPEC:
+            raise MismatchError(f"{name}: expected class_path and init_args of a {_name(wanted)}, got {_short(value)}")
+        found = self._class(str(value["class_path"]), (*self.parts, *_named_by_user()))
+        if isinstance(wanted, type) and not issubclass(found, wanted):
+            raise MismatchError(f"{name}: expected a {_name(wanted)}, got the class {value['class_path']}")
+        given = [value.get(part) or {} for part in ("init_args", "dict_kwargs")]
+        _checked(value, all(isinstance(one, dict) for one in given), kind, name)
+        arguments = self._arguments(found, given[0] | given[1], name)
+        return partial(found, **arguments) if makes else found(**arguments)
+
+    def _arguments(self, found: type, given: Mapping[str, Any], name: str) -> dict[str, Any]:
+        """Return the arguments of a constructor, without those that name places unless the file is the user's."""
+        kinds, takes_any = _parameters(found)
+        if unknown := [key for key in given if key not in kinds and not takes_any]:
+            raise MismatchError(f"{name}: {found.__name__} has no argument {unknown[0]!r}")
+        kept = dict(given)
+        for key in [] if self.own else [key for key in given if key in PLACES]:
+            if kept.pop(key) not in (None, False):
+                self.dropped.append(f"{name}.{key}")
+                self._require_default(found, key, name)
+        return {key: self._fit(one, kinds.get(key, Any), f"{name}.{key}") for key, one in kept.items()}
+
+    def _require_default(self, found: type, key: str, name: str) -> None:
+        """Refuse to leave out an argument that a class cannot do without."""
+        parameter = inspect.signature(found).parameters.get(key)
+        if parameter is not None and parameter.default is parameter.empty:
+            raise MismatchError(f"{name}.{key} is a place, which a file that may be from others does not choose")
+
+
+class _LimitedTensors(TorchFunctionMode):
+    """Refuses large tensors before they are made, in this thread: sizes of networks come from the file."""
+
+    _MADE_BY_SIZE = frozenset(
+        {"empty", "zeros", "ones", "full", "rand", "randn", "eye", "arange", "linspace", "hann_window"}
     )
-    try:
-        yield
-    except Exception as error:
-        if refused := _REFUSED.search(str(error)):
-            raise UntrustedClassError(f"{file} names {refused[1]}, {_advice(refused[1])}") from error
-        raise
-    finally:
-        parsing_settings.update(before)
+
+    def __init__(self, max_numbers: int) -> None:
+        super().__init__()
+        self.left, self.calls = max_numbers, _MAX_TENSORS
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Count what is about to be made."""
+        if getattr(func, "__name__", "") in self._MADE_BY_SIZE:
+            self.calls -= 1
+            self.left -= _num_numbers(func.__name__, args, kwargs or {})
+            if self.left < 0 or self.calls < 0:
+                raise MismatchError("it describes a network of more than the memory that its weights need")
+        return func(*args, **(kwargs or {}))
 
 
-def require_classes(file: Path, config: Any) -> None:
-    """Refuse what was parsed of a file if it would call anything but classes.
+def _num_numbers(name: str, args: Sequence[Any], options: Mapping[str, Any]) -> int:
+    """Return how many elements a tensor will have."""
+    if name == "arange":
+        bounds = [float(one) for one in args[:3] if isinstance(one, int | float)]
+        start, end, step = [[0.0, 0.0, 1.0], [0.0, *bounds, 1.0], [*bounds, 1.0], bounds][len(bounds)][:3]
+        return int(abs(end - start) / max(abs(step), 1e-9))
+    if name in ("linspace", "hann_window"):
+        return int(options.get("steps", args[-1] if name == "linspace" and args else args[0] if args else 0))
+    size = options.get("size", args)
+    sizes = size[0] if len(size) and isinstance(size[0], list | tuple) else [n for n in size if isinstance(n, int)]
+    return math.prod(sizes) ** (2 if name == "eye" and len(sizes) == 1 else 1)
 
-    Args:
-        file: For the message.
-        config: As jsonargparse's parser returned it.
 
-    Raises:
-        UntrustedClassError: Where it would.
+def _parameters(found: type) -> tuple[dict[str, Any], bool]:
+    """Return the types of a constructor's arguments by name, and whether it takes any others.
+
+    What it hands on to its bases by ** is looked up there.
     """
-    for path in _called(config):
-        module, _, name = path.rpartition(".")
-        if not isinstance(getattr(sys.modules.get(module), name, None), type):
-            raise UntrustedClassError(f"{file} names {path}, which is no class that models are made of")
+    kinds: dict[str, Any] = {}
+    for base in found.__mro__:
+        if "__init__" not in vars(base) or base is object:
+            continue
+        constructor = vars(base)["__init__"]
+        signature = inspect.signature(constructor)
+        try:
+            hints = typing.get_type_hints(constructor)
+        except NameError:  # names that are imported for type checkers alone
+            hints = {}
+        named = [
+            one
+            for one in list(signature.parameters.values())[1:]
+            if one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD)
+        ]
+        kinds = {one.name: hints.get(one.name, Any) for one in named} | kinds
+        if not any(one.kind is one.VAR_KEYWORD for one in signature.parameters.values()):
+            return kinds, False
+    return kinds, True
 
 
-def _called(value: Any) -> Iterator[str]:
-    """Yield the import paths of all classes and functions in a config, at any depth."""
-    if isinstance(value, Namespace):
-        value = vars(value)
-    if isinstance(value, dict):
-        yield from (path for name, path in value.items() if name == "class_path" and isinstance(path, str))
-    if isinstance(value, dict | list | tuple | set):
-        for item in value.values() if isinstance(value, dict) else value:
-            yield from _called(item)
-    elif callable(value):
-        yield f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', '')}()"
+def _checked(value: Any, fits: bool, kind: Any, name: str) -> Any:
+    """Return a value if it fits."""
+    if not fits:
+        raise MismatchError(f"{name}: expected {_name(kind)}, got {_short(value)}")
+    return value
+
+
+def _name(kind: Any) -> str:
+    return kind.__name__ if isinstance(kind, type) and not get_args(kind) else str(kind).replace("typing.", "")
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def _is_in(module: str, packages: Sequence[str]) -> bool:
+    return any(module == package or module.startswith(f"{package}.") for package in packages)
 
 
 def _named_by_user() -> list[str]:

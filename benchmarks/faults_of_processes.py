@@ -91,12 +91,12 @@ def _die_while_saving(place: str, occasion: int, draw: random.Random) -> None:
 
     def reaching_disk(path: Path) -> None:
         now = saves[0] == occasion
-        if now and place == SAVING[1] and path.name.endswith(".ckpt.part"):
+        if now and place == SAVING[1] and path.name.endswith(".part"):
             die()
         if now and place == SAVING[3] and path.name == CHECKPOINT_FOLDER:
             die()
         to_disk(path)
-        if now and place == SAVING[2] and path.name.endswith(".ckpt.part"):
+        if now and place == SAVING[2] and path.name.endswith(".part"):
             die()
 
     checkpoint.torch = SimpleNamespace(save=writing, load=torch.load)  # type: ignore

@@ -1,6 +1,7 @@
 """A sealed file is intact if and only if no byte of it changed."""
 
 import random
+from io import BytesIO
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,9 @@ from audiogen.checksum import is_intact, is_sealed, seal
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     path = tmp_path / "file.ckpt"
-    torch.save({"weights": torch.arange(50.0), "name": "x"}, path)
-    seal(path)
+    with path.open("w+b") as opened:
+        torch.save({"weights": torch.arange(50.0), "name": "x"}, opened)
+        seal(opened)
     return path
 
 
@@ -50,10 +52,8 @@ def test_files_without_a_checksum_are_not_intact(tmp_path: Path) -> None:
     assert not is_intact(tmp_path / "missing.ckpt")
 
 
-def test_only_zip_files_are_sealed_and_only_once(file: Path, tmp_path: Path) -> None:
+def test_only_zip_files_are_sealed_and_only_once(file: Path) -> None:
+    with file.open("r+b") as opened, pytest.raises(ValueError, match="expected a zip file without a comment"):
+        seal(opened)
     with pytest.raises(ValueError, match="expected a zip file without a comment"):
-        seal(file)
-    text = tmp_path / "text.txt"
-    text.write_text("a text of more than twenty-two bytes")
-    with pytest.raises(ValueError, match="expected a zip file without a comment"):
-        seal(text)
+        seal(BytesIO(b"a text of more than twenty-two bytes"))

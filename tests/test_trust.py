@@ -4,11 +4,13 @@ import copy
 import json
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from jsonargparse._common import parsing_settings
 from safetensors.torch import save_file
 
 import audiogen
@@ -20,6 +22,19 @@ CNN = "audiogen.networks.classifier.SpectrogramCNN"
 
 def command(marker: Path) -> list[str]:
     return ["touch", str(marker)]
+
+
+def nested(levels: int, width: int) -> list[Any]:
+    """Return a list of `width` references to one list, and so on: `width` to the power of `levels` values."""
+    value: list[Any] = []
+    for _ in range(levels):
+        value = [value] * width
+    return value
+
+
+def phase(name: str, num: int) -> dict[str, Any]:
+    argument = "num_iterations" if name.startswith("griffin") else "num_steps"
+    return {"class_path": f"audiogen.transforms.phase.{name}", "init_args": {argument: num}}
 
 
 # What is changed in the hyperparameters of a classifier, which lies beside `evil_module.py` and `evil.json`.
@@ -65,6 +80,33 @@ ATTACKS: dict[str, Callable[[dict[str, Any], Path], object]] = {
     "jsonargparse": lambda h, m: h.update(network="jsonargparse.set_parsing_settings"),
     "class that leads out": lambda h, m: h.update(label_names=["../../outside", "b"]),
     "class with a root": lambda h, m: h.update(label_names=["/outside", "b"]),
+    "classes as text": lambda h, m: h.update(label_names='["../../outside", "b"]'),
+    "classes as a name": lambda h, m: h.update(label_names="../../outside"),
+    "classes as a tuple": lambda h, m: h.update(label_names=("../../outside", "b")),
+    "classes as a set": lambda h, m: h.update(label_names={"../../outside", "b"}),
+    "classes as a dict": lambda h, m: h.update(label_names={"../../outside": 0, "b": 1}),
+    "further classes": lambda h, m: h.update({"label_names+": ["../../outside"]}),
+    "further class by dots": lambda h, m: h.update({"label_names.0": "../../outside"}),
+    "class that is a number": lambda h, m: h.update(label_names=[1, "b"]),
+    "class within a class": lambda h, m: h.update(label_names=[["../../outside"], "b"]),
+    "twelve levels of ten": lambda h, m: h.update(more=nested(12, 10)),
+    "hundred levels": lambda h, m: h.update(more=nested(100, 1)),
+    "many values": lambda h, m: h.update(more=[0] * 1_000_000),
+    "long text": lambda h, m: h.update(more="x" * 1_000_000),
+    "large number": lambda h, m: h.update(batch_size=1 << 70),
+    "NaN": lambda h, m: h.update(learning_rate=float("nan")),
+    "number as text": lambda h, m: h.update(batch_size="64"),
+    "network without bounds": lambda h, m: h["network"]["init_args"].update(num_features=1 << 40),
+    "layers without bounds": lambda h, m: h["network"]["init_args"].update(widths=[1 << 20] * 3),
+    "filters without bounds": lambda h, m: h["transform"]["init_args"].update(n_mels=1 << 40),
+    "frames without bounds": lambda h, m: h["transform"]["init_args"].update(num_frames=1 << 50),
+    "window without bounds": lambda h, m: h["transform"]["init_args"].update(n_fft=1 << 40),
+    "endless Griffin-Lim": lambda h, m: h["transform"]["init_args"].update(
+        phase=phase("griffin_lim.GriffinLim", 10**9)
+    ),
+    "endless inversion": lambda h, m: h["transform"]["init_args"].update(
+        phase=phase("gradient.GradientInversion", 10**9)
+    ),
 }
 
 
@@ -79,12 +121,14 @@ def test_no_checkpoint_has_its_classes_imported(
     file = Path(f"theirs.{suffix}")
     if suffix == "ckpt":
         torch.save(content, file)
+    elif name in ("classes as a set", "twelve levels of ten", "many values"):
+        pytest.skip("JSON has no sets and no references")
     else:
         state = content.pop("state_dict")
         save_file(state, file, {"audiogen": json.dumps(content)})
     before = set(sys.modules)
     with pytest.raises(
-        CheckpointError, match=rf"{file} (names|does not fit its model|has a class|is not a checkpoint)"
+        CheckpointError, match=rf"{file} (names|does not fit its model|has a class|is not a checkpoint|is damaged)"
     ):
         load(file)
     assert {each.partition(".")[0] for each in set(sys.modules) - before}.isdisjoint({"evil_module", "transformers"})
@@ -165,3 +209,28 @@ def test_no_function_is_called_by_a_checkpoint(place: str, download: dict[str, A
     with pytest.raises(CheckpointError, match=r"names audiogen\.networks\.weights\._download, which is no class"):
         load(tmp_path / "theirs.ckpt")
     assert not (tmp_path / "away").exists()
+
+
+def test_threads_do_not_lend_each_other_their_trust(marker: Path, tmp_path: Path) -> None:
+    """One thread loads checkpoints that name a hostile class, while others load good ones and parse configs."""
+    content = content_of(DIGITS)
+    content["hyper_parameters"]["network"] = EVIL_CLASS
+    torch.save(content, tmp_path / "theirs.ckpt")
+    settings = dict(parsing_settings)
+
+    def load_theirs() -> int:
+        refused = 0
+        for _ in range(30):
+            try:
+                load(tmp_path / "theirs.ckpt")
+            except CheckpointError as error:
+                refused += "names evil_module.Evil" in str(error)
+        return refused
+
+    with ThreadPoolExecutor(4) as pool:
+        theirs = [pool.submit(load_theirs) for _ in range(2)]
+        ours = [pool.submit(lambda: [type(load(DIGITS)).__name__ for _ in range(10)]) for _ in range(2)]
+        assert [each.result() for each in theirs] == [30, 30]
+        assert [each.result() for each in ours] == [["Classifier"] * 10] * 2
+    assert parsing_settings == settings  # of the process: nothing of it decides
+    assert "evil_module" not in sys.modules

@@ -14,6 +14,7 @@ import soundfile
 import torch
 from torch import Tensor
 
+from audiogen.atomic import replacing
 from audiogen.audio.resample import resample, resample_parts
 
 AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".mp3", ".aiff", ".aif", ".opus"})
@@ -29,6 +30,8 @@ _MAX_SAMPLES_PER_BYTE = 8192
 _LARGEST_PAGE = 65307  # bytes of an Ogg page
 _SKIPPED_BLOCK = 1 << 20  # samples at a time
 _WRITTEN_AT_ONCE = 1 << 16  # samples; libsndfile 1.2.2 puts all it encodes to Vorbis on the stack
+_FAILURES = (soundfile.LibsndfileError, AssertionError)  # the latter where less was written than was given
+_CLOSED_IN_PLACE = ("WAV", "AIFF")  # whose last act is to correct the header
 _STREAM_SECONDS = 10  # whole seconds are whole numbers of samples at any rate
 
 
@@ -200,11 +203,13 @@ def audio_writer(path: str | Path, sample_rate: int, num_channels: int) -> Itera
         num_channels: Of the waveform.
 
     Yields:
-        A function that appends a part, float [C, T]; it clips what lies beyond full scale, and raises an
-        AudioWriteError for samples that are not finite.
+        A function that appends a part, float [C, T]; it clips what lies beyond full scale. It raises an AudioWriteError
+        for samples that are not finite, and an OSError on a full disk. A caller that catches the latter keeps what was
+        written before, in formats that need no more room to be closed (wav, aiff).
 
     Raises:
         AudioWriteError: For a suffix of no known format, and a sample rate that the format does not have.
+        OSError: If the file cannot be written, such as on a full disk.
     """
     target = Path(path)
     suffix = target.suffix.lower()
@@ -213,26 +218,64 @@ def audio_writer(path: str | Path, sample_rate: int, num_channels: int) -> Itera
         raise AudioWriteError(f"{target} should end in one of {', '.join(sorted(AUDIO_SUFFIXES))}")
     if subtype is None and soundfile.check_format(container, "PCM_16"):
         subtype = "PCM_16"
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(f".{target.name}.part")
 
-    def write(wav: Tensor) -> None:
-        """Append a part; see above."""
-        if not torch.isfinite(wav).all():
-            raise AudioWriteError(f"wav for {target} is not finite (NaN or Inf samples)")
-        for block in wav.detach().cpu().float().clamp(-1, 1).T.split(_WRITTEN_AT_ONCE):
-            file.write(block.numpy())
+    with replacing(target, durable=False) as part:
+        file = _OutputFile(part)
 
-    try:
-        with soundfile.SoundFile(
-            os.fsencode(part), "w", sample_rate, num_channels, format=container, subtype=subtype
-        ) as file:
-            yield write
-        part.replace(target)
-    except soundfile.LibsndfileError as error:
-        raise AudioWriteError(f"{target} cannot be written at {sample_rate} Hz as {container}: {error}") from error
-    finally:
-        part.unlink(missing_ok=True)
+        def write(wav: Tensor) -> None:
+            """Append a part; see above."""
+            if not torch.isfinite(wav).all():
+                raise AudioWriteError(f"wav for {target} is not finite (NaN or Inf samples)")
+            for block in wav.detach().cpu().float().clamp(-1, 1).T.split(_WRITTEN_AT_ONCE):
+                with file.own_failures():
+                    sound.write(block.numpy())
+
+        try:
+            with soundfile.SoundFile(file, "w", sample_rate, num_channels, format=container, subtype=subtype) as sound:
+                yield write
+        except _FAILURES as error:
+            if file.failure is None:
+                raise AudioWriteError(
+                    f"{target} cannot be written at {sample_rate} Hz as {container}: {error}"
+                ) from error
+        if file.failure is not None and not (file.is_told and container in _CLOSED_IN_PLACE):
+            raise file.failure
+
+
+class _OutputFile:
+    """A file for libsndfile to write to, which keeps the system's error: libsndfile itself reports a format error."""
+
+    def __init__(self, file: Any) -> None:
+        self._raw = file.raw  # a buffer would write again, and fail again, on each seek
+        self.failure: OSError | None = None
+        self.is_told = False  # whether the caller has seen the failure
+        self.seek, self.tell, self.readinto = self._raw.seek, self._raw.tell, self._raw.readinto
+
+    def write(self, data: Any) -> int:
+        """Write all, or note why that failed."""
+        left = memoryview(data)
+        try:
+            while left:
+                left = left[self._raw.write(left) :]
+        except OSError as error:
+            self.failure = self.failure or OSError(error.errno, error.strerror)
+        return len(data) - len(left)
+
+    @contextmanager
+    def own_failures(self) -> Iterator[None]:
+        """Raise the system's error in the place of libsndfile's.
+
+        Raises:
+            OSError: If writing has failed, now or before.
+        """
+        try:
+            yield
+        except _FAILURES:
+            if self.failure is None:
+                raise
+        if self.failure is not None:
+            self.is_told = True
+            raise self.failure
 
 
 def _promised_samples(path: str | Path, info: Any) -> int:

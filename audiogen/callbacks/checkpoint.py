@@ -9,8 +9,9 @@ import torch
 from lightning.fabric.plugins.io import CheckpointIO
 from lightning.pytorch.callbacks import Checkpoint
 
-from audiogen.atomic import replacing
+from audiogen.atomic import PART_PATTERN, replacing
 from audiogen.checksum import is_intact, is_sealed, seal
+from audiogen.untrusted import UntrustedFileError, require_stored_zip
 
 CHECKPOINT_FOLDER = "checkpoints"
 CHECKPOINT_PATTERN = "kimg-*.ckpt"
@@ -27,10 +28,9 @@ class CheckpointFiles(CheckpointIO):
             OSError: Where there is no room, or the folder cannot be written.
         """
         try:
-            with replacing(Path(path)) as part:
-                with part.open("wb") as file:
-                    torch.save(checkpoint, file)
-                seal(part)
+            with replacing(Path(path)) as file:
+                torch.save(checkpoint, file)
+                seal(file)
         except (OSError, RuntimeError) as error:
             cause = error.__context__ if isinstance(error, RuntimeError) else error  # torch hides it
             if not isinstance(cause, OSError):
@@ -59,6 +59,10 @@ def read_training_state(path: str | Path, map_location: Any = "cpu") -> dict[str
     Raises:
         UnreadableError: The file is damaged, or cannot be read without running code.
     """
+    try:
+        require_stored_zip(Path(path))
+    except UntrustedFileError as error:
+        raise UnreadableError(f"{path} is not a readable checkpoint (FormatError: {error})") from error
     if is_sealed(Path(path)) and not is_intact(Path(path)):
         raise UnreadableError(f"{path} is not a readable checkpoint: it is damaged, its checksum does not match")
     try:
@@ -75,6 +79,7 @@ def is_whole(path: Path) -> bool:
     if not is_intact(path):
         return False
     try:
+        require_stored_zip(path)
         torch.load(path, map_location="cpu", weights_only=True, mmap=True)  # weights stay on disk
     except Exception:  # such as of a newer release of torch
         return False
@@ -149,7 +154,7 @@ class KimgCheckpoint(Checkpoint):
         if not is_whole(best):
             self.best = None
         if trainer.is_global_zero:
-            for part in best.parent.glob(".*.part"):  # of a run that was killed
+            for part in best.parent.glob(PART_PATTERN):  # of a run that was killed
                 part.unlink(missing_ok=True)
 
     def on_validation_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:

@@ -3,13 +3,14 @@
 import csv
 from argparse import Namespace
 from collections.abc import Mapping
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
-from audiogen.atomic import replacing
+from audiogen.atomic import append_text, write_text
 
 FILE_NAME = "metrics.csv"
 
@@ -60,10 +61,9 @@ class MetricsCSV(Logger):
         columns = sorted({*self._columns, *row}, key=lambda name: (name not in ("step", "kimg"), name))
         if self._fresh or columns != self._columns:
             self._columns, self._fresh = columns, False
-            with replacing(self.path) as part:
-                self._append([dict(zip(columns, columns, strict=True)), *self._rows], part)
+            write_text(self.path, self._text([dict(zip(columns, columns, strict=True)), *self._rows]))
         else:
-            self._append([row], self.path)
+            append_text(self.path, self._text([row]))
 
     def _read(self, up_to: int) -> list[dict[str, Any]]:
         if not self.path.exists():
@@ -74,9 +74,8 @@ class MetricsCSV(Logger):
             rows = [row for row in reader if None not in row.values()]  # a row may have been cut off
             return [row for row in rows if row["step"].isdecimal() and int(row["step"]) <= up_to]
 
-    def _append(self, rows: list[dict[str, Any]], path: Path) -> None:
-        try:
-            with path.open("a", newline="") as file:
-                csv.DictWriter(file, self._columns).writerows(rows)
-        except OSError as error:
-            raise OSError(error.errno, error.strerror, str(path)) from error
+    def _text(self, rows: list[dict[str, Any]]) -> str:
+        """Return rows as lines of the table."""
+        lines = StringIO()
+        csv.DictWriter(lines, self._columns).writerows(rows)
+        return lines.getvalue()

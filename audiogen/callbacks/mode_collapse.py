@@ -8,7 +8,7 @@ from typing import Any
 import lightning
 from lightning.pytorch.utilities import rank_zero_info
 
-from audiogen.atomic import write_text
+from audiogen.atomic import append_text, write_text
 from audiogen.callbacks.checkpoint import (
     BEST_CHECKPOINT,
     CHECKPOINT_FOLDER,
@@ -90,10 +90,7 @@ class ModeCollapse(lightning.Callback):
         rank_zero_info(f"{title}. {alarm.text}")
         if not trainer.is_global_zero:
             return
-        path = Path(trainer.default_root_dir) / EVENTS
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a") as file:
-            file.write(json.dumps(alarm._asdict()) + "\n")
+        append_text(Path(trainer.default_root_dir) / EVENTS, json.dumps(alarm._asdict()) + "\n")
         for logger in trainer.loggers:
             if hasattr(logger, "alert"):
                 logger.alert(title, alarm.text)

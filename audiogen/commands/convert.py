@@ -1,6 +1,7 @@
 """Convert sounds with a trained translator: files or whole folders, of any length, in bounded memory."""
 
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,7 @@ from audiogen.audio.io import AUDIO_SUFFIXES, AudioFileError, AudioWriteError, a
 from audiogen.checkpoint import load
 from audiogen.commands.generate import pick_device
 from audiogen.data.folder import find_sounds
+from audiogen.outputs import check_output_file, check_output_folder, start_output_folder
 from audiogen.transforms.streaming import spectrogram_blocks, waveform_blocks
 
 BLOCK_FRAMES = 512  # about; the memory that a file takes, however long it is
@@ -57,6 +59,7 @@ def convert(
     out: str | Path | None = None,
     overlap: float = 0.5,
     device: str | None = None,
+    overwrite: bool = False,
 ) -> Converted:
     """Make sounds of one domain into sounds of another.
 
@@ -69,10 +72,11 @@ def convert(
         source: A sound file, or a folder of them at any depth.
         target: Domain to convert to, by name or index; may be left out where the model has one, or knows two domains,
             of which it is the last.
-        out: File to write, or folder, in which names, formats and the tree of a folder are kept; None writes nothing,
-            for a single file.
+        out: File to write, or a new or empty folder, in which names, formats and the tree of a folder are kept; None
+            writes nothing, for a single file.
         overlap: Share of a piece that the next one covers too, in [0, 1).
         device: Such as cuda, for a checkpoint that is loaded; None takes a GPU where there is one.
+        overwrite: Allow a folder that holds an earlier result, and remove the files of that result from it.
 
     Returns:
         What was made.
@@ -80,12 +84,16 @@ def convert(
     Raises:
         CheckpointError: Where the checkpoint cannot be used.
         DatasetError: For a folder without sounds.
+        OSError: If the disk is full. The sounds converted before are whole.
+        OutputError: If an input would be overwritten, or the folder holds an earlier result or files of other origin.
         ValueError: For a model of another kind, a target it does not have, a file that cannot be read, and places that
             cannot be written to.
     """
     place = Path(source)
     if not place.exists():
         raise ValueError(f"no sound file or folder {place}")
+    inputs = [Path(checkpoint)] if isinstance(checkpoint, str | Path) else []
+    places = {} if out is None else _places(place, Path(out), inputs, overwrite)
     model: Any = load(checkpoint, pick_device(device)) if isinstance(checkpoint, str | Path) else checkpoint
     if not hasattr(model, "convert"):
         raise ValueError(f"{type(model).__name__} does not convert sounds: name a checkpoint of a MelGAN-VC")
@@ -95,7 +103,9 @@ def convert(
         if place.is_dir():
             raise ValueError(f"{place} is a folder: name one to write to")
         return _convert_one(model, place, index, overlap)
-    places = _places(place, Path(out))
+    if not _is_file(place, Path(out)):
+        names = [path.relative_to(out).as_posix() for path in places.values()]
+        start_output_folder(Path(out), names, [*places, *inputs], keep=place.is_file())
     seconds, files, skipped = 0.0, [], {}
     with tqdm(total=len(places), unit="file", disable=None if len(places) > 1 else True) as bar:
         for path, written in places.items():
@@ -104,6 +114,9 @@ def convert(
                 files.append(written)
             except (AudioFileError, AudioWriteError) as error:
                 skipped[path] = str(error)
+            except OSError as error:
+                reason = f"{error.strerror}: {len(files)} of {len(places)} sounds are converted and written"
+                raise OSError(error.errno, reason, str(written)) from error
             bar.update()
     if not files:
         path, reason = next(iter(skipped.items()))
@@ -120,6 +133,7 @@ def convert_files(
     target: str | None = None,
     overlap: float = 0.5,
     device: str | None = None,
+    overwrite: bool = False,
 ) -> Converted:
     """Make sounds of one domain into sounds of another: a file, or a folder with all below it.
 
@@ -130,8 +144,9 @@ def convert_files(
         target: Domain to convert to; by default the model's only one, or the last of two.
         overlap: Share of a piece that the next one covers too; 0 joins pieces without a crossfade.
         device: Such as cuda; by default a GPU where there is one.
+        overwrite: Replace an earlier result in the folder; files of other origin are never removed.
     """
-    return convert(checkpoint, source, target, out, overlap, device)
+    return convert(checkpoint, source, target, out, overlap, device, overwrite)
 
 
 def _target(target: str | int | None, model: Any) -> int:
@@ -154,25 +169,35 @@ def _target(target: str | int | None, model: Any) -> int:
     return found
 
 
-def _places(source: Path, out: Path) -> dict[Path, Path]:
-    """Return where each sound is to be written.
+def _places(source: Path, out: Path, inputs: Sequence[Path], overwrite: bool) -> dict[Path, Path]:
+    """Return where each sound is to be written, once it is known that it can be.
 
     Raises:
-        ValueError: Where a source would be overwritten, where a folder should become a file, and for a file of no known
-            format.
+        OutputError: Where an input would be overwritten, or nothing can be written.
+        ValueError: Where a folder should become a file, and for a file of no known format.
     """
     if source.is_dir():
         if out.is_file() or out.suffix.lower() in AUDIO_SUFFIXES:
             raise ValueError(f"{source} is a folder and {out} a file: name a folder to write to")
         if out.resolve().is_relative_to(source.resolve()):
             raise ValueError(f"{out} is in the source folder {source}, whose sounds could be overwritten: name another")
-        return {path: out / path.relative_to(source) for path in find_sounds(source)}
+        places = {path: out / path.relative_to(source) for path in find_sounds(source)}
+        check_output_folder(out, overwrite)
+        return places
     if out.suffix and not out.is_dir() and out.suffix.lower() not in AUDIO_SUFFIXES:
         raise ValueError(f"{out} should end in one of {', '.join(sorted(AUDIO_SUFFIXES))}, or be a folder")
-    place = out if out.suffix and not out.is_dir() else out / source.name
+    if _is_file(source, out):
+        return {source: check_output_file(out, [source, *inputs])}
+    place = out / source.name
     if place.resolve() == source.resolve():
         raise ValueError(f"{place} would overwrite the source: name another place")
+    check_output_folder(out, overwrite or not os.path.lexists(place))  # one more sound in a folder of them
     return {source: place}
+
+
+def _is_file(source: Path, out: Path) -> bool:
+    """Return whether `out` is the file to write, not the folder for it."""
+    return source.is_file() and bool(out.suffix) and not out.is_dir()
 
 
 def _convert_file(model: Any, path: Path, out: Path, target: int, overlap: float) -> float:

@@ -3,10 +3,8 @@
 import json
 import re
 from collections.abc import Sequence
-from contextlib import nullcontext
 from copy import deepcopy
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -14,24 +12,25 @@ import torch
 from torch import Tensor
 
 from audiogen.atomic import write_text
-from audiogen.audio.io import AudioFileError
+from audiogen.audio.io import AUDIO_SUFFIXES, AudioFileError
 from audiogen.checkpoint import CONFIG_NAME, find_config, load, newest_checkpoint
 from audiogen.commands.data_arguments import data_and_arguments, data_parser
 from audiogen.commands.evaluate_conversion import EvaluatedConversion, conversion_judges, evaluate_conversion
 from audiogen.commands.generate import pick_device
-from audiogen.commands.run_config import callback_arguments
+from audiogen.commands.run_config import callback_arguments, find_root, read_config, run_builder
 from audiogen.data.build import Recipe, clip_waveform
 from audiogen.data.dataset import Split
-from audiogen.data.folder import ClassFolders, find_sounds
+from audiogen.data.folder import ClassFolders, files_below, find_sounds
 from audiogen.data.module import SpectrogramData
 from audiogen.metrics.embeddings.classifier import Classifier
 from audiogen.metrics.embeddings.embedding import Batches, Embedding
 from audiogen.metrics.heep import heep, heep_overall, read_ratings, s_gen
 from audiogen.metrics.judge import Judge, clips_on
-from audiogen.trust import PARTS_OF_RUNS, only_trusted, require_classes
+from audiogen.outputs import check_output_file
 
 BATCH = 64
 NUM_CLIPS = 1000
+SAVED = (".ckpt", ".safetensors", ".yaml")
 _GENERATED = re.compile(r"(?P<label>.+)-\d+")  # seven-000.wav, as `generate` names its files
 
 
@@ -121,9 +120,10 @@ def evaluate(
         The figures.
 
     Raises:
+        OutputError: If the JSON file is one of the inputs, or cannot be written.
         ValueError: For arguments that cannot be used together, and where there are too few clips to tell anything.
     """
-    path, where = Path(checkpoint), pick_device(device)
+    path, where, notes = Path(checkpoint), pick_device(device), list[str]()
     sounds = path.is_dir() and newest_checkpoint(path) is None
     model: Any = None if sounds else load(path, where)
     config = None if sounds else find_config(path)
@@ -131,21 +131,25 @@ def evaluate(
         against = str(Path(against) / CONFIG_NAME)  # of a run directory
     if against is not None and Path(against).is_dir():
         split = "val"  # one of the halves
+    file = _file(out, config, split)
+    named = [path, config, *(Path(one) for one in (against, judge, content, ratings) if one)]
+    check_output_file(file, [inner for one in named if one is not None for inner in _inputs(one)])
     if hasattr(model, "convert"):
         given = {"--embeddings": embeddings is not None, "--num_clips": num_clips != NUM_CLIPS, "--seed": seed != 0}
         given |= {"--truncation": truncation != 1, "--ratings": ratings is not None}
         if meaningless := [flag for flag, is_given in given.items() if is_given]:
             raise ValueError(f"{', '.join(meaningless)} mean nothing for a translator, which converts all clips once")
-        judges = conversion_judges(judge, content, config)
-        data = _real_data(against, config, root, [judges[0]], model)
+        judges = conversion_judges(judge, content, config, notes)
+        data = _real_data(against, config, root, [judges[0]], model, split, notes)
         settings = {"by": checkpoint, "kimg": model.kimg, "against": f"{split} clips of {against or config}"}
-        return _written(evaluate_conversion(model, data, judges, split, settings, _file(out, config, split)))
+        settings |= {"notes": notes} if notes else {}
+        return _written(evaluate_conversion(model, data, judges, split, settings, file))
     if content is not None:
         raise ValueError("--content is for translators, whose clips have a source")
     if model is not None and not hasattr(model, "sample"):
         raise ValueError(f"{checkpoint} is a {type(model).__name__}, which makes no clips")
-    chosen = [*([Classifier(judge)] if judge else []), *(embeddings or [])] or _embeddings_of(config)
-    data = _real_data(against, config, root, chosen, model)
+    chosen = [*([Classifier(judge)] if judge else []), *(embeddings or [])] or _embeddings_of(config, notes)
+    data = _real_data(against, config, root, chosen, model, split, notes)
     files = _files_of_classes(path, data.label_names) if sounds else []
     few = min([num_clips, *(_as_many_as(files, data.split(split).label) if sounds else [])])
     bench = Judge(chosen, deepcopy(data.transform).to(where), data.label_names, few, where)
@@ -158,10 +162,10 @@ def evaluate(
     settings = {
         "generated": f"{int(bench.counts.sum())} clips of {path}",
         "against": f"{len(data.split(split))} {split} clips of {against or config}",
-        "notes": bench.notes,
+        "notes": [*notes, *bench.notes],
         **({} if model is None else {"kimg": model.kimg}),
     }
-    return _written(Evaluated(figures, settings, data.label_names, _file(out, config, split)))
+    return _written(Evaluated(figures, settings, data.label_names, file))
 
 
 def _file(out: str | None, config: Path | None, split: str) -> Path:
@@ -169,42 +173,53 @@ def _file(out: str | None, config: Path | None, split: str) -> Path:
     return Path(out) if out else (config.parent if config else Path()) / f"evaluation-{split}.json"
 
 
+def _inputs(path: Path) -> list[Path]:
+    """Return a file, or the sounds and checkpoints of a folder."""
+    files = list(files_below(path)) if path.is_dir() else [path]
+    return [file for file in files if file.suffix.lower() in {*AUDIO_SUFFIXES, *SAVED} or file == path]
+
+
 def _written(found: Found) -> Found:
-    """Write the JSON file."""
+    """Write the JSON file.
+
+    Raises:
+        OSError: If it cannot be written; the message holds the table, so that nothing is lost.
+    """
     content = {"settings": found.settings, "figures": found.figures}
-    write_text(found.file, json.dumps(content, indent=2) + "\n")
+    try:
+        write_text(found.file, json.dumps(content, indent=2) + "\n")
+    except OSError as error:
+        raise OSError(error.errno, f"{error.strerror}; found was:\n{found}\n", str(found.file)) from error
     return found
 
 
 def _real_data(
-    named: str | None, of_run: Path | None, root: str | None, embeddings: Sequence[Embedding], model: Any
+    named: str | None,
+    of_run: Path | None,
+    root: str | None,
+    embeddings: Sequence[Embedding],
+    model: Any,
+    split: Split,
+    notes: list[str],
 ) -> SpectrogramData:
     """Return the data to compare with: those the user named, or else those of the run.
 
     Raises:
-        ValueError: Where there are none, nobody knows what their spectrograms are, or they are not the model's.
+        ValueError: Where there are none, nobody knows what their spectrograms are, they are not the model's, or they do
+            not have the split.
     """
     against = named or of_run
     if against is None:
         raise ValueError("name what to compare with: --against RECIPE.yaml, or a folder of real sounds")
+    known = [model] if model is not None else embeddings
     if Path(against).is_dir():
-        transforms = [
-            each.transform for each in ([model] if model is not None else embeddings) if each.transform is not None
-        ]
-        if not transforms:
-            raise ValueError(
-                "two folders of sounds need an embedding with a spectrogram of its own: --judge CLASSIFIER"
-            )
-        folders = ClassFolders(val_share=0.5)
-        known = [model] if model is not None else embeddings
-        folders.label_order = tuple(next((each.label_names for each in known if each.label_names), ()))
-        data = SpectrogramData(folders, transforms[0], root=str(against))
-    else:
+        data = _data_of_folder(Path(against), known)
+    elif named is not None:  # a config that the user names is code
+        root = root or find_root(Path(against))
         args = ["--config", str(against), *(["--data.root", root] if root else [])]
-        # A config that the user names is code; one that lies beside a checkpoint may have come with it.
-        check = None if named else partial(require_classes, Path(against))
-        with nullcontext() if named else only_trusted(Path(against), PARTS_OF_RUNS):
-            data, _ = data_and_arguments(data_parser("evaluate", ""), args, check)
+        data, _ = data_and_arguments(data_parser("evaluate", ""), args)
+    else:  # one that lies beside a checkpoint may have come with it
+        data = _data_of_run(Path(against), root, notes)
     if model is not None and not model.transform.same_spectrogram(data.transform):
         raise ValueError(
             f"the model and {against} have different spectrograms: name data with the transform of the model"
@@ -212,17 +227,59 @@ def _real_data(
     if model is not None and model.label_names != data.label_names:
         knows, has = (", ".join(names) or "no classes" for names in (model.label_names, data.label_names))
         raise ValueError(f"the model knows {knows}, {against} has {has}")
+    if split not in data.loaded.splits:
+        others = [name for name in ("val", "train") if name in data.loaded.splits]
+        raise ValueError(f"this data set has no {split} split: use --split {others[0]}")
     return data
 
 
-def _embeddings_of(config: Path | None) -> list[Embedding]:
+def _data_of_folder(folder: Path, known: Sequence[Any]) -> SpectrogramData:
+    """Return the halves of a folder of sounds as clips, of the transform and the classes that are known.
+
+    Raises:
+        ValueError: Where no transform is known.
+    """
+    transforms = [each.transform for each in known if each.transform is not None]
+    if not transforms:
+        raise ValueError("two folders of sounds need an embedding with a spectrogram of its own: --judge CLASSIFIER")
+    folders = ClassFolders(val_share=0.5)
+    folders.label_order = tuple(next((each.label_names for each in known if each.label_names), ()))
+    return SpectrogramData(folders, transforms[0], root=str(folder))
+
+
+def _data_of_run(config: Path, root: str | None, notes: list[str]) -> SpectrogramData:
+    """Return the data that a run was trained on, built of trusted classes alone.
+
+    Raises:
+        ValueError: Where the config has none, or names other classes, or the data need a folder that nobody named.
+    """
+    builder = run_builder(config)
+    settings = read_config(config).get("data")
+    if not isinstance(settings, dict):
+        raise ValueError(f"{config} names no data: name what to compare with by --against")
+    found = root or (find_root(config) if builder.own else None)
+    settings = {name: value for name, value in settings.items() if name != "root" or builder.own or not found}
+    spec = {"class_path": f"{SpectrogramData.__module__}.SpectrogramData", "init_args": settings}
+    if builder.own and found:
+        spec["init_args"] = settings | {"root": found}
+    data: SpectrogramData = builder.build(spec, SpectrogramData, "data")
+    if not builder.own and found:
+        data.root = Path(found).expanduser()
+    if note := builder.note():
+        notes.append(note)
+        if data.root is None and "data.root" in builder.dropped:
+            raise ValueError(f"{note}. Name the folder with --root DIR, or trust the config with --against {config}")
+    return data
+
+
+def _embeddings_of(config: Path | None, notes: list[str]) -> list[Embedding]:
     """Return the embeddings of the run's own evaluation.
 
     Raises:
         ValueError: Where there are none.
     """
     types = {"embeddings": list[Embedding]}
-    if found := callback_arguments(config, "audiogen.callbacks.evaluation.Evaluation", types):
+    if found := callback_arguments(config, "audiogen.callbacks.evaluation.Evaluation", types, notes):
         return list(found["embeddings"])
     raise ValueError(
         "name an embedding to measure distances in: --judge CLASSIFIER (`fit --config configs/classifier_fsdd.yaml` "

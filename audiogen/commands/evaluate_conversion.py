@@ -87,7 +87,7 @@ def evaluate_conversion(
 
 
 def conversion_judges(
-    domain: str | None, content: str | None, config: Path | None
+    domain: str | None, content: str | None, config: Path | None, notes: list[str]
 ) -> tuple[Embedding, Embedding | None]:
     """Return the classifiers that were named, and for those that were not, those of the run's own evaluation.
 
@@ -95,12 +95,16 @@ def conversion_judges(
         domain: Weights of the classifier of domains.
         content: Weights of the classifier of what should stay.
         config: The run's settings.
+        notes: What the user should know is added here.
 
     Raises:
         ValueError: Where there is no classifier of the domains.
     """
-    types = {"domain": Embedding, "content": Embedding | None}
-    of_run = callback_arguments(config, "audiogen.callbacks.conversion.ConversionEvaluation", types) or {}
+    types = {"domain": Embedding | None, "content": Embedding | None}
+    of_run: dict[str, Any] = {}
+    if domain is None or content is None:
+        callback = "audiogen.callbacks.conversion.ConversionEvaluation"
+        of_run = callback_arguments(config, callback, types, notes) or {}
     named = of_run.get("domain") if domain is None else Classifier(domain, "domain")
     if named is None:
         raise ValueError(

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from audiogen.audio.io import write_audio
 from audiogen.checkpoint import load
+from audiogen.outputs import check_output_folder, start_output_folder
 from audiogen.pictures import save_figure, spectrogram_grid
 
 
@@ -47,6 +48,7 @@ def generate(
     truncation: float = 1.0,
     out: str | Path | None = None,
     device: str | None = None,
+    overwrite: bool = False,
 ) -> Generated:
     """Make sounds of chosen classes.
 
@@ -60,22 +62,24 @@ def generate(
         num: Sounds of each class.
         seed: Of the latents.
         truncation: 1 is the full variety, towards 0 sounds come closer to the mean over all styles.
-        out: Folder for `seven-000.wav`, ... and `grid.png`; None writes nothing.
+        out: New or empty folder for `seven-000.wav`, ... and `grid.png`; None writes nothing.
         device: Such as cuda, for a checkpoint that is loaded; None takes a GPU where there is one.
+        overwrite: Allow a folder that holds an earlier result, and remove the files of that result from it.
 
     Returns:
         The sounds.
 
     Raises:
         CheckpointError: Where the checkpoint cannot be used.
-        ValueError: For a class that the model does not know, and for values out of range.
+        OutputError: If the folder holds an earlier result or files of other origin, or cannot be written.
+        OSError: If the disk is full. The sounds written before are whole.
+        ValueError: For a class that the model does not know, for values out of range, and if the model makes NaN.
     """
     if num < 1:
         raise ValueError(f"num must be at least 1, got {num}")
     if not math.isfinite(truncation):
         raise ValueError(f"truncation must be a number, got {truncation}")
-    if out is not None and Path(out).is_file():
-        raise ValueError(f"{out} is a file: name a folder for the sounds")
+    folder = None if out is None else check_output_folder(Path(out), overwrite)
     model: Any = load(checkpoint, pick_device(device)) if isinstance(checkpoint, str | Path) else checkpoint
     if not hasattr(model, "sample"):
         raise ValueError(f"{type(model).__name__} does not generate from classes: it has no sample method")
@@ -84,8 +88,11 @@ def generate(
     spec = model.sample(torch.tensor(chosen).repeat_interleave(num), seeds * len(chosen), truncation).clamp(-1, 1)
     with torch.no_grad():
         wav = torch.cat([model.transform.inverse(part) for part in spec.split(64)]).cpu()
+    if not wav.isfinite().all():
+        raise ValueError("the model makes NaN or infinite samples: its training went wrong, take an earlier checkpoint")
     names = [model.label_names[i] if model.label_names else "" for i in chosen]
-    files = _write(Path(out), wav, spec, names, model.transform) if out is not None else []
+    inputs = [Path(checkpoint)] if isinstance(checkpoint, str | Path) else []
+    files = _write(folder, wav, spec, names, model.transform, inputs) if folder is not None else []
     label_of_each = [name for name in names for _ in range(num)]
     return Generated(wav, spec.cpu(), label_of_each, model.transform.sample_rate, files)
 
@@ -98,6 +105,7 @@ def generate_files(
     truncation: float = 1.0,
     out: str = "samples",
     device: str | None = None,
+    overwrite: bool = False,
 ) -> Generated:
     """Make sounds of chosen classes as WAV files and a picture.
 
@@ -107,10 +115,11 @@ def generate_files(
         num: Sounds of each class.
         seed: The same seed makes the same sounds.
         truncation: 1 is the full variety; towards 0 sounds come closer to the mean over all styles.
-        out: Folder for the files.
+        out: New or empty folder for the files.
         device: Such as cuda; by default a GPU where there is one.
+        overwrite: Replace an earlier result in the folder; files of other origin are never removed.
     """
-    return generate(checkpoint, label, num, seed, truncation, out, device)
+    return generate(checkpoint, label, num, seed, truncation, out, device, overwrite)
 
 
 def pick_device(name: str | None) -> torch.device:
@@ -152,15 +161,24 @@ def _index(item: str | int, names: list[str]) -> int:
     raise ValueError(f"no class {item!r}: this model knows {', '.join(names)} (or 0 ... {len(names) - 1})")
 
 
-def _write(folder: Path, wav: Tensor, spec: Tensor, names: list[str], transform: Any) -> list[Path]:
-    """Write N sounds, in equal numbers for each name, and their picture; return the paths."""
+def _write(
+    folder: Path, wav: Tensor, spec: Tensor, names: list[str], transform: Any, inputs: Sequence[Path]
+) -> list[Path]:
+    """Write N sounds, in equal numbers for each name, and their picture; return the paths.
+
+    Raises:
+        OSError: If the disk is full, saying how many sounds are there.
+    """
     num = len(wav) // len(names)
-    files = []
-    for index, sound in enumerate(wav):
-        stem = "-".join(part for part in (names[index // num], f"{index % num:03d}") if part)
-        files.append(folder / f"{stem}.wav")
-        write_audio(files[-1], sound, transform.sample_rate)
-    picture = folder / "grid.png"
+    stems = ["-".join(part for part in (names[i // num], f"{i % num:03d}") if part) for i in range(len(wav))]
+    files = [*(f"{stem}.wav" for stem in stems), "grid.png"]
+    start_output_folder(folder, files, inputs)
+    for index, (file, sound) in enumerate(zip(files, wav, strict=False)):
+        try:
+            write_audio(folder / file, sound, transform.sample_rate)
+        except OSError as error:
+            reason = f"{error.strerror}: {index} of {len(wav)} sounds are written"
+            raise OSError(error.errno, reason, str(folder)) from error
     figure = spectrogram_grid(spec.unflatten(0, (-1, num))[:, :12], [name for name in names if name], transform)
-    save_figure(figure, picture)
-    return [*files, picture]
+    save_figure(figure, folder / files[-1])
+    return [folder / file for file in files]

@@ -9,16 +9,20 @@ from urllib.parse import quote
 import torch
 from torch import Tensor
 
+from audiogen.atomic import write_text
 from audiogen.audio.io import write_audio
 from audiogen.commands.data_arguments import data_and_arguments, data_parser
 from audiogen.data.build import Recipe, clip_waveform
 from audiogen.data.dataset import Clip
 from audiogen.data.loading import LoadedData
 from audiogen.data.report import report, used_records
+from audiogen.outputs import check_output_folder, start_output_folder
 from audiogen.pictures import MAX_ROWS, histogram, save_figure, spectrogram_grid
 
 DESCRIPTION = "Draw a data set and make its round trip through the spectrogram audible, on one HTML page."
 PAGE = "index.html"
+PICTURES = ("real.png", "round_trip.png", "durations.png", "levels.png")
+KINDS = ("original", "round_trip")  # of a sound
 
 
 @dataclass(frozen=True)
@@ -71,9 +75,11 @@ def inspect(args: list[str]) -> Inspected:
     parser = data_parser("inspect", DESCRIPTION)
     parser.add_argument("--out", type=str, default="inspect", help="Folder for the page, its pictures and sounds.")
     parser.add_argument("--num", type=int, default=6, help="Clips of each class.")
+    parser.add_argument("--overwrite", action="store_true", help="Replace an earlier page in the folder.")
     data, arguments = data_and_arguments(parser, args)
     if arguments.num < 1:
         raise ValueError(f"num must be at least 1, got {arguments.num}")
+    check_output_folder(Path(arguments.out), arguments.overwrite)
     return inspect_data(data.loaded, data.recipe, Path(arguments.out), arguments.num)
 
 
@@ -83,24 +89,32 @@ def inspect_data(data: LoadedData, recipe: Recipe, out: Path, num: int) -> Inspe
     Args:
         data: All splits.
         recipe: How its files became spectrograms.
-        out: Folder for `index.html`, `*.png` and `sounds/`.
+        out: New or empty folder for `index.html`, `*.png` and `sounds/`. An earlier page in it is removed.
         num: Clips of each class; of classes beyond the first 50, none.
+
+    Raises:
+        OutputError: If the folder holds files of other origin, or cannot be written.
     """
+    check_output_folder(out, overwrite=True)
     shown = _choose(data, recipe, num)
-    out.mkdir(parents=True, exist_ok=True)
+    sounds = [
+        _sound_file(row, column, kind)
+        for row, clips in enumerate(shown.clips)
+        for column in range(len(clips))
+        for kind in KINDS
+    ]
+    start_output_folder(out, [PAGE, *PICTURES, *sounds], [clip.path for clip in data.clips])
     names = [name for name in shown.names if name]
-    save_figure(spectrogram_grid(shown.spec, names, recipe.transform, "real"), out / "real.png")
-    save_figure(spectrogram_grid(shown.again, names, recipe.transform, "round trip"), out / "round_trip.png")
+    save_figure(spectrogram_grid(shown.spec, names, recipe.transform, "real"), out / PICTURES[0])
+    save_figure(spectrogram_grid(shown.again, names, recipe.transform, "round trip"), out / PICTURES[1])
     used = used_records(data)
-    save_figure(histogram([r.seconds for r in used], "duration of the files (s)"), out / "durations.png")
-    save_figure(histogram([r.rms_db for r in used], "RMS level (dB of full scale)"), out / "levels.png")
-    for old in (out / "sounds").glob("[0-9][0-9]-*-*.wav"):  # of an earlier page
-        old.unlink()
+    save_figure(histogram([r.seconds for r in used], "duration of the files (s)"), out / PICTURES[2])
+    save_figure(histogram([r.rms_db for r in used], "RMS level (dB of full scale)"), out / PICTURES[3])
     rows = _write_sounds(shown, recipe.transform.sample_rate, out)
     text = str(report(data, recipe))
     if len(data.label_names) > MAX_ROWS:
         text += f"\nShown: the first {MAX_ROWS} of {len(data.label_names)} classes"
-    (out / PAGE).write_text(_page(text, rows), encoding="utf-8", errors="surrogateescape")
+    write_text(out / PAGE, _page(text, rows))
     return Inspected(out / PAGE, float((shown.again - shown.spec).abs().nanmean()))
 
 
@@ -129,13 +143,18 @@ def _write_sounds(shown: Shown, sample_rate: int, out: Path) -> list[list[str]]:
     for index, (name, clips) in enumerate(zip(shown.names, shown.clips, strict=True)):
         for column, clip in enumerate(clips):
             players = []
-            for kind, wav in (("original", shown.wav), ("round_trip", shown.back)):
-                path = Path("sounds") / f"{index:02d}-{column:02d}-{kind}.wav"
+            for kind, wav in zip(KINDS, (shown.wav, shown.back), strict=True):
+                path = _sound_file(index, column, kind)
                 write_audio(out / path, wav[index, column], sample_rate)
-                players.append(f'<audio controls preload="none" src="{quote(str(path))}"></audio>')
+                players.append(f'<audio controls preload="none" src="{quote(path)}"></audio>')
             level = 20 * torch.log10(shown.back[index, column].norm() / shown.wav[index, column].norm())
             rows.append([escape(name), escape(clip.path.name), *players, f"{float(level):+.1f} dB"])
     return rows
+
+
+def _sound_file(row: int, column: int, kind: str) -> str:
+    """Return the path of a sound below the folder."""
+    return f"sounds/{row:02d}-{column:02d}-{kind}.wav"
 
 
 def _page(text: str, rows: Sequence[Sequence[str]]) -> str:
@@ -144,11 +163,10 @@ def _page(text: str, rows: Sequence[Sequence[str]]) -> str:
     table = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>\n" for row in rows)
     pictures = "".join(
         f'<h2>{title}</h2>\n<img src="{file}" alt="{title}">\n'
-        for title, file in (
-            ("Real clips", "real.png"),
-            ("The same after the round trip to sound and back", "round_trip.png"),
-            ("Durations", "durations.png"),
-            ("Levels", "levels.png"),
+        for title, file in zip(
+            ("Real clips", "The same after the round trip to sound and back", "Durations", "Levels"),
+            PICTURES,
+            strict=True,
         )
     )
     return (

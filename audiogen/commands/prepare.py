@@ -32,6 +32,7 @@ def prepare(args: list[str]) -> DataReport:
         "--check", action="store_true", help="Keep nothing; exit with status 1 where a file is left out."
     )
     parser.add_argument("--shards", type=str, help="Folder for WebDataset shards, to train on with --data.shards.")
+    parser.add_argument("--overwrite", action="store_true", help="Replace earlier shards in the folder.")
     parser.add_argument("--clips_per_shard", type=PositiveInt, default=1000, help="Clips in each shard.")
     parser.add_argument("--part", type=str, help="K/N: compute only part K, from 0, of N; the last one makes it whole.")
     data, arguments = data_and_arguments(parser, args)
@@ -42,7 +43,7 @@ def prepare(args: list[str]) -> DataReport:
     if arguments.check and arguments.shards is not None:
         raise ValueError("--check stores nothing: leave out one of --check and --shards")
     if arguments.shards is not None:
-        folder = new_shard_folder(arguments.shards)
+        folder = new_shard_folder(arguments.shards, arguments.overwrite)
         found = report(data.loaded, data.recipe)
         num = write_shards(data.loaded, data.recipe, folder, arguments.clips_per_shard)
         return DataReport([*found.lines, f"{num} shards in {folder}"], found.good)

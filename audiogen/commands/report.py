@@ -1,22 +1,31 @@
 """Draw the curves and sounds of a run as one HTML page, which holds all it shows and opens from anywhere."""
 
 import json
+import os
 import re
 from base64 import b64encode
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
+from itertools import islice
 from pathlib import Path
 
-import yaml
-
-from audiogen.curves import Point, Table, best_point, read_table, reference_of, sort_plots, whole_lines
+from audiogen.atomic import write_text
+from audiogen.curves import Point, Table, best_point, parse_table, reference_of, sort_plots, whole_lines
 from audiogen.metrics.collapse import Alarm
+from audiogen.outputs import check_output_file
 from audiogen.pictures import line_plot, svg
+from audiogen.untrusted import MAX_TEXT, UntrustedFileError, parse_yaml, read_inside
 
 # What a run directory holds: the callbacks that write it import lightning, this page does without.
 METRICS, EVENTS, SAMPLES, CONFIG = "metrics.csv", "events.jsonl", "samples", "config.yaml"
+CHECKPOINTS = "checkpoints"
 PAGE = "report.html"
+# The run may be somebody's: what is read of it is bounded.
+MAX_TABLE = 1 << 28  # bytes
+MAX_SAMPLE = 1 << 26  # bytes of a picture or a sound
+MAX_SAMPLES = 1 << 28  # bytes of all of them
+MAX_FILES = 10_000  # in a folder
 STYLE = (
     "body{font:15px system-ui,sans-serif;margin:2rem;max-width:84rem}img{max-width:100%}"
     "td,th{padding:.2rem .8rem;text-align:left}pre{background:#f4f4f4;padding:1rem;overflow:auto}"
@@ -46,6 +55,54 @@ class Report:
         return f"Open {self.page}: {self.run} at {self.kimg:.1f} kimg, {self.num_alarms or 'no'} warnings"
 
 
+class RunFiles:
+    """Reads the files of a run directory, which may come from others.
+
+    Args:
+        folder: The run directory.
+
+    Attributes:
+        left_out: Files that are not shown, with the reason.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.left_out: list[str] = []
+        self._left = MAX_SAMPLES
+
+    def text(self, name: str, max_bytes: int) -> str:
+        """Return the text of a file; an empty one if it is missing.
+
+        Raises:
+            UntrustedFileError: If it is no regular file in the run directory, or too large.
+        """
+        try:
+            return read_inside(self.folder, name, max_bytes).decode("utf-8", "backslashreplace")
+        except FileNotFoundError:
+            return ""
+
+    def sample(self, name: str) -> bytes | None:
+        """Return a picture or a sound; None if it is missing or cannot be shown."""
+        try:
+            content = read_inside(self.folder, name, min(MAX_SAMPLE, self._left))
+        except FileNotFoundError:
+            return None
+        except (UntrustedFileError, OSError) as error:
+            self.left_out.append(str(error))
+            return None
+        self._left -= len(content)
+        return content
+
+    def names(self, folder: str, suffix: str) -> list[str]:
+        """Return the names in a folder of the run that end in a suffix."""
+        place = self.folder / folder
+        if not place.resolve().is_relative_to(self.folder.resolve()) or not place.is_dir():
+            self.left_out += [f"{place} is a link out of {self.folder}: not read"] if place.is_symlink() else []
+            return []
+        with os.scandir(place) as entries:
+            return sorted(entry.name for entry in islice(entries, MAX_FILES) if entry.name.endswith(suffix))
+
+
 def report(run: str, out: str | None = None) -> Report:
     """Write one HTML page with a run's figures, pictures and sounds; also while it is training.
 
@@ -54,20 +111,39 @@ def report(run: str, out: str | None = None) -> Report:
         out: The page; by default report.html in the run directory.
 
     Raises:
-        FileNotFoundError: Without the directory, or the table of figures in it.
+        FileNotFoundError: Without the directory, or anything that a training has left in it.
+        OutputError: If the page is one of the run's other files, or cannot be written.
         ValueError: For a table without rows, or one that cannot be read.
     """
     folder = Path(run)
-    if not (folder / METRICS).is_file():
-        what = f"has no {METRICS}" if folder.is_dir() else "is no directory"
-        raise FileNotFoundError(
-            f"{run} {what}: name the run directory of a training, which `fit` writes {METRICS} and {CONFIG} to"
-        )
-    table, alarms = read_table(folder / METRICS), read_alarms(folder / EVENTS)
+    files = RunFiles(folder)
     page = Path(out) if out else folder / PAGE
-    page.parent.mkdir(parents=True, exist_ok=True)
-    page.write_text(_page(folder, table, alarms), encoding="utf-8", errors="surrogateescape")
+    table, alarms = _table(files), read_alarms(folder / EVENTS)
+    check_output_file(page, [path for path in _files(folder) if path.name != PAGE])
+    write_text(page, _page(files, table, alarms))
     return Report(page, folder, table.kimg, len(alarms))
+
+
+def _table(files: RunFiles) -> Table:
+    """Return the table of figures, without any where a run was stopped before the first ones."""
+    text = files.text(METRICS, MAX_TABLE)
+    steps = [re.fullmatch(r"kimg-(\d+\.\d+)\.ckpt", name) for name in files.names(CHECKPOINTS, ".ckpt")]
+    saved = max([float(step[1]) for step in steps if step], default=0.0)
+    if not text and (saved or (files.folder / CONFIG).is_file()):
+        return Table(saved, {}, [])
+    if not (files.folder / METRICS).is_file():
+        what = f"has no {METRICS}" if files.folder.is_dir() else "is no directory"
+        raise FileNotFoundError(
+            f"{files.folder} {what}: name the run directory of a training, which `fit` writes {METRICS} and {CONFIG} to"
+        )
+    table = parse_table(text, str(files.folder / METRICS))
+    return replace(table, kimg=max(table.kimg, saved))
+
+
+def _files(folder: Path) -> Iterable[Path]:
+    """Yield the files of a run directory."""
+    for place, _, names in islice(os.walk(folder), MAX_FILES):
+        yield from (Path(place) / name for name in names[:MAX_FILES])
 
 
 def read_alarms(path: Path) -> list[Alarm]:
@@ -77,29 +153,34 @@ def read_alarms(path: Path) -> list[Alarm]:
         ValueError: For a line that is no warning.
     """
     alarms = []
-    for number, line in enumerate(whole_lines(path) if path.is_file() else [], start=1):
+    text = RunFiles(path.parent).text(path.name, MAX_TABLE)
+    for number, line in enumerate(whole_lines(text), start=1):
         try:
             found = json.loads(line)
             alarms.append(Alarm(float(found["kimg"]), str(found["rule"]), str(found["text"]), bool(found["stop"])))
-        except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"{path}, line {number}: expected kimg, rule, text and stop, got {line!r}") from error
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise ValueError(f"{path}, line {number}: expected kimg, rule, text and stop, got {line!r:.200}") from error
     return alarms
 
 
-def _page(folder: Path, table: Table, alarms: Sequence[Alarm]) -> str:
+def _page(files: RunFiles, table: Table, alarms: Sequence[Alarm]) -> str:
     """Return the HTML page."""
-    config = folder / CONFIG
-    text = config.read_text(encoding="utf-8", errors="backslashreplace") if config.is_file() else ""
-    name = escape(folder.resolve().name)
+    try:
+        text = files.text(CONFIG, MAX_TEXT)
+    except UntrustedFileError as error:
+        text = ""
+        files.left_out.append(str(error))
+    name = escape(files.folder.resolve().name)
     parts = [
         f"<h1>{name}</h1>",
         _headline(table, text),
         _alarm_list(alarms),
         *_plots(table, alarms),
         _figures(table),
-        _pictures(folder / SAMPLES, table),
-        _sounds(folder / SAMPLES),
+        _pictures(files, table),
+        _sounds(files),
         f"<details><summary>{CONFIG}</summary><pre>{escape(text)}</pre></details>" if text else "",
+        _left_out(files),
     ]
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{name}</title><style>{STYLE}</style>'
@@ -134,8 +215,8 @@ def _summary(name: str, table: Table) -> str:
 def _model(config: str) -> str:
     """Return the model's class, as far as the config tells."""
     try:
-        return str(yaml.safe_load(config)["model"]["class_path"]).rpartition(".")[2]
-    except (yaml.YAMLError, KeyError, TypeError):
+        return str(parse_yaml(config, CONFIG)["model"]["class_path"]).rpartition(".")[2]
+    except (UntrustedFileError, KeyError, TypeError):
         return f"unknown: {CONFIG} does not tell"
 
 
@@ -188,46 +269,50 @@ def _value(point: Point | None) -> tuple[str, str]:
     return (f"{point.value:.4g}", f"{point.kimg:.1f}") if point else ("", "")
 
 
-def _pictures(samples: Path, table: Table) -> str:
+def _pictures(files: RunFiles, table: Table) -> str:
     """Show real clips, the last generated ones, and those nearest to the best fad."""
-    made = {float(path.stem.removeprefix("kimg-")): path for path in _numbered(samples)}
+    names = [re.fullmatch(r"kimg-(\d+(?:\.\d+)?)\.png", name) for name in files.names(SAMPLES, ".png")]
+    made = {float(name[1]): f"{SAMPLES}/{name[0]}" for name in names if name}
     best = best_point("fad", table.curves.get("fad", []))
-    shown = {"Real clips": samples / "real.png"} if (samples / "real.png").is_file() else {}
+    shown = {"Real clips": f"{SAMPLES}/real.png"}
     if made:
         shown[f"At {max(made):.1f} kimg, the last ones"] = made[max(made)]
         nearest = min(made, key=lambda kimg: abs(kimg - best.kimg)) if best else max(made)
         if best and nearest < max(made):
             shown[f"At {nearest:.1f} kimg, nearest to the best fad ({best.kimg:.1f} kimg)"] = made[nearest]
     figures = "".join(
-        f"<figure>{_image(path.read_bytes(), 'png', title)}<figcaption>{title}</figcaption></figure>\n"
-        for title, path in shown.items()
+        f"<figure>{_image(content, 'png', title)}<figcaption>{title}</figcaption></figure>\n"
+        for title, name in shown.items()
+        if (content := files.sample(name)) is not None
     )
     return f'<h2>Pictures</h2>\n<div class="plots">\n{figures}</div>' if figures else ""
 
 
-def _numbered(samples: Path) -> Iterable[Path]:
-    return (path for path in samples.glob("kimg-*.png") if re.fullmatch(r"kimg-\d+(\.\d+)?", path.stem))
-
-
-def _sounds(samples: Path) -> str:
+def _sounds(files: RunFiles) -> str:
     """Return players of the sounds of each class, real beside generated."""
-    folders = {"real": samples / "real", "generated": samples}
-    names = sorted({path.name for folder in folders.values() for path in folder.glob("*.wav")})
+    folders = {"real": f"{SAMPLES}/real", "generated": SAMPLES}
+    names = sorted({name for folder in folders.values() for name in files.names(folder, ".wav")})
     if not names:
         return ""
     rows = ""
     for name in names:
-        players = "".join(f"<td>{_player(folder / name)}</td>" for folder in folders.values())
+        players = "".join(f"<td>{_player(files.sample(f'{folder}/{name}'))}</td>" for folder in folders.values())
         rows += f"<tr><td>{escape(Path(name).stem)}</td>{players}</tr>\n"
     head = "".join(f"<th>{text}</th>" for text in ("class", *folders))
     return f"<h2>Sounds</h2>\n<table><tr>{head}</tr>\n{rows}</table>"
 
 
-def _player(path: Path) -> str:
+def _player(content: bytes | None) -> str:
     """Return a player of a sound; nothing where there is none."""
-    if not path.is_file():
+    if content is None:
         return ""
-    return f'<audio controls preload="none" src="{_data(path.read_bytes(), "audio/wav")}"></audio>'
+    return f'<audio controls preload="none" src="{_data(content, "audio/wav")}"></audio>'
+
+
+def _left_out(files: RunFiles) -> str:
+    """List the files that are not shown."""
+    items = "".join(f"<li>{escape(text)}</li>\n" for text in dict.fromkeys(files.left_out))
+    return f"<h2>Left out</h2>\n<ul>\n{items}</ul>" if items else ""
 
 
 def _image(content: bytes, kind: str, title: str) -> str:

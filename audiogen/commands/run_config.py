@@ -1,38 +1,84 @@
-"""What a run was configured with, for verbs that go on from it."""
+"""What a run was configured with, for commands that go on from it: runs come from others too."""
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-from jsonargparse import ArgumentParser
+from audiogen.provenance import is_own
+from audiogen.trust import PARTS_OF_RUNS, Builder
+from audiogen.untrusted import MAX_TEXT, parse_yaml, read_inside
 
-from audiogen.trust import PARTS_OF_RUNS, only_trusted, require_classes
+
+def read_config(config: Path) -> dict[str, Any]:
+    """Return the settings in a run's config.yaml as plain values.
+
+    Raises:
+        UntrustedFileError: If it is not a regular file in its folder, or not YAML of bounded size.
+        ValueError: If it has no settings by their names.
+    """
+    text = read_inside(config.parent, config.name, MAX_TEXT).decode(errors="surrogateescape")
+    settings = parse_yaml(text, str(config))
+    if not isinstance(settings, dict):
+        raise ValueError(f"{config}: expected settings by their names, got {settings!r:.80}")
+    return settings
 
 
-def callback_arguments(config: Path | None, class_path: str, types: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Build some arguments of a callback that a run had, of trusted classes alone: runs come from others too.
+def run_builder(config: Path) -> Builder:
+    """Return what builds the classes that a run's config names: those of this package and of trusted ones.
+
+    Paths in it are used if `fit` of this user wrote the file, and are dropped otherwise.
+    """
+    return Builder(config, PARTS_OF_RUNS, own=is_own(config))
+
+
+def callback_arguments(
+    config: Path | None, class_path: str, types: Mapping[str, Any], notes: list[str]
+) -> dict[str, Any] | None:
+    """Build some arguments of a callback that a run had, of trusted classes alone.
 
     Args:
         config: The run's resolved config.yaml.
-        class_path: Of the callback.
-        types: Of the arguments, by name.
+        class_path: Class of the callback.
+        types: Types of the arguments, by name.
+        notes: What the user should know is added here.
 
     Returns:
-        The arguments by name; None where there is no config or no such callback in it.
+        The arguments by name; None if there is no config or no such callback in it.
 
     Raises:
-        UntrustedClassError: Where it names others.
+        UntrustedClassError: If it names other classes.
+        ValueError: If it is not the config of a run.
     """
     if config is None:
         return None
-    for callback in yaml.safe_load(config.read_text())["trainer"]["callbacks"] or []:
-        if callback["class_path"] == class_path:
-            parser = ArgumentParser(exit_on_error=False)
-            for name, kind in types.items():
-                parser.add_argument(f"--{name}", type=kind)
-            with only_trusted(config, PARTS_OF_RUNS):
-                found = parser.parse_object({name: callback["init_args"][name] for name in types})
-                require_classes(config, found)
-                return vars(parser.instantiate(found))
+    trainer = read_config(config).get("trainer")
+    callbacks = trainer.get("callbacks") if isinstance(trainer, dict) else None
+    for callback in callbacks if isinstance(callbacks, list) else []:
+        if isinstance(callback, dict) and callback.get("class_path") == class_path:
+            given = callback.get("init_args")
+            arguments = given if isinstance(given, dict) else {}
+            builder = run_builder(config)
+            found = {name: builder.build(arguments.get(name), kind, name) for name, kind in types.items()}
+            notes += [note] if (note := builder.note()) else []
+            return found
     return None
+
+
+def find_root(config: Path) -> str | None:
+    """Return the data folder that a config names; a relative one is looked for here, then from the run upwards.
+
+    Args:
+        config: A config that the user trusts.
+
+    Returns:
+        The folder, or the base of the folders of two domains; None if the config names none.
+    """
+    data = read_config(config).get("data")
+    dataset = data.get("dataset") if isinstance(data, dict) else None
+    arguments = dataset.get("init_args") if isinstance(dataset, dict) else None
+    root = data.get("root") if isinstance(data, dict) else None
+    looked_for = root or (arguments.get("a") if isinstance(arguments, dict) else None)
+    if not isinstance(looked_for, str) or Path(looked_for).expanduser().exists():
+        return root if isinstance(root, str) else None
+    base = next((folder for folder in config.resolve().parents if (folder / looked_for).exists()), None)
+    return root if base is None else str(base / root if root else base)

@@ -68,10 +68,12 @@ def stylize(
         What was made; its length is the content's to within one hop.
 
     Raises:
+        OutputError: If a file to write is one of the inputs, or cannot be written.
         ValueError: For settings that exclude each other, and sounds that cannot be read, are silent or too short.
         FloatingPointError: Where the first loss is not finite already.
     """
-    place = None if out is None else check_out(out)
+    inputs = [content, style, recipe, *([network] if network else [])]
+    place = None if out is None else check_out(out, inputs)
     changes = _changes(balance, sweep, content_weight, style_weight)
     changes |= given(iterations=iterations, weights=network, seed=seed)
     notes: list[str] = []
@@ -89,7 +91,7 @@ def stylize(
         chunk = frames if model.extractor.fixed_length else synthesis.chunk
         level = _level(content, model.transform, frames)
         contents = _contents(content, synthesis, chunk, frames, WORKING_LEVEL / level)
-        made = make(synthesis, contents, -(-frames // chunk), place, notes, level)
+        made = make(synthesis, contents, -(-frames // chunk), place, inputs, notes, level)
     except AudioFileError as error:
         raise ValueError(f"{content} cannot be used: {error}") from error
     if place is not None:

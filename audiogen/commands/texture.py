@@ -58,12 +58,14 @@ def texture(
         What was made.
 
     Raises:
+        OutputError: If a file to write is one of the inputs, or cannot be written.
         ValueError: For settings that make no sense, and sounds that cannot be read, are silent or too short.
         FloatingPointError: Where the first loss is not finite already.
     """
     paths = [references] if isinstance(references, str | Path) else list(references)
     shares = _shares(weights, len(paths))
-    place = None if out is None else check_out(out)
+    inputs = [*paths, recipe, *([network] if network else [])]
+    place = None if out is None else check_out(out, inputs)
     if seconds is not None and not seconds > 0:
         raise ValueError(f"expected seconds above 0, got {seconds:g}")
     if seconds == math.inf and place is None:
@@ -85,7 +87,7 @@ def texture(
         check_length("the texture", frames, model)
     synthesis = Synthesis(model, styles, shares)
     num_chunks = None if frames == math.inf else math.ceil(frames / synthesis.chunk)
-    made = make(synthesis, _lengths(frames, synthesis), num_chunks, place, notes, level)
+    made = make(synthesis, _lengths(frames, synthesis), num_chunks, place, inputs, notes, level)
     if place is not None:
         panels = {"texture": synthesis.results("texture").popitem()[1]}
         panels |= {f"reference: {Path(path).name}": spec for path, spec in zip(paths, styles, strict=True)}

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from audiogen.atomic import write_text
 from audiogen.audio.io import (
     AUDIO_SUFFIXES,
     AudioFileError,
@@ -28,6 +29,7 @@ from audiogen.audio.io import (
     require_sound,
 )
 from audiogen.models.style_transfer import StyleTransfer
+from audiogen.outputs import check_output_file
 from audiogen.pictures import save_figure
 from audiogen.transforms.streaming import waveform_blocks
 
@@ -226,16 +228,24 @@ def check_length(path: str | Path, num_frames: float, model: StyleTransfer) -> N
         )
 
 
-def check_out(out: str | Path) -> Path:
-    """Return the place of a sound.
+def check_out(out: str | Path, inputs: Sequence[str | Path]) -> Path:
+    """Return the path of a sound if it can be written.
 
     Raises:
+        OutputError: If it is one of the inputs, or cannot be written.
         ValueError: For a suffix of no known format.
     """
     path = Path(out)
     if path.suffix.lower() not in AUDIO_SUFFIXES:
         raise ValueError(f"{path} should end in one of {', '.join(sorted(AUDIO_SUFFIXES))}")
+    for file in (path, *_report_files(path)):
+        check_output_file(file, map(Path, inputs))
     return path
+
+
+def _report_files(out: Path) -> tuple[Path, Path]:
+    """Return the paths of the picture and of the settings beside a sound."""
+    return out.with_suffix(".png"), out.with_suffix(".json")
 
 
 def make(
@@ -243,6 +253,7 @@ def make(
     contents: Iterator[Tensor | int],
     num_chunks: int | None,
     out: Path | None,
+    inputs: Sequence[str | Path] = (),
     notes: Sequence[str] = (),
     level: float = WORKING_LEVEL,
 ) -> Made:
@@ -253,15 +264,21 @@ def make(
         contents: See `Synthesis.chunks`.
         num_chunks: For the progress bar; None where there is no end to them.
         out: Where the sound goes; of several variants, their names are added to it. None keeps the sound.
+        inputs: What must not be overwritten.
         notes: What the user should know.
         level: Of the sound that the result replaces (see `active_level`): what was at the working level is brought
             back to it.
 
     Returns:
-        What was made; where the user interrupted it (Ctrl-C) or a loss was not finite, what was made until then.
+        What was made; where the user interrupted it (Ctrl-C), a loss was not finite or the disk is full, what was made
+        until then.
+
+    Raises:
+        OSError: If the disk is full before anything was written.
+        OutputError: If a variant would overwrite an input.
     """
     model, names = synthesis.model, synthesis.model.variant_names()
-    files = [] if out is None else variant_files(out, names)
+    files = [] if out is None else [check_out(file, inputs) for file in variant_files(out, names)]
     wavs: list[list[Tensor]] = [[] for _ in names]
     samples, clipped, rate = 0, 0, model.transform.sample_rate
     total = None if num_chunks is None else num_chunks * model.iterations
@@ -272,8 +289,14 @@ def make(
             if not writers:  # what fails before leaves nothing
                 writers = [stack.enter_context(audio_writer(file, rate, wav.shape[1])) for file in files]
             wav = wav.cpu() * (level / WORKING_LEVEL)
-            for write, part in zip(writers, wav, strict=True):
-                write(part)
+            try:
+                for write, part in zip(writers, wav, strict=True):
+                    write(part)
+            except OSError as error:
+                if not samples:
+                    raise
+                synthesis.failure = f"{error.strerror}: this is what was written before"
+                break
             samples += wav.shape[2]
             clipped += int((wav.abs() > 1).any(dim=1).sum())
     num = len(synthesis.losses)
@@ -294,14 +317,14 @@ def variant_files(out: Path, names: Sequence[str]) -> list[Path]:
 
 def write_report(made: Made, out: Path, figure: Any, settings: dict[str, Any]) -> None:
     """Write the picture and the JSON beside the sound."""
-    picture, table = out.with_suffix(".png"), out.with_suffix(".json")
+    picture, table = _report_files(out)
     save_figure(figure, picture)
     variants = [
         {"name": name, "file": str(file), "losses": losses}
         for name, file, losses in zip(made.names, made.files, made.losses, strict=True)
     ]
     content = {"variants": variants, "seconds": made.seconds, "sample_rate": made.sample_rate, "notes": made.notes}
-    table.write_text(json.dumps(content | settings, indent=2))
+    write_text(table, json.dumps(content | settings, indent=2))
     made.files.extend([picture, table])
 
 

@@ -59,7 +59,7 @@ def find_sounds(folder: Path) -> list[Path]:
     """
     paths = [
         path
-        for path in sorted(_files(folder))
+        for path in sorted(files_below(folder))
         if path.suffix.lower() in AUDIO_SUFFIXES
         and (path.is_file() or not path.exists())  # a link to nothing is told of when it is read; pipes are not sounds
         and not any(part.startswith(".") for part in path.relative_to(folder).parts)
@@ -81,7 +81,7 @@ def clips_of_class(label: str | None, paths: Sequence[Path], folder: Path, val_s
     ]
 
 
-def _files(folder: Path) -> Iterator[Path]:
+def files_below(folder: Path) -> Iterator[Path]:
     """Yield the files below a folder, through folders that are links (rglob skips them) but not round in circles."""
     visited = set()
     for place, folders, names in os.walk(folder, followlinks=True):

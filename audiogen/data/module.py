@@ -11,6 +11,7 @@ import torch
 from lightning.pytorch.utilities import rank_zero_info
 from torch.utils.data import DataLoader
 
+from audiogen.atomic import write_text
 from audiogen.audio.preprocess import PreprocessStep
 from audiogen.data.batch import Batch
 from audiogen.data.build import Crop, Recipe
@@ -89,8 +90,7 @@ class SpectrogramData(lightning.LightningDataModule):
             path = Path(self.trainer.default_root_dir) / "left_out.txt"
             path.unlink(missing_ok=True)
             if self.loaded.rejected:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_text(self.loaded.left_out(), errors="surrogateescape")
+                write_text(path, self.loaded.left_out())
 
     @property
     def label_names(self) -> list[str]:

@@ -20,11 +20,13 @@ from urllib.parse import urlparse
 import numpy as np
 import torch
 
+from audiogen.atomic import replacing, write_text
 from audiogen.data.build import Recipe
 from audiogen.data.cache import definition
 from audiogen.data.dataset import DatasetError, Split, is_plain_name
 from audiogen.data.loading import LoadedData, Spectrograms
 from audiogen.data.store import Store
+from audiogen.outputs import check_output_folder, start_output_folder
 
 INDEX = "index.json"
 KEPT_SHARDS = 4  # two in use by the training, two by a pass over another split
@@ -54,17 +56,21 @@ def write_shards(data: LoadedData, recipe: Recipe, folder: Path, clips_per_shard
         "label_names": data.label_names,
         "shards": [],
     }
+    num = {split: -(-len(clips) // clips_per_shard) for split, clips in data.splits.items()}
+    splits = [split for split in data.splits for _ in range(num[split])]
+    names = [f"{split}-{index:06d}.tar" for index, split in enumerate(splits)]
+    start_output_folder(folder, [*names, INDEX], [clip.path for clip in data.clips])
     for split, clips in data.splits.items():
         order = torch.randperm(len(clips), generator=torch.Generator().manual_seed(0))
         for rows in order.split(clips_per_shard):
             segments = clips.segment[rows]
-            name = f"{split}-{len(index['shards']):06d}.tar"
-            with writer(str(folder / name)) as shard:
+            name = names[len(index["shards"])]
+            with replacing(folder / name) as file, writer(file) as shard:
                 for number, segment in enumerate(segments.tolist()):
                     shard.write({"__key__": f"{number:06d}", "spec.npy": clips.store.frames(segment)})
             lengths, labels = clips.store.num_frames[segments].tolist(), clips.label[rows].tolist()
             index["shards"].append({"name": name, "split": split, "num_frames": lengths, "label": labels})
-    (folder / INDEX).write_text(json.dumps(index))
+    write_text(folder / INDEX, json.dumps(index))  # last: without it the folder holds no shards
     return len(index["shards"])
 
 
@@ -158,20 +164,24 @@ def _clip(archive: tarfile.TarFile, shape: tuple[int, ...]) -> np.ndarray:
     return np.frombuffer(content.getbuffer()[content.tell() :], np.int16).reshape(shape)
 
 
-def new_shard_folder(folder: str) -> Path:
+def new_shard_folder(folder: str, overwrite: bool = False) -> Path:
     """Make a folder for shards, before the work for them is done.
+
+    Args:
+        folder: New or empty.
+        overwrite: Allow earlier shards in it, which are removed.
 
     Raises:
         DatasetError: Where the extra `shards` is missing, the folder holds shards already, or it is an address.
+        OutputError: If the folder holds files of other origin, or cannot be written.
     """
     _webdataset()
     if "://" in folder:
         raise DatasetError(f"shards are written to a folder, got {folder}: copy them there afterwards")
     place = Path(folder).expanduser()
-    if (place / INDEX).exists():
+    if (place / INDEX).exists() and not overwrite:
         raise DatasetError(f"{place} holds shards already: name another folder")
-    place.mkdir(parents=True, exist_ok=True)
-    return place
+    return check_output_folder(place, overwrite)
 
 
 def _read_index(address: str) -> Any:

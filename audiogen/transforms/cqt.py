@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from audiogen.transforms.frames import Frames, overlap_add
 from audiogen.transforms.phase.method import PhaseMethod
 from audiogen.transforms.scaling import Scale, Scaling
-from audiogen.transforms.transform import SpectrogramTransform
+from audiogen.transforms.transform import MAX_VALUES, SpectrogramTransform
 
 INAUDIBLE = 1e-6  # responses below this part of a filter's largest are left out
 NUM_REFINEMENTS = 4  # each takes about 10 dB off the error of a synthesis, or 3 dB at long hops
@@ -196,6 +196,12 @@ def _kernels(
     frequencies: np.ndarray, sample_rate: int, bins_per_octave: int, scale: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return kernels, complex128 [b, n], and lengths, float64 [b], of librosa's filters at b frequencies in Hz."""
+    longest = 2 * bins_per_octave * scale * sample_rate / frequencies[0]  # in samples, about
+    if not longest * len(frequencies) <= MAX_VALUES:
+        raise ValueError(
+            f"the filters of {len(frequencies)} bands from {frequencies[0]:g} Hz would have {longest:.0f} samples: "
+            "use a higher f_min, fewer bins in an octave, or a smaller filter_scale"
+        )
     ratio = 2 ** (2 / bins_per_octave)
     bandwidth = np.full(len(frequencies), (ratio - 1) / (ratio + 1))  # relative
     reach = frequencies[-1] * (1 + 0.75 * bandwidth[-1] / scale)  # to where a Hann window's main lobe is 3 dB down

@@ -19,6 +19,7 @@ from audiogen.transforms.stft import check_window, padded_hann_window
 from audiogen.transforms.transform import SpectrogramTransform
 
 MelScale = Literal["slaney", "htk"]
+MAX_BANDS = 2048  # whose filters take seconds to check
 
 
 class LogMel(SpectrogramTransform):
@@ -70,6 +71,8 @@ class LogMel(SpectrogramTransform):
         phase: PhaseMethod | None = None,
     ) -> None:
         check_window(n_fft, win_length, hop_length)
+        if n_mels > MAX_BANDS:
+            raise ValueError(f"n_mels must be at most {MAX_BANDS}, got {n_mels}")
         super().__init__(sample_rate, hop_length, (num_channels, n_mels, num_frames), phase)
         if power not in (1, 2):
             raise ValueError(f"power must be 1 or 2, got {power}")

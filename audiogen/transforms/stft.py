@@ -11,7 +11,7 @@ from torch import Tensor
 from audiogen.transforms.frames import STFTFrames
 from audiogen.transforms.phase.method import PhaseMethod
 from audiogen.transforms.scaling import Scale, Scaling
-from audiogen.transforms.transform import SpectrogramTransform
+from audiogen.transforms.transform import MAX_FFT, SpectrogramTransform
 
 
 class STFT(SpectrogramTransform):
@@ -99,6 +99,8 @@ def check_window(n_fft: int, win_length: int | None, hop_length: int) -> None:
     """
     if n_fft < 2 or n_fft % 2:
         raise ValueError(f"n_fft must be even, got {n_fft}")
+    if n_fft > MAX_FFT:
+        raise ValueError(f"n_fft must be at most {MAX_FFT}, got {n_fft}")
     if win_length is not None and not 2 <= win_length <= n_fft:
         raise ValueError(f"win_length must be in 2 ... n_fft = {n_fft}, got {win_length}")
     name, length = ("n_fft", n_fft) if win_length is None else ("win_length", win_length)

@@ -1,5 +1,6 @@
 """The interface between sounds and networks: one spectrogram definition, forward and inverse."""
 
+import math
 from abc import ABC, abstractmethod
 
 import torch
@@ -9,6 +10,11 @@ from torch import Tensor, nn
 from audiogen.transforms.frames import Frames
 from audiogen.transforms.phase.griffin_lim import GriffinLim
 from audiogen.transforms.phase.method import PhaseMethod
+
+# Definitions come with checkpoints of others too: these bounds keep one clip below 1 GiB.
+MAX_RATE = 1_000_000
+MAX_FFT = 1 << 16
+MAX_VALUES = 1 << 28
 
 
 class SpectrogramTransform(nn.Module, ABC):
@@ -42,6 +48,11 @@ class SpectrogramTransform(nn.Module, ABC):
             raise ValueError(
                 "need sample_rate, hop_length, num_channels, bands and num_frames of at least 1, got "
                 f"{sample_rate}, {hop_length}, {', '.join(map(str, shape))}"
+            )
+        if sample_rate > MAX_RATE or max(hop_length, shape[1]) > MAX_FFT or math.prod(shape) > MAX_VALUES:
+            raise ValueError(
+                f"need sample_rate <= {MAX_RATE}, hop_length and bands <= {MAX_FFT} and at most {MAX_VALUES} values in "
+                f"a spectrogram, got {sample_rate}, {hop_length}, {shape[1]} and {math.prod(shape)}"
             )
         self.sample_rate, self.hop_length, self.shape = sample_rate, hop_length, shape
         self.num_samples = shape[2] * hop_length

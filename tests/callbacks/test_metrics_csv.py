@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from audiogen.callbacks.metrics_csv import FILE_NAME, MetricsCSV
+from tests.full_disk import limited_files
 
 
 def read(folder: Path) -> list[dict[str, str]]:
@@ -110,10 +111,19 @@ def test_row_that_was_cut_off_is_dropped(torn: str, tmp_path: Path) -> None:
 def test_a_full_disk_is_told_with_the_file(tmp_path: Path) -> None:
     logger = MetricsCSV(tmp_path)
     logger.log_metrics({"loss": 1.0}, step=100)
-    (tmp_path / FILE_NAME).unlink()
-    (tmp_path / FILE_NAME).symlink_to("/dev/full")
-    with pytest.raises(OSError, match=r"No space left on device: .*metrics\.csv"):
+    with limited_files(4), pytest.raises(OSError, match=r"File too large: .*metrics\.csv"):
         logger.log_metrics({"loss": 1.0}, step=200)
+
+
+def test_rows_are_not_appended_through_a_link(tmp_path: Path) -> None:
+    logger = MetricsCSV(tmp_path)
+    logger.log_metrics({"loss": 1.0}, step=100)
+    (tmp_path / "mine").write_text("private")
+    (tmp_path / FILE_NAME).unlink()
+    (tmp_path / FILE_NAME).symlink_to("mine")
+    with pytest.raises(OSError, match=r"this is a link: .*metrics\.csv"):
+        logger.log_metrics({"loss": 1.0}, step=200)
+    assert (tmp_path / "mine").read_text() == "private"
 
 
 def test_file_left_empty_by_a_killed_run_is_no_obstacle(tmp_path: Path) -> None:

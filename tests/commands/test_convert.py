@@ -18,6 +18,7 @@ from audiogen.__main__ import main
 from audiogen.audio.io import read_audio
 from audiogen.cli import main as train
 from audiogen.commands import convert as command
+from audiogen.outputs import MARKER
 from tests.conftest import FORMATS, tone
 from tests.tiny_conversion import conversion_arguments
 from tests.tiny_run import SAMPLE_RATE, arguments, write_classes
@@ -79,7 +80,7 @@ def test_folder_keeps_its_tree_and_leaves_bad_files_out(
     monkeypatch.setattr(sys, "argv", ["audiogen", *args])
     main()
     found = sorted(path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*.*"))
-    assert found == sorted(names)
+    assert found == sorted([MARKER, *names])
     text = capsys.readouterr().out
     assert re.search(r"Converted (0\.9|1\.0) s of sound to low, at 8000 Hz: ", text)
     assert "(3 files)" in text
@@ -217,7 +218,7 @@ def test_what_cannot_be_written_is_left_out_of_a_folder(run: Path, tmp_path: Pat
     made = audiogen.convert(model, tmp_path / "in", out=tmp_path / "out")
     assert [path.name for path in made.files] == ["a.wav", "z.wav"]
     assert "cannot be written at 7000 Hz as OGG" in made.skipped[tmp_path / "in" / "b.opus"]
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.wav", "z.wav"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [MARKER, "a.wav", "z.wav"]
 
 
 @pytest.mark.parametrize("out", ["in", "in/deep", "in/new"])

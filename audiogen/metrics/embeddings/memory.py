@@ -2,7 +2,6 @@
 
 import hashlib
 import inspect
-import os
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from audiogen.atomic import replacing
 from audiogen.metrics.embeddings.embedding import Batches, Embedded, Embedding, device_of_rows, embed
 from audiogen.transforms.transform import SpectrogramTransform
 
@@ -31,14 +31,8 @@ def remembered(folder: Path) -> Callable[[Embedding, Batches, SpectrogramTransfo
             return Embedded(rows, label, predicted)
         except Exception:  # missing or damaged
             found = embed(embedding, batches, transform)
-        part = path.with_suffix(f".{os.getpid()}")
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            torch.save(tuple(found), part)
-            part.replace(path)
-        except OSError:
-            with suppress(OSError):
-                part.unlink()
+        with suppress(OSError, RuntimeError), replacing(path) as file:  # torch hides the former in the latter
+            torch.save(tuple(found), file)
         return found
 
     return look_up

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from audiogen.transforms.phase.griffin_lim import GriffinLim
+from audiogen.transforms.phase.griffin_lim import MAX_ITERATIONS, GriffinLim
 from audiogen.transforms.phase.method import PhaseMethod, hold
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ class GradientInversion(PhaseMethod):
     """Optimise the waveform against the representation by Adam.
 
     Args:
-        num_steps: Of one forward and one backward pass each.
+        num_steps: Of one forward and one backward pass each, at most 10,000.
         learning_rate: Of the first step, relative to each channel's level; it falls to 0 along a half cosine. With
             twice as much, spectra come closer and MFCCs do not.
         start: The method that makes the first sound; 32 iterations of fast Griffin-Lim by default.
@@ -36,6 +36,8 @@ class GradientInversion(PhaseMethod):
     def __init__(self, num_steps: int = 200, learning_rate: float = 0.01, start: PhaseMethod | None = None) -> None:
         if num_steps < 0 or learning_rate <= 0:
             raise ValueError(f"need num_steps >= 0 and learning_rate > 0, got {num_steps} and {learning_rate}")
+        if num_steps > MAX_ITERATIONS:
+            raise ValueError(f"num_steps must be at most {MAX_ITERATIONS}, got {num_steps}")
         self.num_steps, self.learning_rate = num_steps, learning_rate
         self.start = start or GriffinLim()
         self.needs_linear_frequency = self.start.needs_linear_frequency

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from audiogen.transforms.transform import SpectrogramTransform
 
 START_SEED = 0
+MAX_ITERATIONS = 10_000
 CPU_BATCH = 16  # clips at a time: their spectra stay in the cache
 
 
@@ -27,7 +28,7 @@ class GriffinLim(PhaseMethod):
     """Alternate between the wanted magnitudes and those that a waveform can have.
 
     Args:
-        num_iterations: Of one synthesis and one analysis each.
+        num_iterations: Of one synthesis and one analysis each, at most 10,000: checkpoints of others choose it too.
         momentum: 0 is the classic algorithm, 0.99 the fast one.
         start: Phases of the beginning: "random", or "spsi" (an STFT alone).
 
@@ -43,6 +44,8 @@ class GriffinLim(PhaseMethod):
                 "need num_iterations >= 0, momentum in [0, 1) and start random or spsi, got "
                 f"{num_iterations}, {momentum} and {start!r}"
             )
+        if num_iterations > MAX_ITERATIONS:
+            raise ValueError(f"num_iterations must be at most {MAX_ITERATIONS}, got {num_iterations}")
         self.num_iterations, self.momentum, self.start = num_iterations, momentum, start
         self.needs_linear_frequency = start == "spsi"
 

@@ -1,0 +1,58 @@
+"""Tell the runs of this user from those that were sent: `fit` signs the config that it writes.
+
+A run's config.yaml says where data and weights lie. In a run of the user's own these paths are right; in one from
+others they could name private sounds, or folders to fill. The signature is an HMAC with a random key that never leaves
+the folder of caches. Where the key is gone, the runs signed with it count as runs from others.
+"""
+
+import hashlib
+import hmac
+import os
+import secrets
+import stat
+from pathlib import Path
+
+from audiogen.atomic import replacing, write_text
+from audiogen.data.cache import cache_folder
+from audiogen.untrusted import MAX_TEXT, UntrustedFileError, read_inside
+
+SIGNATURE = ".signature"
+_KEY_BYTES = 32
+
+
+def sign(config: Path) -> None:
+    """Write the signature of a config beside it; without a folder for the key, none is written."""
+    if (key := _key(make=True)) is not None:
+        write_text(config.with_name(SIGNATURE), _digest(key, config.read_bytes()))
+
+
+def is_own(config: Path) -> bool:
+    """Return whether `fit` of this user wrote a config as it is now."""
+    try:
+        signature = read_inside(config.parent, SIGNATURE, 1024)
+        content = read_inside(config.parent, config.name, MAX_TEXT)
+    except (OSError, UntrustedFileError):
+        return False
+    key = _key(make=False)
+    return key is not None and hmac.compare_digest(signature, _digest(key, content).encode())
+
+
+def _digest(key: bytes, content: bytes) -> str:
+    return hmac.new(key, content, hashlib.sha256).hexdigest()
+
+
+def _key(make: bool) -> bytes | None:
+    """Return the user's key; None if there is none, or others could have read or planted it."""
+    folder = cache_folder()
+    path = folder / f"key-{os.getuid()}"
+    try:
+        if make and not path.exists():
+            with replacing(path) as file:
+                os.fchmod(file.fileno(), 0o600)
+                file.write(secrets.token_hex(_KEY_BYTES).encode())
+        found = path.lstat()
+        if not stat.S_ISREG(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
+            return None
+        return path.read_bytes() if found.st_size == 2 * _KEY_BYTES else None
+    except OSError:
+        return None
