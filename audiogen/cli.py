@@ -26,6 +26,7 @@ from audiogen.callbacks.mode_collapse import EVENTS
 from audiogen.callbacks.samples import SAMPLE_FOLDER
 from audiogen.callbacks.wandb_logger import KimgWandbLogger
 from audiogen.checkpoint import CONFIG_NAME, newest_checkpoint, read
+from audiogen.damaged import set_aside
 from audiogen.data.module import SpectrogramData
 from audiogen.models.kimg import KimgModule
 from audiogen.provenance import sign
@@ -48,6 +49,7 @@ PLACE_KEYS = (
     *(f"trainer.{key}" for key in ("accelerator", "devices", "num_nodes", "strategy", "default_root_dir")),
     "trainer.logger.init_args.save_dir",
 )
+CONFIG_END = "...\n"  # YAML's end of a document: without it a file was cut off
 IGNORED_MESSAGES = ("💡", "TPU available")
 
 
@@ -57,8 +59,12 @@ class SaveConfig(SaveConfigCallback):
     def setup(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
         """Write nothing yet: a checkpoint may turn out to be of something else."""
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return the settings: a checkpoint knows them, where config.yaml is gone."""
+        return {"settings": _settings(self.parser, self.config)}
+
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Write now."""
+        """Write config.yaml, now that the checkpoint fits."""
         if trainer.is_global_zero:
             self.save_config(trainer, pl_module, "fit")
 
@@ -146,7 +152,7 @@ class AudiogenCLI(LightningCLI):
         if training and newest is not None and _leaves_it_to(root, named):
             named = None
         if training:
-            differ = _differences(root, _settings(self._parser(self.subcommand), config))
+            differ = _differences(root, newest, _settings(self._parser(self.subcommand), config))
             self._goes_on = newest is None or bool(differ)
             if newest is not None and named is None and differ:
                 raise ValueError(
@@ -293,17 +299,39 @@ def _settings(parser: LightningArgumentParser, config: Any) -> str:
     """Return a resolved config as YAML; where the run started is no setting: the file is there to start others from."""
     config = config.clone()
     config.ckpt_path = None
-    return parser.dump(config, skip_none=False)
+    return parser.dump(config, skip_none=False) + CONFIG_END
 
 
-def _differences(root: Path, settings: str) -> str:
-    """Say in which settings a training differs from that of a run directory, or nothing where it does not."""
-    saved = root / CONFIG_NAME
-    before, now = (_flat(yaml.safe_load(text)) for text in (saved.read_text() if saved.exists() else "{}", settings))
-    names = [name for name in sorted(before.keys() | now.keys()) if not name.startswith(PLACE_KEYS)]
+def _differences(root: Path, newest: Path | None, settings: str) -> str:
+    """Name the settings in which a training differs from that of a run directory; nothing where it does not.
+
+    The settings are those of config.yaml or, where it is missing or damaged, those in the newest checkpoint.
+    """
+    if newest is None:
+        return ""
+    before = _saved_settings(root / CONFIG_NAME)
+    inner = read(newest).get("callbacks", {}).get(SaveConfig.__qualname__, {}).get("settings")
+    if not before and inner is not None:
+        before = _flat(yaml.safe_load(inner))
+    now = _flat(yaml.safe_load(settings))
+    names = [name for name in sorted(before.keys() | now.keys()) if before and not name.startswith(PLACE_KEYS)]
     differ = [name for name in names if before.get(name) != now.get(name)]
     shown = "; ".join(f"{name}: {before.get(name)}, now {now.get(name)}" for name in differ[:3])
     return shown + (f"; and {len(differ) - 3} more" if len(differ) > 3 else "")
+
+
+def _saved_settings(path: Path) -> dict[str, Any]:
+    """Return the settings in a config that `fit` wrote, flat; nothing where it is missing, or damaged and set aside."""
+    if not path.exists():
+        return {}
+    try:
+        found = yaml.safe_load(path.read_bytes().decode())
+    except (yaml.YAMLError, ValueError):
+        found = None
+    if isinstance(found, dict) and path.read_bytes().endswith(CONFIG_END.encode()):
+        return _flat(found)
+    rank_zero_info(set_aside(path, "it is cut off or no YAML"))
+    return {}
 
 
 def _flat(settings: Any, name: str = "") -> dict[str, Any]:

@@ -15,6 +15,7 @@ ALLOWED = {
     "processes": set(),
     "atomic": set(),
     "checksum": set(),
+    "damaged": set(),
     "untrusted": set(),
     "outputs": {"atomic", "untrusted"},
     "provenance": {"atomic", "untrusted", "data.cache"},
@@ -44,8 +45,8 @@ ALLOWED = {
         "checkpoint",  # a classifier that gives features is one
     },
     "callbacks": {
-        *("callbacks", "metrics", "transforms", "pictures", "audio", "atomic", "checksum", "untrusted", "signals"),
-        "processes",
+        *("callbacks", "metrics", "transforms", "pictures", "audio", "atomic", "checksum", "damaged", "untrusted"),
+        *("processes", "signals"),
     },
     "commands": None,
     "checkpoint": None,

@@ -16,6 +16,7 @@ from audiogen.untrusted import UntrustedFileError, require_stored_zip
 CHECKPOINT_FOLDER = "checkpoints"
 CHECKPOINT_PATTERN = "kimg-*.ckpt"
 BEST_CHECKPOINT = "best.ckpt"
+INTERRUPTED_CHECKPOINT = "interrupted.ckpt"
 
 
 class CheckpointFiles(CheckpointIO):
@@ -90,6 +91,13 @@ def save_state(trainer: lightning.Trainer, pl_module: Any) -> Path:
     """Save all that a training needs to go on as `checkpoints/kimg-00050.000.ckpt`, and return the path."""
     path = _place(trainer, CHECKPOINT_PATTERN.replace("*", f"{pl_module.kimg:09.3f}"))
     trainer.save_checkpoint(path, weights_only=False)  # with optimisers
+    return path
+
+
+def save_interrupted(trainer: lightning.Trainer, pl_module: Any) -> Path:
+    """Save the state in the midst of a step as `checkpoints/interrupted.ckpt`, and return the path."""
+    path = _place(trainer, INTERRUPTED_CHECKPOINT)
+    trainer.save_checkpoint(path, weights_only=False)
     return path
 
 

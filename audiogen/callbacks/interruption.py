@@ -1,15 +1,19 @@
 """Let a training be stopped at any moment and go on where it was: part of every run of the command line."""
 
 import os
+import platform
 import time
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import lightning
+import torch
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
 from audiogen import signals
-from audiogen.callbacks.checkpoint import save_state
+from audiogen.callbacks.checkpoint import save_interrupted, save_state
 from audiogen.callbacks.metrics_csv import MetricsCSV
 
 # Slurm and Lightning's launcher end all processes where one leaves with another status than 0: the first leaves last.
@@ -29,15 +33,22 @@ class Interruption(lightning.Callback):
         self._validated = 0  # clips seen at the last validation
         self._data = ""
         self._continued = False
+        self._step_from: int | None = None  # clips seen before the last step that began
 
     def state_dict(self) -> dict[str, Any]:
         """Return what to compare with later."""
-        return {"validated": self._validated, "data": self._data}
+        return {"validated": self._validated, "data": self._data, "arithmetic": arithmetic()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take what was there before."""
+        """Take what was there before, and report what has changed since."""
         self._validated, before = state_dict["validated"], state_dict["data"]
         self._continued = True
+        changed = {key: (state_dict["arithmetic"].get(key), now) for key, now in arithmetic().items()}
+        if text := ", ".join(f"{key} {then}, now {now}" for key, (then, now) in changed.items() if then != now):
+            rank_zero_warn(
+                f"This run continues with other arithmetic than it was trained with ({text}). Sums are rounded "
+                "differently, so its weights will not be bit-identical to those of an uninterrupted run."
+            )
         if before != self._data:
             rank_zero_warn(
                 "The data are not those that this run was trained on: files were added, removed or changed. It goes on "
@@ -81,6 +92,10 @@ class Interruption(lightning.Callback):
             trainer.training = True
         trainer.should_stop = False  # the loop finds out by itself, and ends as it would have
 
+    def on_train_batch_start(self, trainer: lightning.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        """Note that a step begins."""
+        self._step_from = pl_module.clips_seen
+
     def on_validation_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         """Note that this validation is done."""
         self._validated = pl_module.clips_seen
@@ -89,6 +104,10 @@ class Interruption(lightning.Callback):
         self, trainer: lightning.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Answer signals."""
+        leave_if_asked(trainer, pl_module)
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+        """Answer signals that came between the last batch and the end."""
         leave_if_asked(trainer, pl_module)
 
     def teardown(self, trainer: lightning.Trainer, pl_module: Any, stage: str) -> None:
@@ -100,8 +119,42 @@ class Interruption(lightning.Callback):
         signals.expect(training=False)
 
     def on_exception(self, trainer: lightning.Trainer, pl_module: Any, exception: BaseException) -> None:
-        """Listen no more."""
+        """Save what an error would lose, and listen no more.
+
+        Between two steps, the state is that of a checkpoint, and the same command continues from it. In the midst of a
+        step, one network may have been updated and not the other: the state is saved as `interrupted.ckpt`, which is
+        used only if it is named. With several processes nothing is saved, since the others may not take part.
+        """
         signals.expect(training=False)
+        if not isinstance(exception, Exception) or self._step_from is None or trainer.world_size > 1:
+            return
+        in_step = pl_module.clips_seen == self._step_from
+        where = f"An error ended the training at {pl_module.kimg:g} kimg"
+        if not all(bool(weight.isfinite().all()) for weight in pl_module.parameters()):
+            rank_zero_info(f"{where}. Its weights are not finite, so they were not saved.")
+            return
+        try:
+            path = _save(trainer, pl_module, save_interrupted if in_step else save_state)
+        except OSError as error:  # such as a full disk, which may be the exception itself
+            rank_zero_info(f"{where}. Its state could not be saved: {error}")
+            return
+        way = f"To continue from the midst of this step: --ckpt_path {path}" if in_step else "The same command resumes."
+        rank_zero_info(f"{where}. Its state was saved as {path}. {way}")
+
+
+def _save(trainer: lightning.Trainer, pl_module: Any, save: Callable[[lightning.Trainer, Any], Path]) -> Path:
+    """Save the state, in an evaluation too, which is made up for later."""
+    if trainer.validating:  # else Lightning would go on in its midst
+        trainer.fit_loop.epoch_loop.val_loop.batch_progress.reset()
+    return save(trainer, pl_module)
+
+
+def arithmetic() -> dict[str, str]:
+    """Return what the rounding of sums depends on: the number of threads and the kind of processor."""
+    kinds = [torch.backends.cpu.get_cpu_capability(), platform.machine()]
+    if torch.cuda.is_available():
+        kinds.append(torch.cuda.get_device_name())
+    return {"threads": str(torch.get_num_threads()), "processor": " ".join(kinds)}
 
 
 def _fetcher(trainer: lightning.Trainer) -> Any:
@@ -140,9 +193,7 @@ def leave_if_asked(trainer: lightning.Trainer, pl_module: Any) -> None:
     if not trainer.strategy.reduce_boolean_decision(bool(name), all=False) or (trainer.should_stop and not last):
         return
     signals.ignore()
-    if trainer.validating:  # else Lightning would go on in its midst
-        trainer.fit_loop.epoch_loop.val_loop.batch_progress.reset()
-    path = save_state(trainer, pl_module)
+    path = _save(trainer, pl_module, save_state)
     for logger in trainer.loggers:
         if hasattr(logger, "mark_interrupted"):
             logger.mark_interrupted()

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.loggers import Logger
-from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
 
 from audiogen.atomic import append_text, write_text
+from audiogen.damaged import set_aside
 
 FILE_NAME = "metrics.csv"
 
@@ -66,16 +67,44 @@ class MetricsCSV(Logger):
             append_text(self.path, self._text([row]))
 
     def _read(self, up_to: int) -> list[dict[str, Any]]:
+        """Return the rows up to a number of clips; a damaged table is set aside, and its whole rows are kept."""
         if not self.path.exists():
             return []
-        with self.path.open(newline="") as file:
-            reader = csv.DictReader(file)
-            self._columns = list(reader.fieldnames or [])
-            rows = [row for row in reader if None not in row.values()]  # a row may have been cut off
-            return [row for row in rows if row["step"].isdecimal() and int(row["step"]) <= up_to]
+        lines = self.path.read_bytes().decode(errors="replace").replace("\0", "\ufffd").splitlines()
+        if not lines:
+            return []
+        columns, *rows = [_fields(line) for line in lines]
+        whole = [row for row in rows if _is_row(row, columns)]
+        bad = len(rows) - len(whole) - (rows != [] and not _is_row(rows[-1], columns))  # the last one may be cut off
+        if not {"step", "kimg"} <= set(columns) or len(set(columns)) < len(columns) or "\ufffd" in lines[0]:
+            rank_zero_info(set_aside(self.path, "its header"))
+            return []
+        if bad:
+            rank_zero_info(set_aside(self.path, f"{bad} of its rows"))
+        self._columns = columns
+        found = [dict(zip(columns, row, strict=True)) for row in whole]
+        return [row for row in found if int(row["step"]) <= up_to]
 
     def _text(self, rows: list[dict[str, Any]]) -> str:
         """Return rows as lines of the table."""
         lines = StringIO()
         csv.DictWriter(lines, self._columns).writerows(rows)
         return lines.getvalue()
+
+
+def _fields(line: str) -> list[str]:
+    """Return the values in a line of a table; none where it is no such line."""
+    try:
+        return next(csv.reader([line]), [])
+    except csv.Error:
+        return []
+
+
+def _is_row(fields: list[str], columns: list[str]) -> bool:
+    """Return whether a row has a number or nothing in each column, and a number of clips."""
+    clips = dict(zip(columns, fields, strict=False)).get("step", "")
+    try:
+        _ = [float(value) for value in fields if value]
+        return len(fields) == len(columns) and int(clips) >= 0
+    except ValueError:
+        return False

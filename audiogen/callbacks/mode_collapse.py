@@ -16,6 +16,7 @@ from audiogen.callbacks.checkpoint import (
     is_whole,
     read_training_state,
 )
+from audiogen.damaged import set_aside
 from audiogen.metrics.collapse import RULES, Alarm, Rule, Watch
 
 EVENTS = "events.jsonl"
@@ -53,8 +54,9 @@ class ModeCollapse(lightning.Callback):
         """Drop events of a stretch of training that is done again."""
         path = Path(trainer.default_root_dir) / EVENTS
         if trainer.is_global_zero and path.exists():
-            events = [event for event in map(_event, path.read_text().splitlines()) if event]
-            write_text(path, "".join(json.dumps(e) + "\n" for e in events if e["kimg"] <= pl_module.kimg))
+            write_text(
+                path, "".join(f"{line}\n" for line in _events(path) if json.loads(line)["kimg"] <= pl_module.kimg)
+            )
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         """Restore the best after the last evaluation, and before the last checkpoint, pictures and sounds."""
@@ -96,12 +98,21 @@ class ModeCollapse(lightning.Callback):
                 logger.alert(title, alarm.text)
 
 
-def _event(line: str) -> dict[str, Any] | None:
-    """Return what a line holds, or None where it was cut off."""
+def _events(path: Path) -> list[str]:
+    """Return the lines that hold an event. A damaged file is set aside; only its last line may be cut off."""
+    *lines, last = path.read_bytes().decode(errors="replace").split("\n")  # the last one is empty, or was cut off
+    events = [line for line in lines if _is_event(line)]
+    if len(events) < len(lines):
+        rank_zero_info(set_aside(path, f"{len(lines) - len(events)} of its lines"))
+    return [*events, *([last] if _is_event(last) else [])]
+
+
+def _is_event(line: str) -> bool:
     try:
-        return json.loads(line)
+        event = json.loads(line)
     except ValueError:
-        return None
+        return False
+    return isinstance(event, dict) and isinstance(event.get("kimg"), int | float)
 
 
 def restore_best(trainer: lightning.Trainer, pl_module: Any) -> str:

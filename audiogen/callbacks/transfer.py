@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import lightning
+from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
 from audiogen.atomic import write_text
 from audiogen.audio.io import write_audio
 from audiogen.callbacks.samples import SAMPLE_FOLDER, log_picture, log_sound
+from audiogen.damaged import set_aside
 from audiogen.pictures import save_figure, spectrogram_strip
 from audiogen.processes import gathered
 
@@ -96,6 +98,14 @@ def _figures(losses: Any, row: int) -> dict[str, float]:
 
 
 def _add_rows(path: Path, rows: dict[str, Any]) -> None:
-    """Add rows to a JSON file."""
-    known = json.loads(path.read_text()) if path.exists() else {}
+    """Add rows to a JSON file; a damaged one is set aside."""
+    known: Any = {}
+    if path.exists():
+        try:
+            known = json.loads(path.read_bytes())
+        except ValueError:
+            known = None
+        if not isinstance(known, dict):
+            rank_zero_info(set_aside(path, "it is no JSON object"))
+            known = {}
     write_text(path, json.dumps(known | rows, indent=2))

@@ -114,7 +114,9 @@ class PairStream(Sampler[list[Draw]]):
 
     def __iter__(self) -> Iterator[list[Draw]]:
         """Yield lists of the draws of up to batch_size / world_size pairs, content and style one after another."""
-        for place in range(self.position // self.batch_size, -(-len(self.pairs) // self.batch_size) * self.repeats):
+        end = -(-len(self.pairs) // self.batch_size) * self.repeats
+        # A run that has ended gets its last batch once more: without any, the Trainer would start epoch after epoch.
+        for place in range(min(self.position // self.batch_size, end - 1), end):
             first = place // self.repeats * self.batch_size + self.rank * self.share
             pairs = self.pairs[first : first + self.share] or self.pairs[-1:]  # each process has something to do
             yield [(index, 0.5) for pair in pairs for index in pair]

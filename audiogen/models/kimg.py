@@ -184,6 +184,8 @@ class KimgModule(lightning.LightningModule):
 
     def on_fit_start(self) -> None:
         """Say what is trained."""
+        if self.report_done():
+            return
         millions = {
             name: sum(weight.numel() for weight in child.parameters() if weight.requires_grad) / 1e6
             for name, child in self.named_children()
@@ -195,6 +197,13 @@ class KimgModule(lightning.LightningModule):
             f"({self.transform.seconds:.2f} s); batch {self.batch_size}{self._shares()}, {self.kimg:g} of "
             f"{self.total_kimg:g} kimg"
         )
+
+    def report_done(self) -> bool:
+        """Return whether nothing is left to train, and say so."""
+        if self.ended:
+            why = "it was stopped early" if self.stopped else f"all {self.total_kimg:g} kimg have been trained"
+            rank_zero_info(f"This run is already done at {self.kimg:g} kimg: {why}.")
+        return self.ended
 
     def _shares(self) -> str:
         """Say how the batch is shared."""

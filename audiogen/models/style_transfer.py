@@ -206,6 +206,8 @@ class StyleTransfer(KimgModule):
         pairs: int = self.trainer.datamodule.num_pairs  # type: ignore[attr-defined]
         batches = -(-pairs // self.batch_size)
         self.total_kimg = batches * self.batch_size * self.iterations / 1000
+        if self.report_done():
+            return
         millions = sum(weight.numel() for weight in self.extractor.parameters()) / 1e6
         channels, bands, frames = self.transform.shape
         rank_zero_info(

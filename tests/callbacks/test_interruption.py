@@ -7,16 +7,21 @@ import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
+import torch
 from filelock import FileLock
 from lightning.pytorch.strategies import SingleDeviceStrategy
 
 from audiogen import signals
-from audiogen.callbacks.interruption import Interruption, _check_processes
+from audiogen.callbacks.checkpoint import KimgCheckpoint
+from audiogen.callbacks.interruption import Interruption, _check_processes, arithmetic
+from audiogen.callbacks.mode_collapse import ModeCollapse
 from audiogen.callbacks.wandb_logger import ID_FILE
 from audiogen.cli import LOCK_NAME, main
 from audiogen.models.kimg import KimgModule
+from audiogen.models.stylegan2 import StyleGAN2
 from tests.slurm.cluster import wait_until
 from tests.tiny_run import arguments, write_classes
 
@@ -160,3 +165,109 @@ def test_a_process_ends_with_the_one_that_started_it(tmp_path: Path) -> None:
     parent.wait()
     wait_until(lambda: not child.exists(), 10, lambda: "it lives on")
     assert "the first process of this training is gone" in log.read_text()
+
+
+def run_with(
+    error: BaseException, patch: pytest.MonkeyPatch, owner: Any, name: str, occasion: int, args: list[str]
+) -> None:
+    """Run a training in which a method raises an error at some call."""
+    original, calls = getattr(owner, name), []
+
+    def failing(*args: Any, **kwargs: Any) -> Any:
+        calls.append(name)
+        if len(calls) == occasion:
+            raise error
+        return original(*args, **kwargs)
+
+    with patch.context() as context:
+        context.setattr(owner, name, failing)
+        with pytest.raises(type(error)):
+            main(args)
+
+
+def test_an_error_between_steps_saves_a_state_from_which_the_same_command_resumes_exactly(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    main(arguments(data, whole))
+    with caplog.at_level("INFO"):
+        error = RuntimeError("a callback failed")
+        # after the third step: a checkpoint was due after the second
+        run_with(error, monkeypatch, KimgCheckpoint, "on_train_batch_end", 3, arguments(data, broken))
+    assert "An error ended the training at 0.012 kimg. Its state was saved as" in caplog.text
+    assert (broken / "checkpoints" / "kimg-00000.012.ckpt").exists()
+    main(arguments(data, broken))
+    first, second = (
+        torch.load(run / "checkpoints" / "kimg-00000.024.ckpt", weights_only=True)["state_dict"]
+        for run in (whole, broken)
+    )
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_an_error_in_a_step_saves_a_state_that_is_used_only_where_it_is_named(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = tmp_path / "run"
+    with caplog.at_level("INFO"):
+        # of the third step, the discriminator was not updated
+        run_with(RuntimeError("out of memory"), monkeypatch, StyleGAN2, "r1_backward", 2, arguments(data, run))
+        names = sorted(path.name for path in (run / "checkpoints").iterdir())
+        assert names == ["interrupted.ckpt", "kimg-00000.008.ckpt"]
+        assert f"--ckpt_path {run / 'checkpoints' / 'interrupted.ckpt'}" in caplog.text
+        main(arguments(data, run))
+    assert "Starting from" in caplog.text
+    assert f"Starting from {run / 'checkpoints' / 'kimg-00000.008.ckpt'}" in caplog.text
+
+
+def test_an_error_before_the_first_step_saves_nothing(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    main(arguments(data, tmp_path / "run", 0.008))
+    before = {path: path.read_bytes() for path in (tmp_path / "run" / "checkpoints").iterdir()}
+    again = arguments(data, tmp_path / "run", 0.016, "--ckpt_path", "last")
+    run_with(RuntimeError("early"), monkeypatch, Interruption, "on_train_start", 1, again)
+    assert {path: path.read_bytes() for path in (tmp_path / "run" / "checkpoints").iterdir()} == before
+
+
+def test_other_threads_or_processors_are_reported_on_resuming(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    main(arguments(data, tmp_path / "run", 0.008))
+    now = arithmetic()
+    assert now["threads"] == str(torch.get_num_threads())
+    monkeypatch.setattr("audiogen.callbacks.interruption.arithmetic", lambda: now | {"threads": "99"})
+    with pytest.warns(UserWarning, match=f"other arithmetic .*threads {now['threads']}, now 99.*not be bit-identical"):
+        main(arguments(data, tmp_path / "run", 0.016, "--ckpt_path", "last"))
+
+
+def test_damaged_settings_are_set_aside_and_the_training_continues(
+    data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = tmp_path / "run"
+    for number, damage in enumerate([b"\xff\xfe: [", b"", b"data: {\n"]):
+        main(arguments(data, run, 0.008, *(["--ckpt_path", "last"] if number else [])))
+        kept = (run / "config.yaml").read_bytes()
+        (run / "config.yaml").write_bytes(damage)
+        with caplog.at_level("INFO"):
+            main(arguments(data, run, 0.008))
+        assert (run / "config.yaml").read_bytes() == kept
+    assert sorted(path.name for path in run.glob("*.damaged")) == [
+        "config.yaml.2.damaged",
+        "config.yaml.3.damaged",
+        "config.yaml.damaged",
+    ]
+    (run / "config.yaml").write_bytes(kept[:300])  # cut off, which is YAML too
+    with pytest.raises(ValueError, match="other settings"):  # the checkpoint knows them
+        main(arguments(data, run, 0.016))
+
+
+def test_damaged_events_are_set_aside(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "events.jsonl"
+    lines = ['{"kimg": 1.0, "rule": "a"}', "\x00", "null", '{"rule": "b"}', '{"kimg": 2.0, "rule": "c"}', '{"kimg": 3']
+    path.write_text("\n".join(lines))
+    trainer = SimpleNamespace(default_root_dir=tmp_path, is_global_zero=True)
+    with caplog.at_level("INFO"):
+        ModeCollapse().on_train_start(trainer, SimpleNamespace(kimg=1.5))  # type: ignore[arg-type]
+    assert path.read_text().splitlines() == lines[:1]
+    assert (tmp_path / "events.jsonl.damaged").read_text() == "\n".join(lines)
+    assert "events.jsonl is damaged (3 of its lines)" in caplog.text

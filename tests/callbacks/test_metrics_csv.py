@@ -132,6 +132,33 @@ def test_file_left_empty_by_a_killed_run_is_no_obstacle(tmp_path: Path) -> None:
     assert read(tmp_path) == [{"kimg": "0.1", "step": "100", "loss": "1.0"}]
 
 
+@pytest.mark.parametrize("damage", [b"\xff\x00\xfe", b"noise", b'"', b"x" * 200_000, b"nan,nan,nan"])
+def test_damaged_table_is_set_aside_and_its_whole_rows_are_kept(
+    damage: bytes, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    stopped = MetricsCSV(tmp_path)
+    for step in (100, 200, 300, 400):
+        stopped.log_metrics({"loss": step / 100}, step=step)
+    path = tmp_path / FILE_NAME
+    lines = path.read_bytes().splitlines()
+    lines[2] = damage
+    broken = b"\n".join(lines) + b"\n"
+    path.write_bytes(broken)
+    with caplog.at_level("INFO"):
+        going_on(tmp_path, 400).log_metrics({"loss": 5.0}, step=500)
+    assert numbers(tmp_path, "step") == [100, 300, 400, 500]
+    assert path.with_name("metrics.csv.damaged").read_bytes() == broken
+    assert "metrics.csv is damaged (1 of its rows): renamed to metrics.csv.damaged" in caplog.text
+
+
+def test_table_with_a_damaged_header_is_set_aside(tmp_path: Path) -> None:
+    for number, name in enumerate(["metrics.csv.damaged", "metrics.csv.2.damaged"]):
+        (tmp_path / FILE_NAME).write_bytes(b"k\xffmg,step,loss\n0.1,100,1.0\n")
+        going_on(tmp_path, 100).log_metrics({"loss": float(number)}, step=200)
+        assert numbers(tmp_path, "step") == [200]
+        assert (tmp_path / name).exists()
+
+
 def test_metrics_of_one_step_share_a_row(tmp_path: Path) -> None:
     logger = MetricsCSV(tmp_path)
     logger.log_metrics({"loss": 1.0, "fad": 9.0}, step=100)

@@ -88,6 +88,27 @@ def test_continued_run_equals_an_uninterrupted_one(
         assert whole.read_bytes() == parts.read_bytes(), name
 
 
+def test_a_finished_run_that_is_started_again_says_so_and_ends(
+    pairs: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    saving = ["--trainer.callbacks+", "audiogen.callbacks.checkpoint.KimgCheckpoint"]
+    fit(pairs, tmp_path / "run", *saving)
+    before = {path: path.read_bytes() for path in (tmp_path / "run" / "samples").iterdir()}
+    with caplog.at_level("INFO"):
+        fit(pairs, tmp_path / "run", *saving)
+    assert "This run is already done at 0.024 kimg: all 0.024 kimg have been trained" in caplog.text
+    assert {path: path.read_bytes() for path in (tmp_path / "run" / "samples").iterdir()} == before
+
+
+def test_damaged_losses_are_set_aside(pairs: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run" / "samples"
+    folder.mkdir(parents=True)
+    (folder / "losses.json").write_bytes(b"\xff{")
+    fit(pairs, tmp_path / "run")
+    assert (folder / "losses.json.damaged").read_bytes() == b"\xff{"
+    assert json.loads((folder / "losses.json").read_text()).keys() == {"pair-0000", "pair-0001", "pair-0002"}
+
+
 def test_loss_that_is_not_finite_leaves_the_last_good_sounds(
     pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
