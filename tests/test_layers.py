@@ -39,6 +39,7 @@ ALLOWED = {
             "models.kimg",
             "models.precision",
             "models.schedules",
+            "models.targets",
             "models.descent",
             "models.transfer",
         ),  # what models are built of

@@ -58,6 +58,11 @@ class PeriodicEvaluation(lightning.Callback, ABC):
         None stands for a batch that only others have.
         """
 
+    def metric_names(self) -> set[str] | None:
+        """Return the names of all metrics that it logs, once it knows real clips; None where they are not known."""
+        names = self.judge.names()
+        return None if names is None else names | {"evaluation/seconds", "evaluation/share"}
+
     def setup(self, trainer: lightning.Trainer, pl_module: Any, stage: str) -> None:
         """Set the Trainer's validation interval.
 

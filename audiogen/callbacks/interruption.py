@@ -15,6 +15,7 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from audiogen import signals
 from audiogen.callbacks.checkpoint import save_interrupted, save_state
 from audiogen.callbacks.metrics_csv import MetricsCSV
+from audiogen.callbacks.monitors import check_monitors
 
 # Slurm and Lightning's launcher end all processes where one leaves with another status than 0: the first leaves last.
 OTHERS_LEAVE_SECONDS = 1.0
@@ -74,8 +75,9 @@ class Interruption(lightning.Callback):
         """Go on where the run was, validate where a validation was cut off, and listen.
 
         Raises:
-            ValueError: Where processes start from different places.
+            ValueError: Where processes start from different places, or a callback monitors what is never logged.
         """
+        check_monitors(trainer, pl_module)
         same = trainer.strategy.broadcast(pl_module.clips_seen) == pl_module.clips_seen
         if trainer.strategy.reduce_boolean_decision(not same, all=False):
             raise ValueError("the processes found different checkpoints: is the run directory on a shared file system?")

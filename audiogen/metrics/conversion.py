@@ -194,6 +194,11 @@ class ConversionJudge:
             metric.reset()
         return self._named(found) | self.real
 
+    def names(self) -> set[str]:
+        """Return the names of all that `compute` returns, once real clips are known."""
+        found = {name: dict.fromkeys(self.targets, 0.0) for name in ("fad", *self._shares)}
+        return self._named(found).keys() | self.real.keys()
+
     def _embed(self, embedding: Embedding, spec: Tensor, label: Tensor) -> Embedded:
         return embed(embedding, [(spec, label)], self.transform)
 

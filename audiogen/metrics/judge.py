@@ -172,6 +172,17 @@ class Judge:
         self._add_short_names(figures)
         return figures | self.real
 
+    def names(self) -> set[str] | None:
+        """Return the names of all that `compute` returns, once real clips are known.
+
+        None where a metric had too few training clips to be computed, and so to give its names.
+        """
+        if not all(panel.names_known for panel in self._panels):
+            return None
+        found = dict.fromkeys({name for panel in self._panels for name in panel.names}, 0.0)
+        self._add_short_names(found)
+        return found.keys() | self.real.keys()
+
     def _add_short_names(self, figures: dict[str, float]) -> None:
         names = [embedding.full_name("fad") for embedding in self.embeddings if embedding.kind == "a"]
         for suffix in ("", "_floor"):
@@ -193,6 +204,8 @@ class _Panel:
         self.embedding, self.label_names = embedding, label_names
         self.metrics: list[tuple[int | None, EmbeddingMetric]] = []  # class index, None for all clips
         self.notes: list[str] = []
+        self.names: set[str] = set()  # of what generated clips score
+        self.names_known = True
         skipped: dict[str, list[str]] = {}
         classes = enumerate(label_names) if len(label_names) > 1 else ()
         for index, name in [(None, ""), *classes]:
@@ -212,6 +225,8 @@ class _Panel:
             self.notes.append(f"no {kind} of {len(names)} of {len(label_names)} classes, such as {names[0]}")
         knows = len(label_names) > 1 and list(embedding.label_names) == list(label_names)
         self.coherence = Coherence(len(label_names)).to(real.rows.device) if knows else None
+        if knows:
+            self.names |= {"coherence", "class_entropy", *(f"coherence/{name}" for name in label_names)}
         if embedding.label_names and not knows:
             self.notes.append(f"{embedding.name} was trained on other classes, or in another order: no coherence")
 
@@ -239,10 +254,16 @@ class _Panel:
                 ending = f"_{metric.reference}{ending}"
             found = metric.compute() if enough else {}
             metric.reset()
+            if of_real is not None:
+                plain = "" if index is None else f"/{self.label_names[index]}"
+                self.names |= {self.embedding.full_name(name) + plain for name in found}
+                self.names_known = self.names_known and enough
             figures |= {self.embedding.full_name(name) + ending: float(x) for name, x in found.items()}
         if self.coherence is not None:
             figures |= {} if of_real is not None else self._coherence()
             self.coherence.reset()
+        if any(name.startswith("diversity") and "/" in name for name in self.names):
+            self.names.add(self.embedding.full_name("diversity_min"))
         least = [x for name, x in figures.items() if name.startswith("diversity") and "/" in name]
         if least and of_real is None:
             figures[self.embedding.full_name("diversity_min")] = min(least)

@@ -67,6 +67,11 @@ class Classifier(KimgModule):
         self.label_smoothing = label_smoothing
         self.precision: Precision = precision
 
+    def metric_names(self) -> set[str]:
+        """Return the names of all metrics that are logged; see `KimgModule`."""
+        means = {"loss/classifier", "gradient_norm/classifier", "train/accuracy", "speed/clips_per_second"}
+        return means | {"val/accuracy"}
+
     def configure_optimizers(self) -> Optimizer:
         """Return AdamW."""
         return AdamW(self.network.parameters(), self.learning_rate, weight_decay=self.weight_decay)

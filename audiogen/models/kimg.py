@@ -80,6 +80,10 @@ class KimgModule(lightning.LightningModule):
         """Thousands of real clips shown so far, over all processes."""
         return self.clips_seen / 1000
 
+    def metric_names(self) -> set[str] | None:
+        """Return the names of all metrics that training and validation log; None where they are not known before."""
+        return None
+
     @property
     def ended(self) -> bool:
         """Whether there is nothing left to train."""

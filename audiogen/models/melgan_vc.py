@@ -26,6 +26,7 @@ from audiogen.losses.siamese import siamese_margin, travel_angle, travel_distanc
 from audiogen.models.kimg import KimgModule
 from audiogen.models.precision import Precision, autocast, channels_last
 from audiogen.models.schedules import falling
+from audiogen.models.targets import choose_targets
 from audiogen.networks.averaging import average_decay, update_average
 from audiogen.processes import num_processes
 from audiogen.transforms.pieces import crossfade, join_pieces, overlapping_pieces, split_pieces
@@ -172,6 +173,14 @@ class MelGANVC(KimgModule):
         if num_processes() > 1 and not self.trainer.datamodule.domains:  # type: ignore[attr-defined]
             raise ValueError("each of several processes needs clips of each domain: set --data.domains true")
         super().on_fit_start()
+
+    def metric_names(self) -> set[str]:
+        """Return the names of all metrics that are logged; see `KimgModule`."""
+        kept = {name for name in self.weights if name != "cycle"}
+        names = {f"loss/{name}" for name in (*kept, "adversarial", "discriminator")} | {"logits/real", "logits/fake"}
+        names |= {f"val/{name}" for name in (*kept, "logits_real", "logits_fake")} | {"speed/clips_per_second"}
+        names |= {"gradient_norm/translator", "gradient_norm/discriminator"}
+        return names | ({"loss/cycle"} if self.weights["cycle"] else set())
 
     def configure_optimizers(self) -> list[Optimizer]:
         """Return Adam for the translator with the siamese network, and for the discriminator."""
@@ -377,24 +386,3 @@ class MelGANVC(KimgModule):
 
     def _autocast(self) -> AbstractContextManager:
         return autocast(self.precision, self.device)
-
-
-def choose_targets(label_names: list[str], targets: list[str] | Literal["all"] | None) -> list[int]:
-    """Return the indices of domains to convert to.
-
-    Raises:
-        ValueError: For fewer than two domains, and targets that are none of them.
-
-    Example:
-        >>> choose_targets(["a", "b"], None), choose_targets(["a", "b"], "all")
-        ([1], [0, 1])
-    """
-    if len(label_names) < 2:
-        raise ValueError(
-            "conversion needs two domains or more, and the usable data have "
-            f"{', '.join(label_names) or 'no classes'}: `python -m audiogen prepare` tells what was left out"
-        )
-    chosen = label_names[-1:] if targets is None else label_names if targets == "all" else list(targets)
-    if not chosen or any(name not in label_names for name in chosen) or len(set(chosen)) < len(chosen):
-        raise ValueError(f"targets must be some of {', '.join(label_names)}, got {', '.join(chosen) or 'none'}")
-    return [label_names.index(name) for name in chosen]

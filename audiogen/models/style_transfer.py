@@ -21,7 +21,7 @@ from audiogen.losses.style import StyleTarget
 from audiogen.models.descent import AdamDescent, Descent, LBFGSDescent
 from audiogen.models.kimg import KimgModule
 from audiogen.models.precision import Precision, has_fast_bf16
-from audiogen.models.transfer import Content, Objective, Transfer, Weights
+from audiogen.models.transfer import Content, Losses, Objective, Transfer, Weights
 from audiogen.networks.style_cnn import WideConv2d
 from audiogen.processes import gathered, num_processes
 from audiogen.transforms.transform import SpectrogramTransform
@@ -197,6 +197,10 @@ class StyleTransfer(KimgModule):
     def finished(self) -> bool:
         """Whether the step just counted was the last one of a batch of pairs."""
         return self.clips_seen // self.batch_size % self.iterations == 0
+
+    def metric_names(self) -> set[str]:
+        """Return the names of all metrics that are logged; see `KimgModule`."""
+        return {f"loss/{name}" for name in Losses._fields} | {"speed/clips_per_second"}
 
     def configure_optimizers(self) -> None:
         """Return none: each pair has one of its own."""

@@ -122,6 +122,19 @@ class StyleGAN2(KimgModule):
         self.mode_seeking, self.style_mixing = mode_seeking, style_mixing
         self.precision: Precision = precision
 
+    def metric_names(self) -> set[str]:
+        """Return the names of all metrics that are logged; see `KimgModule`."""
+        names = {"speed/clips_per_second", "path_length/mean", "minibatch_stddev/ratio", "logits/real_positive"}
+        names |= {
+            f"{kind}/{network}" for kind in ("loss", "gradient_norm") for network in ("generator", "discriminator")
+        }
+        names |= {"logits/real", "logits/fake", *(f"val/logits_{clips}" for clips in ("real", "train", "fake"))}
+        if self.path_length_interval:
+            names |= {"penalty/path_length", "gradient_norm/generator_path_length"}
+        if self.r1_interval:
+            names |= {"penalty/r1", "gradient_norm/discriminator_r1"}
+        return names | ({"loss/mode_seeking"} if self.mode_seeking else set())
+
     def configure_optimizers(self) -> list[Optimizer]:
         """Return Adam for the generator and the discriminator, corrected for lazy regularisation."""
         return [
