@@ -28,7 +28,7 @@ from audiogen.callbacks.wandb_logger import KimgWandbLogger
 from audiogen.checkpoint import CONFIG_NAME, newest_checkpoint, read
 from audiogen.data.module import SpectrogramData
 from audiogen.models.kimg import KimgModule
-from audiogen.provenance import sign
+from audiogen.provenance import signed
 from audiogen.strategy import use_replicas
 
 IGNORED_WARNINGS = (
@@ -65,8 +65,7 @@ class SaveConfig(SaveConfigCallback):
     def save_config(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
         """Write config.yaml of a training; a continued run writes its own."""
         text = _settings(self.parser, self.config)
-        write_text(Path(trainer.default_root_dir) / CONFIG_NAME, text)
-        sign(Path(trainer.default_root_dir) / CONFIG_NAME)
+        write_text(Path(trainer.default_root_dir) / CONFIG_NAME, signed(text))
         for logger in trainer.loggers:
             if isinstance(logger, KimgWandbLogger):
                 logger.log_config(yaml.safe_load(text))

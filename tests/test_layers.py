@@ -19,7 +19,7 @@ ALLOWED = {
     "provenance": {"atomic", "untrusted", "data.cache"},
     "signals": set(),
     "augment": {"augment", "draws"},
-    "networks": {"networks", "draws", "processes"},
+    "networks": {"networks", "draws", "processes", "untrusted"},
     "transforms": {"transforms", "networks"},
     "curves": set(),
     "pictures": {"transforms", "curves", "atomic"},
@@ -35,6 +35,7 @@ ALLOWED = {
         *("networks", "losses", "augment", "transforms", "data.batch", "draws", "processes"),
         *(
             "models.kimg",
+            "models.optimizer_states",
             "models.precision",
             "models.schedules",
             "models.descent",

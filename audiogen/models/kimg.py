@@ -11,6 +11,7 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
 
 from audiogen import draws
+from audiogen.models.optimizer_states import check_optimizer_states
 from audiogen.processes import average_in_place, averaged, gathered, num_processes
 from audiogen.transforms.transform import SpectrogramTransform
 
@@ -225,6 +226,7 @@ class KimgModule(lightning.LightningModule):
             shapes = [tuple(state[name].shape) if name in state else "none" for state in (theirs, own)]
             if shapes[0] != shapes[1]:
                 raise ValueError(f"the checkpoint has other networks: {name} is {shapes[0]}, not {shapes[1]}")
+        check_optimizer_states(checkpoint.get("optimizer_states", []), self.configure_optimizers())
         self.clips_seen = checkpoint["clips_seen"]
         self.stopped = checkpoint.get("stopped", False) and not self.goes_on
         self._skipped = list(checkpoint.get("skipped", ()))
