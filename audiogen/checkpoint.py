@@ -33,7 +33,7 @@ from audiogen.untrusted import MAX_INT, UntrustedFileError, is_regular, plain
 CONFIG_NAME = "config.yaml"
 SAFETENSORS = ".safetensors"
 METADATA = "audiogen"  # key in the metadata of an exported file
-_SMALL_MODEL = 1 << 26  # elements of the tensors that a model makes beside its weights, such as filters
+_OWN_NUMBERS = 1 << 28  # elements that a model makes beside its weights, such as filters or VGGish's 72 million
 
 
 class CheckpointError(ValueError):
@@ -78,7 +78,7 @@ def load(path: str | Path, device: str | torch.device = "cpu") -> KimgModule:
         raise error from None  # PyTorch's own message advises to run the code in it
     hparams = content["hyper_parameters"]
     state = content["state_dict"]
-    builder = Builder(file, max_numbers=8 * sum(tensor.numel() for tensor in state.values()) + _SMALL_MODEL)
+    builder = Builder(file, max_numbers=8 * sum(tensor.numel() for tensor in state.values()) + _OWN_NUMBERS)
     settings = {name: value for name, value in hparams.items() if name not in ("_class_path", "_instantiator")}
     try:
         with warnings.catch_warnings():
