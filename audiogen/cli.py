@@ -27,6 +27,7 @@ from audiogen.callbacks.samples import SAMPLE_FOLDER
 from audiogen.callbacks.wandb_logger import KimgWandbLogger
 from audiogen.checkpoint import CONFIG_NAME, newest_checkpoint, read
 from audiogen.data.module import SpectrogramData
+from audiogen.home import expand_argument, expand_in_configs
 from audiogen.models.kimg import KimgModule
 from audiogen.provenance import signed
 from audiogen.strategy import use_replicas
@@ -37,6 +38,7 @@ IGNORED_WARNINGS = (
     r".*dataloader is not resumable.*",  # ours is: the stream is entered by position
     r".*It is recommended to use `self.log\(.*sync_dist=True.*",  # what is logged is the same in all processes
     r".*isinstance\(treespec, LeafSpec\).*",
+    r".*LightningCLI's args parameter is intended.*",  # paths in them are expanded
     r".*configure_optimizers` returned `None`.*",  # each pair of style transfer has its own
     r".*no `validation_step`. Skipping val loop.*",
     r".*module\(s\) in eval mode at the start of training.*",  # the averaged generator is meant to be
@@ -210,8 +212,10 @@ def main(args: list[str] | None = None) -> None:
     torch.set_flush_denormal(True)
     use_replicas()
     torch.backends.cudnn.allow_tf32 = False  # the penalties are computed in float32 because they need its precision
+    expand_in_configs()
+    args = [expand_argument(arg) for arg in (sys.argv[1:] if args is None else args)]
     try:
-        AudiogenCLI(args)
+        AudiogenCLI(None if args == sys.argv[1:] else args)
     except MisconfigurationException as error:  # Lightning's own of the user's
         raise ValueError(str(error)) from error
 
