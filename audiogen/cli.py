@@ -15,6 +15,7 @@ from filelock import FileLock, Timeout
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.strategies.launchers.multiprocessing import _MultiProcessingLauncher
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
 
 from audiogen.atomic import write_text
@@ -29,8 +30,9 @@ from audiogen.checkpoint import CONFIG_NAME, newest_checkpoint, read
 from audiogen.data.module import SpectrogramData
 from audiogen.home import expand_argument, expand_in_configs
 from audiogen.models.kimg import KimgModule
-from audiogen.provenance import signed
+from audiogen.provenance import is_own, signed
 from audiogen.strategy import use_replicas
+from audiogen.untrusted import MAX_TEXT, parse_yaml, read_inside
 
 IGNORED_WARNINGS = (
     r".*does not have many workers.*",  # clips are in memory: workers would only copy them
@@ -143,6 +145,7 @@ class AudiogenCLI(LightningCLI):
         training = self.subcommand == "fit"
         if training and rank_zero_only.rank == 0:  # type: ignore[attr-defined]
             self._lock = _take(root)
+            _refuse_links(root)
         named, newest = config.get("ckpt_path"), newest_checkpoint(root)
         if training and newest is not None and _leaves_it_to(root, named):
             named = None
@@ -159,6 +162,7 @@ class AudiogenCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> lightning.Trainer:
         """Add what all runs have: whole checkpoints, an answer to signals, and the table of metrics."""
         trainer = super().instantiate_trainer(**kwargs)
+        _refuse_spawned_processes(trainer)
         trainer.strategy.checkpoint_io = CheckpointFiles()
         _leave_signals_alone(trainer)
         # It sets the interval of validation, which others read when they are set up.
@@ -292,6 +296,22 @@ def _take(root: Path) -> FileLock:
     return lock
 
 
+def _refuse_links(root: Path) -> None:
+    """Refuse to continue a run of others whose folders are links: files elsewhere would be written.
+
+    Raises:
+        ValueError: Naming the link.
+    """
+    if not (root / CONFIG_NAME).exists() or is_own(root / CONFIG_NAME):
+        return
+    for name in (CHECKPOINT_FOLDER, SAMPLE_FOLDER, f"{SAMPLE_FOLDER}/real"):
+        if (root / name).is_symlink():
+            raise ValueError(
+                f"{root / name} is a link, and {root} may be from others: remove the link, or name another folder with "
+                "--trainer.default_root_dir DIR"
+            )
+
+
 def _settings(parser: LightningArgumentParser, config: Any) -> str:
     """Return a resolved config as YAML; where the run started is no setting: the file is there to start others from."""
     config = config.clone()
@@ -301,8 +321,11 @@ def _settings(parser: LightningArgumentParser, config: Any) -> str:
 
 def _differences(root: Path, settings: str) -> str:
     """Say in which settings a training differs from that of a run directory, or nothing where it does not."""
-    saved = root / CONFIG_NAME
-    before, now = (_flat(yaml.safe_load(text)) for text in (saved.read_text() if saved.exists() else "{}", settings))
+    try:
+        saved = read_inside(root, CONFIG_NAME, MAX_TEXT).decode(errors="surrogateescape")
+    except FileNotFoundError:
+        saved = "{}"
+    before, now = (_flat(parse_yaml(text, str(root / CONFIG_NAME))) for text in (saved, settings))
     names = [name for name in sorted(before.keys() | now.keys()) if not name.startswith(PLACE_KEYS)]
     differ = [name for name in names if before.get(name) != now.get(name)]
     shown = "; ".join(f"{name}: {before.get(name)}, now {now.get(name)}" for name in differ[:3])
@@ -315,6 +338,20 @@ def _flat(settings: Any, name: str = "") -> dict[str, Any]:
         items = settings.items() if isinstance(settings, dict) else enumerate(settings)
         return {k: v for key, value in items for k, v in _flat(value, f"{name}.{key}" if name else str(key)).items()}
     return {name: settings}
+
+
+def _refuse_spawned_processes(trainer: lightning.Trainer) -> None:
+    """Refuse strategies that copy this process with all its objects, such as ddp_spawn.
+
+    Raises:
+        ValueError: Naming the one to use.
+    """
+    launcher = trainer.strategy.launcher
+    if isinstance(launcher, _MultiProcessingLauncher):
+        raise ValueError(
+            f"--trainer.strategy ddp_{launcher._start_method} copies the objects of one process to the others, which "
+            "does not work here: use --trainer.strategy ddp, which starts each process by the same command"
+        )
 
 
 def _leave_signals_alone(trainer: lightning.Trainer) -> None:

@@ -223,3 +223,42 @@ def test_missing_split_says_which_to_use(runs: tuple[Path, Path]) -> None:
     for against in (None, str(run / "config.yaml"), str(run)):
         with pytest.raises(ValueError, match="this data set has no test split: use --split val"):
             audiogen.evaluate(str(run), against=against, judge=str(judge))
+
+
+@pytest.mark.parametrize("name", ["checkpoints", "samples", "samples/real"])
+def test_run_of_others_is_not_continued_through_links(name: str, runs: tuple[Path, Path], tmp_path: Path) -> None:
+    run, _ = runs
+    data = yaml.safe_load((run / "config.yaml").read_text())["data"]["root"]
+    folder = theirs(run, tmp_path / "theirs")
+    (folder / name).rename(tmp_path / "mine")
+    (folder / name).symlink_to(tmp_path / "mine")
+    before = {path: path.read_bytes() for path in (tmp_path / "mine").rglob("*") if path.is_file()}
+    with pytest.raises(ValueError, match=rf"{name} is a link, and .*theirs may be from others"):
+        train(arguments(Path(data), folder, 0.016, "--ckpt_path", "last"))
+    assert {path: path.read_bytes() for path in (tmp_path / "mine").rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "metrics.csv", "events.jsonl", ".lock"])
+@pytest.mark.parametrize("kind", ["link", "pipe"])
+def test_files_of_a_run_are_not_followed_where_it_is_continued(
+    name: str, kind: str, runs: tuple[Path, Path], tmp_path: Path
+) -> None:
+    run, _ = runs
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    folder = theirs(run, tmp_path / "theirs")
+    (tmp_path / "private").write_text("private")
+    (folder / name).unlink(missing_ok=True)
+    if kind == "link":
+        (folder / name).symlink_to(tmp_path / "private")
+    else:
+        os.mkfifo(folder / name)
+    rules = {"class_path": "audiogen.callbacks.mode_collapse.ModeCollapse"}
+    scale = ("--data.transform.floor_db", "-100", "--data.transform.ceil_db", "20")
+    more = ("--trainer.callbacks+", json.dumps(rules), "--ckpt_path", "last")
+    command = arguments(Path(config["data"]["root"]), folder, 0.016, *scale, *more)
+    if (name, kind) == (".lock", "pipe"):
+        train(command)  # a lock needs no content
+    else:
+        with pytest.raises((ValueError, OSError), match=r"not read|cannot be written|expected a file"):
+            train(command)
+    assert (tmp_path / "private").read_text() == "private"

@@ -11,8 +11,10 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
 from audiogen.atomic import append_text, write_text
+from audiogen.untrusted import read_inside
 
 FILE_NAME = "metrics.csv"
+MAX_BYTES = 1 << 28
 
 
 class MetricsCSV(Logger):
@@ -66,13 +68,14 @@ class MetricsCSV(Logger):
             append_text(self.path, self._text([row]))
 
     def _read(self, up_to: int) -> list[dict[str, Any]]:
-        if not self.path.exists():
+        try:
+            text = read_inside(self.path.parent, self.path.name, MAX_BYTES).decode()
+        except FileNotFoundError:
             return []
-        with self.path.open(newline="") as file:
-            reader = csv.DictReader(file)
-            self._columns = list(reader.fieldnames or [])
-            rows = [row for row in reader if None not in row.values()]  # a row may have been cut off
-            return [row for row in rows if row["step"].isdecimal() and int(row["step"]) <= up_to]
+        reader = csv.DictReader(StringIO(text, newline=""))
+        self._columns = list(reader.fieldnames or [])
+        rows = [row for row in reader if None not in row.values()]  # a row may have been cut off
+        return [row for row in rows if row["step"].isdecimal() and int(row["step"]) <= up_to]
 
     def _text(self, rows: list[dict[str, Any]]) -> str:
         """Return rows as lines of the table."""

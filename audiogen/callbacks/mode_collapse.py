@@ -17,8 +17,10 @@ from audiogen.callbacks.checkpoint import (
     read_training_state,
 )
 from audiogen.metrics.collapse import RULES, Alarm, Rule, Watch
+from audiogen.untrusted import read_inside
 
 EVENTS = "events.jsonl"
+MAX_BYTES = 1 << 26
 # Logged by the model's validation pass.
 VALIDATED = ("val/logits_real", "val/logits_train", "val/logits_fake", "path_length/mean")
 
@@ -53,7 +55,8 @@ class ModeCollapse(lightning.Callback):
         """Drop events of a stretch of training that is done again."""
         path = Path(trainer.default_root_dir) / EVENTS
         if trainer.is_global_zero and path.exists():
-            events = [event for event in map(_event, path.read_text().splitlines()) if event]
+            lines = read_inside(path.parent, EVENTS, MAX_BYTES).decode().splitlines()
+            events = [event for event in map(_event, lines) if event]
             write_text(path, "".join(json.dumps(e) + "\n" for e in events if e["kimg"] <= pl_module.kimg))
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:

@@ -160,3 +160,11 @@ def test_a_process_ends_with_the_one_that_started_it(tmp_path: Path) -> None:
     parent.wait()
     wait_until(lambda: not child.exists(), 10, lambda: "it lives on")
     assert "the first process of this training is gone" in log.read_text()
+
+
+@pytest.mark.parametrize("strategy", ["ddp_spawn", "ddp_fork"])
+def test_processes_that_are_copies_of_one_are_refused_in_a_sentence(strategy: str, tmp_path: Path) -> None:
+    data = write_classes(tmp_path / "data", {"low": 300, "high": 2000})
+    flags = ("--trainer.strategy", strategy, "--trainer.devices", "2")
+    with pytest.raises(ValueError, match=rf"^--trainer.strategy {strategy} copies .*: use --trainer.strategy ddp, "):
+        main(arguments(data, tmp_path / "run", 0.008, *flags))
