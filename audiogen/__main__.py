@@ -56,7 +56,10 @@ def run(args: list[str]) -> None:
     if not args or args[0] in ("-h", "--help"):
         print(help_text())
         raise SystemExit(0 if args else 2)
-    verb, *rest = args
+    from audiogen.home import expand_argument, expand_in_configs
+
+    expand_in_configs()
+    verb, *rest = args = [expand_argument(arg) for arg in args]
     if verb in COMMANDS | LINE_COMMANDS:
         rest = [_with_underscores(arg) for arg in rest]
     if verb in COMMANDS:  # whose options are arguments of functions, which take a value each

@@ -33,7 +33,7 @@ from audiogen.untrusted import MAX_INT, UntrustedFileError, is_regular, plain
 CONFIG_NAME = "config.yaml"
 SAFETENSORS = ".safetensors"
 METADATA = "audiogen"  # key in the metadata of an exported file
-_SMALL_MODEL = 1 << 26  # elements of the tensors that a model makes beside its weights, such as filters
+_OWN_NUMBERS = 1 << 28  # elements that a model makes beside its weights, such as filters or VGGish's 72 million
 
 
 class CheckpointError(ValueError):
@@ -78,7 +78,7 @@ def load(path: str | Path, device: str | torch.device = "cpu") -> KimgModule:
         raise error from None  # PyTorch's own message advises to run the code in it
     hparams = content["hyper_parameters"]
     state = content["state_dict"]
-    builder = Builder(file, max_numbers=8 * sum(tensor.numel() for tensor in state.values()) + _SMALL_MODEL)
+    builder = Builder(file, max_numbers=8 * sum(tensor.numel() for tensor in state.values()) + _OWN_NUMBERS)
     settings = {name: value for name, value in hparams.items() if name not in ("_class_path", "_instantiator")}
     try:
         with warnings.catch_warnings():
@@ -194,16 +194,32 @@ def _check_settings(file: Path, hparams: Any) -> None:
 
 
 def _check_numbers(file: Path, content: dict[str, Any]) -> None:
-    """Refuse weights that are not finite numbers, or fewer than they seem, and a count of clips that cannot be."""
-    clips, state = content["clips_seen"], content.get("state_dict")
-    if type(clips) is not int or not 0 <= clips <= MAX_INT:
-        raise CheckpointError(
-            f"{file} is damaged: expected clips_seen as a whole number of at least 0, got {clips!r:.80}"
-        )
-    if not isinstance(state, dict) or not all(isinstance(tensor, Tensor) for tensor in state.values()):
+    """Refuse counts that cannot be, and weights that are not finite numbers, or fewer than they seem."""
+    state, skipped, recorded = content.get("state_dict"), content.get("skipped", []), content.get("recorded", [{}])
+    expected = {
+        "clips_seen as a whole number of at least 0": _is_count(content["clips_seen"]),
+        "stopped as true or false": isinstance(content.get("stopped", False), bool),
+        "skipped as counts of clips": isinstance(skipped, list) and all(map(_is_count, skipped)),
+        "recorded as values by their names": isinstance(recorded, list)
+        and bool(recorded)
+        and all(map(_is_state, recorded)),
+    }
+    if wrong := [what for what, fits in expected.items() if not fits]:
+        found = content.get(wrong[0].partition(" ")[0])
+        raise CheckpointError(f"{file} is damaged: expected {wrong[0]}, got {found!r:.80}")
+    if not isinstance(state, dict) or not _is_state(state):
         raise CheckpointError(f"{file} does not fit its model: expected weights as tensors by their names")
     for name, tensor in state.items():
         if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
             raise CheckpointError(f"{file} is damaged: {name} claims {list(tensor.shape)} of a smaller storage")
         if tensor.is_floating_point() and not tensor.isfinite().all():
             raise CheckpointError(f"{file} has NaN or infinite weights in {name}: take an earlier checkpoint")
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and 0 <= value <= MAX_INT
+
+
+def _is_state(value: Any) -> bool:
+    """Return whether a value is made of tensors by their names."""
+    return isinstance(value, dict) and all(isinstance(name, str) and isinstance(x, Tensor) for name, x in value.items())

@@ -15,6 +15,7 @@ from filelock import FileLock, Timeout
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.strategies.launchers.multiprocessing import _MultiProcessingLauncher
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
 
 from audiogen.atomic import write_text
@@ -26,11 +27,13 @@ from audiogen.callbacks.mode_collapse import EVENTS
 from audiogen.callbacks.samples import SAMPLE_FOLDER
 from audiogen.callbacks.wandb_logger import KimgWandbLogger
 from audiogen.checkpoint import CONFIG_NAME, newest_checkpoint, read
-from audiogen.damaged import set_aside
 from audiogen.data.module import SpectrogramData
+from audiogen.home import expand_argument, expand_in_configs
 from audiogen.models.kimg import KimgModule
-from audiogen.provenance import sign
+from audiogen.provenance import is_own, signed
+from audiogen.run_settings import CONFIG_END, STATE_KEY, differences
 from audiogen.strategy import use_replicas
+from audiogen.trainer_flags import check_flags, shorten
 
 IGNORED_WARNINGS = (
     r".*does not have many workers.*",  # clips are in memory: workers would only copy them
@@ -38,18 +41,12 @@ IGNORED_WARNINGS = (
     r".*dataloader is not resumable.*",  # ours is: the stream is entered by position
     r".*It is recommended to use `self.log\(.*sync_dist=True.*",  # what is logged is the same in all processes
     r".*isinstance\(treespec, LeafSpec\).*",
+    r".*LightningCLI's args parameter is intended.*",  # paths in them are expanded
     r".*configure_optimizers` returned `None`.*",  # each pair of style transfer has its own
     r".*no `validation_step`. Skipping val loop.*",
     r".*module\(s\) in eval mode at the start of training.*",  # the averaged generator is meant to be
 )
 LOCK_NAME = ".lock"
-# What a run may be continued with, without being told to: the same settings but for these.
-PLACE_KEYS = (
-    "ckpt_path",
-    *(f"trainer.{key}" for key in ("accelerator", "devices", "num_nodes", "strategy", "default_root_dir")),
-    "trainer.logger.init_args.save_dir",
-)
-CONFIG_END = "...\n"  # YAML's end of a document: without it a file was cut off
 IGNORED_MESSAGES = ("💡", "TPU available")
 
 
@@ -58,6 +55,11 @@ class SaveConfig(SaveConfigCallback):
 
     def setup(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
         """Write nothing yet: a checkpoint may turn out to be of something else."""
+
+    @property
+    def state_key(self) -> str:
+        """Name of the settings in a checkpoint."""
+        return STATE_KEY
 
     def state_dict(self) -> dict[str, Any]:
         """Return the settings: a checkpoint knows them, where config.yaml is gone."""
@@ -71,8 +73,7 @@ class SaveConfig(SaveConfigCallback):
     def save_config(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
         """Write config.yaml of a training; a continued run writes its own."""
         text = _settings(self.parser, self.config)
-        write_text(Path(trainer.default_root_dir) / CONFIG_NAME, text)
-        sign(Path(trainer.default_root_dir) / CONFIG_NAME)
+        write_text(Path(trainer.default_root_dir) / CONFIG_NAME, signed(text))
         for logger in trainer.loggers:
             if isinstance(logger, KimgWandbLogger):
                 logger.log_config(yaml.safe_load(text))
@@ -84,9 +85,13 @@ class AudiogenCLI(LightningCLI):
     def __init__(self, args: list[str] | None = None, run: bool = True) -> None:
         self._lock: FileLock | None = None
         self._goes_on = False
+        self._trial: tempfile.TemporaryDirectory | None = None
+        self._num_trial_batches = 0
         try:
             self._run(args, run)
         finally:
+            if self._trial is not None:
+                self._trial.cleanup()
             if self._lock is not None:
                 self._lock.release()
 
@@ -141,6 +146,11 @@ class AudiogenCLI(LightningCLI):
         if self.subcommand is None:
             return
         config = self.config[self.subcommand]
+        check_flags(config.trainer, self.subcommand)
+        self._num_trial_batches = shorten(config.trainer, config.model.init_args, config.data.batch_size)
+        if self._num_trial_batches:
+            self._trial = tempfile.TemporaryDirectory(prefix="audiogen-")
+            config.trainer.default_root_dir = self._trial.name
         root = Path(config.trainer.default_root_dir)
         for logger in _as_list(config.trainer.logger):
             if getattr(logger, "init_args", None) and logger.init_args.get("save_dir") == ".":
@@ -148,11 +158,12 @@ class AudiogenCLI(LightningCLI):
         training = self.subcommand == "fit"
         if training and rank_zero_only.rank == 0:  # type: ignore[attr-defined]
             self._lock = _take(root)
+            _refuse_links(root)
         named, newest = config.get("ckpt_path"), newest_checkpoint(root)
         if training and newest is not None and _leaves_it_to(root, named):
             named = None
         if training:
-            differ = _differences(root, newest, _settings(self._parser(self.subcommand), config))
+            differ = differences(root, newest, _settings(self._parser(self.subcommand), config))
             self._goes_on = newest is None or bool(differ)
             if newest is not None and named is None and differ:
                 raise ValueError(
@@ -164,6 +175,7 @@ class AudiogenCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> lightning.Trainer:
         """Add what all runs have: whole checkpoints, an answer to signals, and the table of metrics."""
         trainer = super().instantiate_trainer(**kwargs)
+        _refuse_spawned_processes(trainer)
         trainer.strategy.checkpoint_io = CheckpointFiles()
         _leave_signals_alone(trainer)
         # It sets the interval of validation, which others read when they are set up.
@@ -180,6 +192,9 @@ class AudiogenCLI(LightningCLI):
     def after_fit(self) -> None:
         """Say where everything is."""
         root = Path(self.trainer.default_root_dir)
+        if self._trial is not None:
+            rank_zero_info(f"fast_dev_run: {self._num_trial_batches} batches went through. Nothing was kept.")
+            return
         newest = newest_checkpoint(root)
         if newest is None or not self.trainer.is_global_zero:
             return
@@ -217,8 +232,10 @@ def main(args: list[str] | None = None) -> None:
     torch.set_flush_denormal(True)
     use_replicas()
     torch.backends.cudnn.allow_tf32 = False  # the penalties are computed in float32 because they need its precision
+    expand_in_configs()
+    args = [expand_argument(arg) for arg in (sys.argv[1:] if args is None else args)]
     try:
-        AudiogenCLI(args)
+        AudiogenCLI(None if args == sys.argv[1:] else args)
     except MisconfigurationException as error:  # Lightning's own of the user's
         raise ValueError(str(error)) from error
 
@@ -295,6 +312,22 @@ def _take(root: Path) -> FileLock:
     return lock
 
 
+def _refuse_links(root: Path) -> None:
+    """Refuse to continue a run of others whose folders are links: files elsewhere would be written.
+
+    Raises:
+        ValueError: Naming the link.
+    """
+    if not (root / CONFIG_NAME).exists() or is_own(root / CONFIG_NAME):
+        return
+    for name in (CHECKPOINT_FOLDER, SAMPLE_FOLDER, f"{SAMPLE_FOLDER}/real"):
+        if (root / name).is_symlink():
+            raise ValueError(
+                f"{root / name} is a link, and {root} may be from others: remove the link, or name another folder with "
+                "--trainer.default_root_dir DIR"
+            )
+
+
 def _settings(parser: LightningArgumentParser, config: Any) -> str:
     """Return a resolved config as YAML; where the run started is no setting: the file is there to start others from."""
     config = config.clone()
@@ -302,44 +335,18 @@ def _settings(parser: LightningArgumentParser, config: Any) -> str:
     return parser.dump(config, skip_none=False) + CONFIG_END
 
 
-def _differences(root: Path, newest: Path | None, settings: str) -> str:
-    """Name the settings in which a training differs from that of a run directory; nothing where it does not.
+def _refuse_spawned_processes(trainer: lightning.Trainer) -> None:
+    """Refuse strategies that copy this process with all its objects, such as ddp_spawn.
 
-    The settings are those of config.yaml or, where it is missing or damaged, those in the newest checkpoint.
+    Raises:
+        ValueError: Naming the one to use.
     """
-    if newest is None:
-        return ""
-    before = _saved_settings(root / CONFIG_NAME)
-    inner = read(newest).get("callbacks", {}).get(SaveConfig.__qualname__, {}).get("settings")
-    if not before and inner is not None:
-        before = _flat(yaml.safe_load(inner))
-    now = _flat(yaml.safe_load(settings))
-    names = [name for name in sorted(before.keys() | now.keys()) if before and not name.startswith(PLACE_KEYS)]
-    differ = [name for name in names if before.get(name) != now.get(name)]
-    shown = "; ".join(f"{name}: {before.get(name)}, now {now.get(name)}" for name in differ[:3])
-    return shown + (f"; and {len(differ) - 3} more" if len(differ) > 3 else "")
-
-
-def _saved_settings(path: Path) -> dict[str, Any]:
-    """Return the settings in a config that `fit` wrote, flat; nothing where it is missing, or damaged and set aside."""
-    if not path.exists():
-        return {}
-    try:
-        found = yaml.safe_load(path.read_bytes().decode())
-    except (yaml.YAMLError, ValueError):
-        found = None
-    if isinstance(found, dict) and path.read_bytes().endswith(CONFIG_END.encode()):
-        return _flat(found)
-    rank_zero_info(set_aside(path, "it is cut off or no YAML"))
-    return {}
-
-
-def _flat(settings: Any, name: str = "") -> dict[str, Any]:
-    """Return nested settings by their dotted names."""
-    if isinstance(settings, dict | list) and settings:
-        items = settings.items() if isinstance(settings, dict) else enumerate(settings)
-        return {k: v for key, value in items for k, v in _flat(value, f"{name}.{key}" if name else str(key)).items()}
-    return {name: settings}
+    launcher = trainer.strategy.launcher
+    if isinstance(launcher, _MultiProcessingLauncher):
+        raise ValueError(
+            f"--trainer.strategy ddp_{launcher._start_method} copies the objects of one process to the others, which "
+            "does not work here: use --trainer.strategy ddp, which starts each process by the same command"
+        )
 
 
 def _leave_signals_alone(trainer: lightning.Trainer) -> None:

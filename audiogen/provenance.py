@@ -12,29 +12,28 @@ import secrets
 import stat
 from pathlib import Path
 
-from audiogen.atomic import replacing, write_text
+from audiogen.atomic import replacing
 from audiogen.data.cache import cache_folder
 from audiogen.untrusted import MAX_TEXT, UntrustedFileError, read_inside
 
-SIGNATURE = ".signature"
+_COMMENT = "# written by fit of this user: "
 _KEY_BYTES = 32
 
 
-def sign(config: Path) -> None:
-    """Write the signature of a config beside it; without a folder for the key, none is written."""
-    if (key := _key(make=True)) is not None:
-        write_text(config.with_name(SIGNATURE), _digest(key, config.read_bytes()))
+def signed(text: str) -> str:
+    """Return a config below its signature, a comment; without a folder for the key, as it is."""
+    key = _key(make=True)
+    return text if key is None else f"{_COMMENT}{_digest(key, text.encode(errors='surrogateescape'))}\n{text}"
 
 
 def is_own(config: Path) -> bool:
     """Return whether `fit` of this user wrote a config as it is now."""
     try:
-        signature = read_inside(config.parent, SIGNATURE, 1024)
-        content = read_inside(config.parent, config.name, MAX_TEXT)
+        first, _, content = read_inside(config.parent, config.name, MAX_TEXT).partition(b"\n")
     except (OSError, UntrustedFileError):
         return False
     key = _key(make=False)
-    return key is not None and hmac.compare_digest(signature, _digest(key, content).encode())
+    return key is not None and hmac.compare_digest(first, f"{_COMMENT}{_digest(key, content)}".encode())
 
 
 def _digest(key: bytes, content: bytes) -> str:

@@ -16,12 +16,15 @@ ALLOWED = {
     "atomic": set(),
     "checksum": set(),
     "damaged": set(),
+    "trainer_flags": set(),
+    "run_settings": {"checkpoint", "damaged", "untrusted"},
     "untrusted": set(),
+    "home": set(),
     "outputs": {"atomic", "untrusted"},
     "provenance": {"atomic", "untrusted", "data.cache"},
     "signals": set(),
     "augment": {"augment", "draws"},
-    "networks": {"networks", "draws", "processes"},
+    "networks": {"networks", "draws", "processes", "untrusted"},
     "transforms": {"transforms", "networks"},
     "curves": set(),
     "pictures": {"transforms", "curves", "atomic"},
@@ -37,6 +40,7 @@ ALLOWED = {
         *("networks", "losses", "augment", "transforms", "data.batch", "draws", "processes"),
         *(
             "models.kimg",
+            "models.optimizer_states",
             "models.precision",
             "models.schedules",
             "models.targets",
@@ -59,7 +63,7 @@ ALLOWED = {
 }
 # Third parties that only some parts may use.
 FENCED = {
-    "lightning": {"models", "callbacks", "data/module.py", "checkpoint.py", "cli.py", "strategy.py"},
+    "lightning": {"models", "callbacks", "data/module.py", "checkpoint.py", "cli.py", "strategy.py", "run_settings.py"},
     "wandb": {"callbacks", "commands/dashboard.py"},
     "wandb_workspaces": {"commands/dashboard.py"},
     "soundfile": {"audio/io.py"},
@@ -73,7 +77,7 @@ FENCED = {
     "transformers": {"metrics/embeddings/pretrained.py"},
     "matplotlib": {"pictures.py", "callbacks"},
     "espeakng_loader": {"data/spoken_digits.py"},
-    "jsonargparse": {"__main__.py", "cli.py", "commands"},
+    "jsonargparse": {"__main__.py", "cli.py", "commands", "home.py"},
     "tarfile": {"data/archive.py", "data/shards.py"},
     # These run programs, or what a file says.
     "subprocess": set(),

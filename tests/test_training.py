@@ -4,8 +4,10 @@ import csv
 import json
 import math
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import soundfile
@@ -324,3 +326,41 @@ def test_validate_reports_logits_of_clips_not_trained_on(
 def test_weights_that_are_not_finite_stop_the_run(data: Path, tmp_path: Path) -> None:
     with pytest.raises(FloatingPointError, match="the weights of generator became NaN or infinite at 0 kimg"):
         main(arguments(data, tmp_path / "nan", 0.2, "--model.learning_rate", "1e30"))
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda group: group.update(maximize=True), "sets the optimiser's maximize to True, the model has False"),
+        (lambda group: group.update(amsgrad=True), "sets the optimiser's amsgrad to True"),
+        (lambda group: group.update(differentiable=1), "sets the optimiser's differentiable to 1"),
+        (lambda group: group.update(lr=float("nan")), "expected a number as the optimiser's lr"),
+        (lambda group: group.update(betas="0.9"), "expected a number as the optimiser's betas"),
+        (lambda group: group.update(eps=None), "expected a number as the optimiser's eps"),
+        (lambda group: group.update(more=1), "expected optimiser settings"),
+        (lambda group: group["params"].pop(), "optimised weights in the checkpoint"),
+    ],
+)
+def test_a_checkpoint_does_not_choose_how_optimisers_compute(
+    change: Callable[[dict[str, Any]], object], reason: str, run: Path, data: Path, tmp_path: Path
+) -> None:
+    content = torch.load(run / KIMG.format(8), weights_only=True)
+    change(content["optimizer_states"][1]["param_groups"][0])
+    torch.save(content, tmp_path / "theirs.ckpt")
+    with pytest.raises(ValueError, match=reason):
+        main(arguments(data, tmp_path / "new", 0.016, "--ckpt_path", str(tmp_path / "theirs.ckpt")))
+
+
+def test_a_checkpoint_of_another_device_trains_with_the_implementation_of_this_one(
+    run: Path, data: Path, tmp_path: Path
+) -> None:
+    content = torch.load(run / KIMG.format(8), weights_only=True)
+    content["optimizer_states"][1]["param_groups"][0].update(fused=None, foreach=True, capturable=True)
+    torch.save(content, tmp_path / "theirs.ckpt")
+    for start in (tmp_path / "theirs.ckpt", run / KIMG.format(8)):
+        main(arguments(data, tmp_path / start.stem, 0.016, "--ckpt_path", str(start)))
+    theirs, ours = (
+        torch.load(tmp_path / name / KIMG.format(16), weights_only=True)["state_dict"]
+        for name in ("theirs", "kimg-00000.008")
+    )
+    assert differing(theirs, ours) == []

@@ -67,7 +67,8 @@ class PeriodicEvaluation(lightning.Callback, ABC):
         """Set the Trainer's validation interval.
 
         Raises:
-            ValueError: For data without the split that is needed, and models of another kind.
+            ValueError: For data without the split that is needed, models of another kind, and flags of the Trainer that
+                would validate at other times or never.
         """
         self._judged = ""  # by the judge of another model
         name = type(self).__name__
@@ -80,6 +81,13 @@ class PeriodicEvaluation(lightning.Callback, ABC):
                 raise ValueError(
                     f"{name} needs validation clips, and this data set has none: hold some out (such as "
                     "--data.dataset.init_args.val_share 0.1), or leave the callback out. Test clips are for the end."
+                )
+            if trainer.limit_val_batches == 0:
+                raise ValueError(f"--trainer.limit_val_batches 0 would switch off {name}: remove the callback instead")
+            if trainer.val_check_interval != 1.0 or trainer.check_val_every_n_epoch not in (None, 1):
+                raise ValueError(
+                    f"{name} sets when to validate: leave out --trainer.val_check_interval and "
+                    "--trainer.check_val_every_n_epoch, and set every_kimg of the callback"
                 )
             trainer.check_val_every_n_epoch = None
             # Rounded up, lest the last pass but one lie a few steps before the end, where there is one in any case.

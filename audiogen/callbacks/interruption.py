@@ -34,7 +34,7 @@ class Interruption(lightning.Callback):
         self._validated = 0  # clips seen at the last validation
         self._data = ""
         self._continued = False
-        self._step_from: int | None = None  # clips seen before the last step that began
+        self._began = False
 
     def state_dict(self) -> dict[str, Any]:
         """Return what to compare with later."""
@@ -95,8 +95,8 @@ class Interruption(lightning.Callback):
         trainer.should_stop = False  # the loop finds out by itself, and ends as it would have
 
     def on_train_batch_start(self, trainer: lightning.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
-        """Note that a step begins."""
-        self._step_from = pl_module.clips_seen
+        """Note that all is loaded that a checkpoint holds."""
+        self._began = True
 
     def on_validation_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         """Note that this validation is done."""
@@ -128,19 +128,22 @@ class Interruption(lightning.Callback):
         used only if it is named. With several processes nothing is saved, since the others may not take part.
         """
         signals.expect(training=False)
-        if not isinstance(exception, Exception) or self._step_from is None or trainer.world_size > 1:
+        if not isinstance(exception, Exception) or not self._began or trainer.world_size > 1:
             return
-        in_step = pl_module.clips_seen == self._step_from
         where = f"An error ended the training at {pl_module.kimg:g} kimg"
         if not all(bool(weight.isfinite().all()) for weight in pl_module.parameters()):
             rank_zero_info(f"{where}. Its weights are not finite, so they were not saved.")
             return
         try:
-            path = _save(trainer, pl_module, save_interrupted if in_step else save_state)
+            path = _save(trainer, pl_module, save_interrupted if pl_module.mid_step else save_state)
         except OSError as error:  # such as a full disk, which may be the exception itself
             rank_zero_info(f"{where}. Its state could not be saved: {error}")
             return
-        way = f"To continue from the midst of this step: --ckpt_path {path}" if in_step else "The same command resumes."
+        way = (
+            f"To continue from the midst of this step: --ckpt_path {path}"
+            if pl_module.mid_step
+            else "The same command resumes."
+        )
         rank_zero_info(f"{where}. Its state was saved as {path}. {way}")
 
 

@@ -12,8 +12,10 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
 
 from audiogen.atomic import append_text, write_text
 from audiogen.damaged import set_aside
+from audiogen.untrusted import read_inside
 
 FILE_NAME = "metrics.csv"
+MAX_BYTES = 1 << 28
 
 
 class MetricsCSV(Logger):
@@ -68,9 +70,11 @@ class MetricsCSV(Logger):
 
     def _read(self, up_to: int) -> list[dict[str, Any]]:
         """Return the rows up to a number of clips; a damaged table is set aside, and its whole rows are kept."""
-        if not self.path.exists():
+        try:
+            content = read_inside(self.path.parent, self.path.name, MAX_BYTES)
+        except FileNotFoundError:
             return []
-        lines = self.path.read_bytes().decode(errors="replace").replace("\0", "\ufffd").splitlines()
+        lines = content.decode(errors="replace").replace("\0", "\ufffd").splitlines()
         if not lines:
             return []
         columns, *rows = [_fields(line) for line in lines]

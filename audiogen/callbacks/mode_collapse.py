@@ -18,8 +18,10 @@ from audiogen.callbacks.checkpoint import (
 )
 from audiogen.damaged import set_aside
 from audiogen.metrics.collapse import RULES, Alarm, Rule, Watch
+from audiogen.untrusted import read_inside
 
 EVENTS = "events.jsonl"
+MAX_BYTES = 1 << 26
 # Logged by the model's validation pass.
 VALIDATED = ("val/logits_real", "val/logits_train", "val/logits_fake", "path_length/mean")
 
@@ -42,6 +44,15 @@ class ModeCollapse(lightning.Callback):
         self.watch = Watch(RULES if rules is None else rules, warm_up_kimg)
         self.stop = stop
 
+    def setup(self, trainer: lightning.Trainer, pl_module: Any, stage: str) -> None:
+        """Refuse a training without validation, in which most rules could never fire.
+
+        Raises:
+            ValueError: Saying what to remove.
+        """
+        if stage == "fit" and trainer.limit_val_batches == 0:
+            raise ValueError("--trainer.limit_val_batches 0 would switch off ModeCollapse: remove the callback instead")
+
     def state_dict(self) -> dict[str, Any]:
         """Return what has been seen."""
         return self.watch.state()
@@ -54,9 +65,8 @@ class ModeCollapse(lightning.Callback):
         """Drop events of a stretch of training that is done again."""
         path = Path(trainer.default_root_dir) / EVENTS
         if trainer.is_global_zero and path.exists():
-            write_text(
-                path, "".join(f"{line}\n" for line in _events(path) if json.loads(line)["kimg"] <= pl_module.kimg)
-            )
+            kept = [line for line in _events(path) if json.loads(line)["kimg"] <= pl_module.kimg]
+            write_text(path, "".join(f"{line}\n" for line in kept))
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         """Restore the best after the last evaluation, and before the last checkpoint, pictures and sounds."""
@@ -100,7 +110,9 @@ class ModeCollapse(lightning.Callback):
 
 def _events(path: Path) -> list[str]:
     """Return the lines that hold an event. A damaged file is set aside; only its last line may be cut off."""
-    *lines, last = path.read_bytes().decode(errors="replace").split("\n")  # the last one is empty, or was cut off
+    *lines, last = (
+        read_inside(path.parent, EVENTS, MAX_BYTES).decode(errors="replace").split("\n")
+    )  # the last one is empty, or was cut off
     events = [line for line in lines if _is_event(line)]
     if len(events) < len(lines):
         rank_zero_info(set_aside(path, f"{len(lines) - len(events)} of its lines"))

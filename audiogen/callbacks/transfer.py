@@ -15,6 +15,9 @@ from audiogen.callbacks.samples import SAMPLE_FOLDER, log_picture, log_sound
 from audiogen.damaged import set_aside
 from audiogen.pictures import save_figure, spectrogram_strip
 from audiogen.processes import gathered
+from audiogen.untrusted import read_inside
+
+MAX_BYTES = 1 << 26  # of the table of losses
 
 
 class TransferLogger(lightning.Callback):
@@ -102,8 +105,8 @@ def _add_rows(path: Path, rows: dict[str, Any]) -> None:
     known: Any = {}
     if path.exists():
         try:
-            known = json.loads(path.read_bytes())
-        except ValueError:
+            known = json.loads(read_inside(path.parent, path.name, MAX_BYTES))
+        except (UnicodeDecodeError, json.JSONDecodeError):
             known = None
         if not isinstance(known, dict):
             rank_zero_info(set_aside(path, "it is no JSON object"))

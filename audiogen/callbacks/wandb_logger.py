@@ -14,6 +14,7 @@ from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
 from wandb.errors import Error as WandbError
 
 from audiogen.atomic import write_text
+from audiogen.untrusted import read_inside
 
 ID_FILE = "wandb-id.txt"
 
@@ -120,4 +121,4 @@ def _run_id(folder: Path) -> str:
     path = folder / ID_FILE
     if not path.exists():
         write_text(path, os.environ.get("WANDB_RUN_ID") or secrets.token_hex(4))  # the former is set by sweeps
-    return path.read_text().strip()
+    return read_inside(folder, ID_FILE, 1024).decode().strip()

@@ -9,6 +9,7 @@ import yaml
 from docstring_parser import parse as parse_docstring
 from jsonargparse import ArgumentParser
 
+from audiogen.home import expand_home
 from audiogen.models.kimg import KimgModule
 from audiogen.models.style_transfer import ROLES, StyleTransfer
 
@@ -76,7 +77,7 @@ def build_style_transfer(
     path = RECIPES / f"{PREFIX}{recipe}.yaml" if recipe in recipe_names() else Path(recipe)
     if not path.is_file():
         raise ValueError(f"no recipe {recipe!r}: name a file, or one of {', '.join(recipe_names())}")
-    content = yaml.safe_load(path.read_text())
+    content = expand_home(yaml.safe_load(path.read_text()))
     try:
         transform, model = content["data"]["transform"], content["model"]
         is_transfer = model["class_path"] == f"{StyleTransfer.__module__}.{StyleTransfer.__qualname__}"

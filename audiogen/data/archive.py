@@ -1,14 +1,14 @@
 """Unpack a tar archive that came from elsewhere: into its own folder, and not more than was agreed."""
 
 import gzip
-import os
-import shutil
 import tarfile
+import tempfile
 import zlib
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from audiogen.data.dataset import DatasetError
+from audiogen.untrusted import is_regular
 
 MAX_HEADER = 1 << 20  # bytes before each file: an extended header is read into memory
 _GZIP = b"\x1f\x8b"
@@ -30,23 +30,35 @@ def unpack(archive: Path, folder: Path, max_bytes: int, max_files: int) -> None:
         DatasetError: Where the archive holds anything but files and folders of its own, is more than was agreed,
             damaged or no archive. Nothing is left of it.
     """
-    part = folder.with_name(f".{folder.name}.{os.getpid()}.part")
-    shutil.rmtree(part, ignore_errors=True)
     try:
-        part.mkdir(parents=True)
-        with archive.open("rb") as file:
-            plain: Any = gzip.GzipFile(fileobj=file) if file.read(2) == _GZIP else file
-            file.seek(0)
-            _extract(_Limited(plain, max_bytes), part, max_files)
-        part.rename(folder)
+        if not is_regular(archive):
+            raise tarfile.ReadError("expected a regular file")
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        # The folder around the part is open to this user alone, so nobody plants a link in it.
+        with tempfile.TemporaryDirectory(prefix=".", suffix=".part", dir=folder.parent) as private:
+            part = Path(private) / folder.name
+            part.mkdir()
+            with archive.open("rb") as file:
+                plain: Any = gzip.GzipFile(fileobj=file) if file.read(2) == _GZIP else file
+                file.seek(0)
+                _extract(LimitedStream(plain, max_bytes), part, max_files)
+            part.rename(folder)
     except (OSError, EOFError, ValueError, zlib.error, tarfile.TarError) as error:
         raise DatasetError(f"{archive} cannot be unpacked: {error}") from error
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
 
 
-class _Limited:
-    """A stream that ends in an error where more is read of it than was agreed, at once or in all."""
+class LimitedStream:
+    """A stream for `tarfile` that raises an error where more is read of it than was agreed, at once or in all.
+
+    `tarfile` reads extended headers into memory, of whatever size they claim.
+
+    Args:
+        stream: The archive without compression.
+        max_bytes: Of all that is read.
+
+    Attributes:
+        left_now: Bytes that may be read before it is set again: those of a header, and of the file that follows.
+    """
 
     def __init__(self, stream: Any, max_bytes: int) -> None:
         self.stream, self.max_bytes = stream, max_bytes
@@ -63,7 +75,7 @@ class _Limited:
         return data
 
 
-def _extract(stream: _Limited, folder: Path, max_files: int) -> None:
+def _extract(stream: LimitedStream, folder: Path, max_files: int) -> None:
     number = 0
     file: Any = stream
     with tarfile.open(fileobj=file, mode="r|") as archive:

@@ -19,7 +19,7 @@ from audiogen.data.cache import cache_folder
 from audiogen.data.dataset import AudioDataset, DatasetError, Split
 from audiogen.data.loading import LoadedData, Spectrograms, load
 from audiogen.data.shards import load_shards
-from audiogen.data.stream import BatchStream, PairStream, shuffled
+from audiogen.data.stream import BatchStream, Entered, PairStream, shuffled
 from audiogen.transforms.transform import SpectrogramTransform
 
 
@@ -130,16 +130,22 @@ class SpectrogramData(lightning.LightningDataModule):
     def train_dataloader(self) -> DataLoader[Batch]:
         """Return the endless stream, entered where the model stopped."""
         assert self.trainer is not None
-        position = getattr(self.trainer.lightning_module, "clips_seen", 0)
         if self.num_pairs:
-            return self._pairs(position)
-        return DataLoader(self.split("train"), batch_sampler=self._stream(position), collate_fn=_as_is)
+            return DataLoader(self.split("test"), batch_sampler=Entered(self._pairs), collate_fn=_as_is)
+        return DataLoader(
+            self.split("train"), batch_sampler=Entered(lambda: self._stream(self._clips_seen)), collate_fn=_as_is
+        )
+
+    @property
+    def _clips_seen(self) -> int:
+        assert self.trainer is not None
+        return getattr(self.trainer.lightning_module, "clips_seen", 0)
 
     def recent(self, num_batches: int) -> Batch:
         """Return this process's clips of the batches last trained on, or of the first ones, as one batch."""
         assert self.trainer is not None
-        seen = getattr(self.trainer.lightning_module, "clips_seen", 0)
-        batches = islice(self._stream(max(seen - num_batches * self.batch_size, 0)), num_batches)
+        first = max(self._clips_seen - num_batches * self.batch_size, 0)
+        batches = islice(self._stream(first), num_batches)
         return self.split("train").__getitems__([draw for batch in batches for draw in batch])
 
     def _stream(self, position: int) -> BatchStream:
@@ -158,15 +164,14 @@ class SpectrogramData(lightning.LightningDataModule):
             parts=[part for part in classes if part] if self.domains else None,
         )
 
-    def _pairs(self, position: int) -> DataLoader[Batch]:
-        """Return the batches of pairs, each as often as the model evaluates it."""
+    def _pairs(self) -> PairStream:
+        """Return the batches of pairs, each as often as the model evaluates it, from where the model stopped."""
         assert self.trainer is not None
         clips = self.split("test")
         content, style = (torch.nonzero(clips.label == index)[:, 0].tolist() for index in range(2))
         repeats = getattr(self.trainer.lightning_module, "iterations", 1)
-        place = (position, self.trainer.global_rank, self.trainer.world_size)
-        stream = PairStream(content, style, self.batch_size, repeats, *place)
-        return DataLoader(clips, batch_sampler=stream, collate_fn=_as_is)
+        place = (self._clips_seen, self.trainer.global_rank, self.trainer.world_size)
+        return PairStream(content, style, self.batch_size, repeats, *place)
 
     def val_dataloader(self) -> DataLoader[Batch] | list[Any]:
         """Return one pass over the validation split; data without one can be trained on, but not validated."""

@@ -15,18 +15,20 @@ from io import BytesIO
 from itertools import accumulate
 from pathlib import Path
 from typing import Any, get_args
-from urllib.parse import urlparse
+from urllib.parse import unquote, urlparse
 
 import numpy as np
 import torch
 
 from audiogen.atomic import replacing, write_text
+from audiogen.data.archive import MAX_HEADER, LimitedStream
 from audiogen.data.build import Recipe
 from audiogen.data.cache import definition
 from audiogen.data.dataset import DatasetError, Split, is_plain_name
 from audiogen.data.loading import LoadedData, Spectrograms
 from audiogen.data.store import Store
 from audiogen.outputs import check_output_folder, start_output_folder
+from audiogen.untrusted import is_regular
 
 INDEX = "index.json"
 KEPT_SHARDS = 4  # two in use by the training, two by a pass over another split
@@ -35,6 +37,7 @@ _SCHEMES = ("file", "http", "https", "ftps", "sftp", "scp", "gs", "htgs", "hf", 
 _MAX_INDEX = 1 << 28  # bytes; a million clips are 20 MB
 _MAX_FRAMES = 1 << 31  # of a clip
 _MAX_HEADER = 1024  # bytes of the header of an array
+_MAX_EXTRA = 8192  # bytes of a clip's headers in the archive and of the array, and of what fills up the blocks
 
 
 def write_shards(data: LoadedData, recipe: Recipe, folder: Path, clips_per_shard: int) -> int:
@@ -133,29 +136,40 @@ class ShardStore(Store):
         url, first = f"{self.address}/{self.names[shard]}", self._first[shard]
         lengths = self.num_frames[first : first + self.sizes[shard]].tolist()
         try:
-            with _opened(url) as stream, tarfile.open(fileobj=stream, mode="r|") as archive:
-                clips = [_clip(archive, (length, *self.shape)) for length in lengths]
-                if archive.next() is not None:
-                    raise ValueError(f"more than {len(lengths)} clips")
+            with _opened(url) as file:
+                stream: Any = LimitedStream(
+                    file, sum(_num_bytes((n, *self.shape)) + _MAX_EXTRA for n in lengths) + MAX_HEADER
+                )
+                with tarfile.open(fileobj=stream, mode="r|") as archive:
+                    clips = [_clip(archive, stream, (length, *self.shape)) for length in lengths]
+                    if archive.next() is not None:
+                        raise ValueError(f"more than {len(lengths)} clips")
         except (OSError, EOFError, ValueError, tarfile.TarError) as error:
             raise DatasetError(f"cannot read shard {url}: {error}") from error
         return clips
 
 
-def _clip(archive: tarfile.TarFile, shape: tuple[int, ...]) -> np.ndarray:
+def _num_bytes(shape: tuple[int, ...]) -> int:
+    return 2 * math.prod(shape)
+
+
+def _clip(archive: tarfile.TarFile, limits: LimitedStream, shape: tuple[int, ...]) -> np.ndarray:
     """Read the next clip of a shard, int16 of a shape that is known: no more memory is taken than that needs.
 
     Raises:
         ValueError: Where it is something else.
     """
     member = archive.next()
-    stream = archive.extractfile(member) if member is not None and member.isreg() else None
+    is_plain = member is not None and member.isreg() and member.sparse is None
+    stream = archive.extractfile(member) if member is not None and is_plain else None
     if member is None or stream is None:
         raise ValueError("clips are missing" if member is None else f"{member.name} is no clip")
-    num_bytes = 2 * math.prod(shape)
+    num_bytes = _num_bytes(shape)
     if not num_bytes < member.size <= num_bytes + _MAX_HEADER:
         raise ValueError(f"{member.name} has {member.size} bytes, but a clip {list(shape)} about {num_bytes}")
+    limits.left_now = member.size + MAX_HEADER
     content = BytesIO(stream.read())
+    limits.left_now = MAX_HEADER
     version = np.lib.format.read_magic(content)
     read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
     found = read_header[version](content) if version in read_header else None
@@ -223,9 +237,13 @@ def _opened(url: str) -> Any:
         OSError: Where it cannot be opened.
         ValueError: For an address that is a command or of an unknown kind.
     """
+    parsed = urlparse(url)
+    near = url if "://" not in url else unquote(parsed.path) if parsed.scheme == "file" else None
+    if near is not None and Path(near).exists() and not is_regular(Path(near)):
+        raise ValueError("expected a regular file")
     if "://" not in url:
         return open(url, "rb")
-    if urlparse(url).scheme not in _SCHEMES:
+    if parsed.scheme not in _SCHEMES:
         raise ValueError(f"expected a folder or an address ({', '.join(_SCHEMES)})")
     return _webdataset().gopen(url)
 

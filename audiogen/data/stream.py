@@ -1,6 +1,6 @@
 """The order of training clips: one endless stream that can be entered at any position."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import torch
 from torch.utils.data import Sampler
@@ -78,6 +78,23 @@ class BatchStream(Sampler[list[Draw]]):
             order = [self.parts[part][place] for place in shuffled([len(self.parts[part])], generator)]
         crops = torch.rand(len(order), generator=generator, dtype=torch.float64).tolist()
         return list(zip(order, crops, strict=True))
+
+
+class Entered(Sampler[list[Draw]]):
+    """Batches of a stream that is entered anew at each iteration, at the position of then.
+
+    The Trainer iterates once for each of its epochs, such as after `limit_train_batches`.
+
+    Args:
+        stream: Makes the stream from the position that training is at.
+    """
+
+    def __init__(self, stream: Callable[[], Iterable[list[Draw]]]) -> None:
+        self.stream = stream
+
+    def __iter__(self) -> Iterator[list[Draw]]:
+        """Yield the stream's batches."""
+        yield from self.stream()
 
 
 class PairStream(Sampler[list[Draw]]):

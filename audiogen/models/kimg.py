@@ -11,6 +11,7 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
 
 from audiogen import draws
+from audiogen.models.optimizer_states import check_optimizer_states
 from audiogen.processes import average_in_place, averaged, gathered, num_processes
 from audiogen.transforms.transform import SpectrogramTransform
 
@@ -37,6 +38,7 @@ class KimgModule(lightning.LightningModule):
 
     Attributes:
         averaged: Names of the submodules that hold averaged weights, which make the clips.
+        mid_step: Whether a step is under way: one network may be updated and not the other, and logs may be missing.
         stopped: Whether a callback ended the training before all clips were shown; a checkpoint knows it.
         goes_on: Whether a continued training goes on where one had been stopped so.
         max_skipped: How many steps in a row may be skipped because a gradient is NaN or infinite, before that ends the
@@ -45,6 +47,7 @@ class KimgModule(lightning.LightningModule):
 
     averaged: tuple[str, ...] = ()
     max_skipped: int = 0
+    mid_step: bool = False
     stopped: bool = False
     goes_on: bool = False
 
@@ -159,12 +162,14 @@ class KimgModule(lightning.LightningModule):
             self._log_recorded()
         if self.ended:
             self.trainer.should_stop = True
+        self.mid_step = False
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> int | None:
         """Seed all random numbers of the step; end at once where a run that has ended is continued."""
         if self.ended:
             self.trainer.should_stop = True
             return -1
+        self.mid_step = True
         self.seed_draws()
         self._batch = batch
         if self.max_skipped:
@@ -238,6 +243,7 @@ class KimgModule(lightning.LightningModule):
             shapes = [tuple(state[name].shape) if name in state else "none" for state in (theirs, own)]
             if shapes[0] != shapes[1]:
                 raise ValueError(f"the checkpoint has other networks: {name} is {shapes[0]}, not {shapes[1]}")
+        check_optimizer_states(checkpoint.get("optimizer_states", []), self.configure_optimizers())
         self.clips_seen = checkpoint["clips_seen"]
         self.stopped = checkpoint.get("stopped", False) and not self.goes_on
         self._skipped = list(checkpoint.get("skipped", ()))

@@ -1,11 +1,14 @@
 """Published weights: a file that is there, or a download on request."""
 
 import textwrap
+import zipfile
 from http.client import HTTPException
 from pathlib import Path
 
 import torch
 from torch import Tensor
+
+from audiogen.untrusted import UntrustedFileError, is_regular, require_stored_zip
 
 VGGISH_URL = "https://github.com/harritaylor/torchvggish/releases/download/v0.1/vggish-10086976.pth"
 
@@ -45,6 +48,13 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     Raises:
         ValueError: For a file of something else.
     """
+    try:
+        if not is_regular(path):
+            raise UntrustedFileError("it is not a regular file")
+        if zipfile.is_zipfile(path):  # older files of weights are none
+            require_stored_zip(path)
+    except UntrustedFileError as error:
+        raise ValueError(f"{path} is not a file of weights ({error})") from None
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # the unpickler fails in many ways on bytes that are not its own

@@ -12,6 +12,7 @@ import soundfile
 import torch
 
 import audiogen
+from audiogen.callbacks.checkpoint import KimgCheckpoint
 from audiogen.callbacks.conversion import ConversionEvaluation, ConversionLogger
 from audiogen.cli import main
 from audiogen.commands.report import report
@@ -104,16 +105,25 @@ def test_a_continued_run_equals_one_that_was_never_stopped(run: Path, judge: tup
         assert differing(whole[part], parts[part]) == []
 
 
-def test_all_options_at_once_are_continued_exactly_too(judge: tuple[Path, Path], tmp_path: Path) -> None:
+def test_all_options_at_once_are_continued_exactly_too(
+    judge: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The second part begins in the middle of the translator's interval, and in the middle of a pass over the clips."""
     options = {"targets": "all", "translator_interval": 3, "cycle_weight": 1, "pairs": "batch", "ema_half_life_kimg": 1}
     options |= {"decay_from": 0.5, "learning_rate": 0.001, "discriminator_learning_rate": 0.002}
     flags = [part for name, value in options.items() for part in (f"--model.{name}", str(value))]
     main(conversion_arguments(judge[0], tmp_path / "whole", 0.024, *flags))
-    stopped = [*flags, "--trainer.max_steps", "4"]  # of the optimisers: two of four clips each, and two more
-    main(conversion_arguments(judge[0], tmp_path / "parts", 0.024, *stopped))
-    assert audiogen.load(tmp_path / "parts").kimg < 0.024
-    main(conversion_arguments(judge[0], tmp_path / "parts", 0.024, "--ckpt_path", "last", *flags))
+    command = conversion_arguments(judge[0], tmp_path / "parts", 0.024, *flags)
+
+    def stop(self: KimgCheckpoint, trainer: Any, model: Any, *args: Any) -> None:
+        if model.clips_seen == 16:
+            raise RuntimeError("stopped")
+
+    with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="stopped"):
+        patch.setattr(KimgCheckpoint, "on_train_batch_end", stop)
+        main(command)
+    assert audiogen.load(tmp_path / "parts").kimg == 0.016
+    main(command)
     whole, parts = (
         torch.load(tmp_path / name / "checkpoints/kimg-00000.024.ckpt", weights_only=True)
         for name in ("whole", "parts")

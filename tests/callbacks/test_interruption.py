@@ -271,3 +271,11 @@ def test_damaged_events_are_set_aside(tmp_path: Path, caplog: pytest.LogCaptureF
     assert path.read_text().splitlines() == lines[:1]
     assert (tmp_path / "events.jsonl.damaged").read_text() == "\n".join(lines)
     assert "events.jsonl is damaged (3 of its lines)" in caplog.text
+
+
+@pytest.mark.parametrize("strategy", ["ddp_spawn", "ddp_fork"])
+def test_processes_that_are_copies_of_one_are_refused_in_a_sentence(strategy: str, tmp_path: Path) -> None:
+    data = write_classes(tmp_path / "data", {"low": 300, "high": 2000})
+    flags = ("--trainer.strategy", strategy, "--trainer.devices", "2")
+    with pytest.raises(ValueError, match=rf"^--trainer.strategy {strategy} copies .*: use --trainer.strategy ddp, "):
+        main(arguments(data, tmp_path / "run", 0.008, *flags))

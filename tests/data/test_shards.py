@@ -2,8 +2,10 @@
 
 import gzip
 import json
+import os
 import sys
 import tarfile
+from collections.abc import Callable
 from dataclasses import replace
 from io import BytesIO
 from itertools import chain, islice, pairwise
@@ -20,6 +22,7 @@ from audiogen.__main__ import main
 from audiogen.audio.silence import TrimSilence
 from audiogen.cli import main as train
 from audiogen.data import shards
+from audiogen.data.archive import MAX_HEADER
 from audiogen.data.build import Recipe
 from audiogen.data.dataset import DatasetError
 from audiogen.data.folder import ClassFolders
@@ -27,6 +30,7 @@ from audiogen.data.loading import LoadedData, load
 from audiogen.data.shards import load_shards, new_shard_folder, write_shards
 from audiogen.data.stream import BatchStream
 from audiogen.transforms.mel import LogMel
+from tests.full_disk import limited_files
 from tests.tiny_run import arguments, write_classes
 
 pytest.importorskip("webdataset", reason="needs the extra 'shards'")
@@ -268,3 +272,77 @@ def test_verbs_that_need_sounds_refuse_shards(
         main()
     assert stop.value.code == 1
     assert "shards hold no sounds" in capsys.readouterr().err
+
+
+def rewrite_shard(folder: Path, change: Callable[[tarfile.TarInfo], bytes | None], kind: int) -> None:
+    """Write the first shard of a folder again, its first member changed."""
+    shard = folder / "train-000000.tar"
+    with tarfile.open(shard) as archive:
+        members = [(member, archive.extractfile(member).read()) for member in archive]  # type: ignore[union-attr]
+    with tarfile.open(shard, "w", format=kind) as archive:
+        for number, (member, content) in enumerate(members):
+            data = change(member) if number == 0 else None
+            archive.addfile(member, BytesIO(content if data is None else data))
+
+
+HEADERS: dict[str, tuple[Callable[[tarfile.TarInfo], bytes | None], int]] = {
+    "PAX": (lambda member: member.pax_headers.update(comment="x" * (2 * MAX_HEADER)), tarfile.PAX_FORMAT),
+    "GNU": (lambda member: setattr(member, "name", "x" * (2 * MAX_HEADER)), tarfile.GNU_FORMAT),
+    "sparse": (
+        lambda member: member.pax_headers.update(
+            {"GNU.sparse.major": "0", "GNU.sparse.minor": "1", "GNU.sparse.map": "0,0", "GNU.sparse.size": str(1 << 40)}
+        ),
+        tarfile.PAX_FORMAT,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", HEADERS)
+def test_headers_of_a_shard_are_bounded(name: str, data: LoadedData, tmp_path: Path) -> None:
+    write_shards(data, RECIPE, new_shard_folder(str(tmp_path / "shards")), 4)
+    rewrite_shard(tmp_path / "shards", *HEADERS[name])
+    store = load_shards(str(tmp_path / "shards"), RECIPE).splits["train"].store
+    reason = "is no clip" if name == "sparse" else "a header in it is more than|more than the [0-9]+ bytes"
+    with pytest.raises(DatasetError, match=rf"cannot read shard .*({reason})"):
+        store.frames(0)
+
+
+@pytest.mark.parametrize("name", ["index.json", "train-000000.tar"])
+@pytest.mark.parametrize("address", ["{}", "file://{}"])
+def test_pipes_and_devices_are_no_shards(name: str, address: str, data: LoadedData, tmp_path: Path) -> None:
+    write_shards(data, RECIPE, new_shard_folder(str(tmp_path / "shards")), 4)
+    (tmp_path / "shards" / name).unlink()
+    os.mkfifo(tmp_path / "shards" / name)
+    with pytest.raises(DatasetError, match="expected a regular file"):
+        load_shards(address.format(tmp_path / "shards"), RECIPE).splits["train"].store.frames(0)
+
+
+def test_interrupted_writing_leaves_no_index_and_can_be_repeated(
+    data: LoadedData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The index is cut off by a full disk, as a whole or not at all."""
+    write_shards(data, RECIPE, new_shard_folder(str(tmp_path / "whole")), 4)
+    size = (tmp_path / "whole" / "index.json").stat().st_size
+    write_text = shards.write_text
+
+    def write_with_little_room(path: Path, text: str) -> None:
+        with limited_files(size // 2):
+            write_text(path, text)
+
+    monkeypatch.setattr(shards, "write_text", write_with_little_room)
+    with pytest.raises(OSError, match=r"File too large: .*index\.json"):
+        write_shards(data, RECIPE, new_shard_folder(str(tmp_path / "shards")), 4)
+    monkeypatch.undo()
+    assert not (tmp_path / "shards" / "index.json").exists()
+    with pytest.raises(ValueError, match="holds an earlier result"):
+        new_shard_folder(str(tmp_path / "shards"))
+    write_shards(data, RECIPE, new_shard_folder(str(tmp_path / "shards"), overwrite=True), 6)
+    names = {path.name for path in (tmp_path / "shards").glob("*.tar")}
+    assert names == {shard["name"] for shard in json.loads((tmp_path / "shards" / "index.json").read_text())["shards"]}
+
+
+def test_shards_are_not_written_among_the_sounds(data: LoadedData, tmp_path: Path) -> None:
+    (tmp_path / "sounds").mkdir()
+    (tmp_path / "sounds" / "index.html").touch()
+    with pytest.raises(ValueError, match="holds files that audiogen did not write there"):
+        new_shard_folder(str(tmp_path / "sounds"))
