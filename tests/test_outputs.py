@@ -304,6 +304,12 @@ def test_place_that_cannot_be_written_is_found_before_any_work(
         NOT_WRITABLE[command](runs, tmp_path / "file" / "below")
 
 
+def test_command_that_fails_leaves_no_folder(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no such checkpoint"):
+        audiogen.generate(tmp_path / "none.ckpt", out=tmp_path / "new" / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_disk_that_is_full_is_found_before_any_work(tmp_path: Path) -> None:
     with limited_files(1000):
         with pytest.raises(OutputError, match=r"x\.wav cannot be written: File too large"):

@@ -142,7 +142,7 @@ def evaluate(
         judges = conversion_judges(judge, content, config, notes)
         data = _real_data(against, config, root, [judges[0]], model, split, notes)
         settings = {"by": checkpoint, "kimg": model.kimg, "against": f"{split} clips of {against or config}"}
-        settings |= {"notes": notes} if notes else {}
+        settings |= {"note": "; ".join(notes)} if notes else {}
         return _written(evaluate_conversion(model, data, judges, split, settings, file))
     if content is not None:
         raise ValueError("--content is for translators, whose clips have a source")

@@ -100,6 +100,14 @@ class Synthesis:
         """Frames of a chunk without these."""
         return max(seconds_to_frames(CHUNK_SECONDS, self.model), self.overlap)
 
+    def mean_losses(self) -> list[dict[str, float]]:
+        """Return the final losses of each variant by name, means over the chunks."""
+        chunks = self.losses
+        return [
+            {name: sum(chunk[variant][name] for chunk in chunks) / len(chunks) for name in chunks[0][variant]}
+            for variant in range(len(chunks[0]))
+        ]
+
     def results(self, name: str) -> dict[str, Tensor]:
         """Return the beginning of each variant, float32 [C, F, L], by its name, or `name` where there is one."""
         assert self.spec is not None
@@ -291,15 +299,12 @@ def make(
                 break
             samples += wav.shape[2]
             clipped += int((wav.abs() > 1).any(dim=1).sum())
-    num = len(synthesis.losses)
-    losses = [
-        {name: sum(chunk[variant][name] for chunk in synthesis.losses) / num for name in synthesis.losses[0][variant]}
-        for variant in range(len(names))
-    ]
     told = [*notes, *([synthesis.failure] if synthesis.failure else [])]
     if clipped > 1e-4 * samples * len(names) and files:
         told.append(f"{clipped / samples / len(names):.2%} of the samples were beyond full scale and are clipped")
-    return Made(rate, samples / rate, names, losses, [torch.cat(part, 1) for part in wavs if part], files, told)
+    return Made(
+        rate, samples / rate, names, synthesis.mean_losses(), [torch.cat(part, 1) for part in wavs if part], files, told
+    )
 
 
 def variant_files(out: Path, names: Sequence[str]) -> list[Path]:
