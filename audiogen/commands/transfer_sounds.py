@@ -5,6 +5,7 @@ optimised, and its phases go on from there; so there are no seams, and memory do
 """
 
 import json
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
@@ -26,9 +27,10 @@ from audiogen.audio.io import (
     require_sound,
 )
 from audiogen.models.style_transfer import StyleTransfer
-from audiogen.outputs import check_output_file
+from audiogen.outputs import OutputError, check_output_file
 from audiogen.pictures import save_figure
 from audiogen.transforms.streaming import waveform_blocks
+from audiogen.untrusted import MAX_TEXT, read_inside
 
 CHUNK_SECONDS = 10.0
 REFERENCE_SECONDS = 30.0  # of a style that are listened to
@@ -236,15 +238,29 @@ def check_out(out: str | Path, inputs: Sequence[str | Path]) -> Path:
     """Return the path of a sound if it can be written.
 
     Raises:
-        OutputError: If it is one of the inputs, or cannot be written.
+        OutputError: If it is one of the inputs or cannot be written, or the picture or the table beside it would replace
+            a file that the user has not named.
         ValueError: For a suffix of no known format.
     """
     path = Path(out)
     if path.suffix.lower() not in AUDIO_SUFFIXES:
         raise ValueError(f"{path} should end in one of {', '.join(sorted(AUDIO_SUFFIXES))}")
-    for file in (path, *_report_files(path)):
-        check_output_file(file, map(Path, inputs))
+    beside = _report_files(path)
+    for file in (path, *beside):
+        check_output_file(file, list(map(Path, inputs)))
+    for file in () if _is_report(beside[1]) else beside:
+        if os.path.lexists(file):
+            raise OutputError(f"{file} is a file of other origin, which would be replaced: name another than {path}")
     return path
+
+
+def _is_report(table: Path) -> bool:
+    """Return whether a file holds what `write_report` writes."""
+    try:
+        content = json.loads(read_inside(table.parent, table.name, MAX_TEXT))
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(content, dict) and {"variants", "seconds", "sample_rate", "notes"} <= content.keys()
 
 
 def _report_files(out: Path) -> tuple[Path, Path]:
@@ -279,7 +295,9 @@ def make(
         OutputError: If a variant would overwrite an input.
     """
     model, names = synthesis.model, synthesis.model.variant_names()
-    files = [] if out is None else [check_out(file, inputs) for file in variant_files(out, names)]
+    files = [] if out is None else variant_files(out, names)
+    for file in files:
+        check_output_file(file, list(map(Path, inputs)))
     wavs: list[list[Tensor]] = [[] for _ in names]
     samples, clipped, rate = 0, 0, model.transform.sample_rate
     total = None if num_chunks is None else num_chunks * model.iterations
