@@ -238,8 +238,8 @@ def check_out(out: str | Path, inputs: Sequence[str | Path]) -> Path:
     """Return the path of a sound if it can be written.
 
     Raises:
-        OutputError: If it is one of the inputs or cannot be written, or the picture or the table beside it would replace
-            a file that the user has not named.
+        OutputError: If it is one of the inputs or cannot be written, or the picture or the table beside it would
+            replace a file that the user has not named.
         ValueError: For a suffix of no known format.
     """
     path = Path(out)
