@@ -102,7 +102,7 @@ def evaluate(
             class, or with files named as `generate` does (seven-000.wav).
         against: A recipe or a run's config.yaml, whose data are the real clips, or a folder of real sounds; by default
             the data of the checkpoint's run.
-        root: Folder of the data set, for a recipe that names none.
+        root: Folder of the data set, for a config that names none, and for runs of others, whose paths are ignored.
         judge: A trained classifier to embed the clips with: its checkpoint or run directory, or a .safetensors file.
             Of a translator it tells the domains apart: which does it take a converted clip for?
         content: Of a translator alone: a trained classifier of what should stay, such as words.
