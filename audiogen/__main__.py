@@ -8,6 +8,7 @@ from collections.abc import Callable
 from io import TextIOWrapper
 
 from audiogen import signals
+from audiogen.terminal import escape_messages, printable
 
 # What the libraries would say of their own insides on each start.
 os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")
@@ -59,6 +60,7 @@ def run(args: list[str]) -> None:
     from audiogen.home import expand_argument, expand_in_configs
 
     expand_in_configs()
+    escape_messages()
     verb, *rest = args = [expand_argument(arg) for arg in args]
     if verb in COMMANDS | LINE_COMMANDS:
         rest = [_with_underscores(arg) for arg in rest]
@@ -67,9 +69,10 @@ def run(args: list[str]) -> None:
     if verb in COMMANDS:
         from jsonargparse import auto_cli
 
-        print(auto_cli(_function(COMMANDS[verb]), args=rest, prog=f"python -m audiogen {verb}", exit_on_error=False))
+        found = auto_cli(_function(COMMANDS[verb]), args=rest, prog=f"python -m audiogen {verb}", exit_on_error=False)
+        print(printable(str(found)))
     elif verb in LINE_COMMANDS:
-        print(_function(LINE_COMMANDS[verb])(rest))
+        print(printable(str(_function(LINE_COMMANDS[verb])(rest))))
     elif verb in TRAINING_VERBS:
         if verb == "fit":
             signals.install()  # before the slow imports
@@ -120,14 +123,14 @@ def main() -> None:
     try:
         run(sys.argv[1:])
     except ArgumentError as error:
-        print(f"audiogen: error: {_argument_message(error)}", file=sys.stderr)
+        print(f"audiogen: error: {printable(_argument_message(error))}", file=sys.stderr)
         raise SystemExit(2) from None
     except (ValueError, OSError, FloatingPointError) as error:
         if os.environ.get("AUDIOGEN_TRACEBACK"):
             raise
         # jsonargparse wraps errors of constructors in all it tried; our own say enough themselves.
         what = _innermost(error) if "Given value" in str(error) else error
-        print(f"audiogen: error: {what}\n(AUDIOGEN_TRACEBACK=1 shows where)", file=sys.stderr)
+        print(f"audiogen: error: {printable(str(what))}\n(AUDIOGEN_TRACEBACK=1 shows where)", file=sys.stderr)
         raise SystemExit(1) from None
     except RuntimeError as error:
         if os.environ.get("AUDIOGEN_TRACEBACK") or not _lost_process(error):

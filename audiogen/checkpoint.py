@@ -191,6 +191,8 @@ def _check_settings(file: Path, hparams: Any) -> None:
         )
     if bad := [name for name in names if not is_plain_name(name)]:
         raise CheckpointError(f"{file} has a class {bad[0]!r}, after which no file can be named")
+    if len(set(names)) < len(names):
+        raise CheckpointError(f"{file} is damaged: two of its classes have the same name")
 
 
 def _check_numbers(file: Path, content: dict[str, Any]) -> None:
@@ -212,7 +214,7 @@ def _check_numbers(file: Path, content: dict[str, Any]) -> None:
     for name, tensor in state.items():
         if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
             raise CheckpointError(f"{file} is damaged: {name} claims {list(tensor.shape)} of a smaller storage")
-        if tensor.is_floating_point() and not tensor.isfinite().all():
+        if not tensor.isfinite().all():
             raise CheckpointError(f"{file} has NaN or infinite weights in {name}: take an earlier checkpoint")
 
 
@@ -221,5 +223,9 @@ def _is_count(value: Any) -> bool:
 
 
 def _is_state(value: Any) -> bool:
-    """Return whether a value is made of tensors by their names."""
-    return isinstance(value, dict) and all(isinstance(name, str) and isinstance(x, Tensor) for name, x in value.items())
+    """Return whether a value is made of plain tensors by their names: not sparse, quantised or without numbers."""
+    return isinstance(value, dict) and all(isinstance(name, str) and _is_plain_tensor(x) for name, x in value.items())
+
+
+def _is_plain_tensor(x: Any) -> bool:
+    return isinstance(x, Tensor) and x.layout == torch.strided and x.device.type == "cpu" and not x.is_quantized

@@ -33,6 +33,7 @@ from audiogen.models.kimg import KimgModule
 from audiogen.provenance import is_own, signed
 from audiogen.run_settings import CONFIG_END, STATE_KEY, differences
 from audiogen.strategy import use_replicas
+from audiogen.terminal import escape_messages
 from audiogen.trainer_flags import check_flags, shorten
 
 IGNORED_WARNINGS = (
@@ -233,6 +234,7 @@ def main(args: list[str] | None = None) -> None:
     use_replicas()
     torch.backends.cudnn.allow_tf32 = False  # the penalties are computed in float32 because they need its precision
     expand_in_configs()
+    escape_messages()
     args = [expand_argument(arg) for arg in (sys.argv[1:] if args is None else args)]
     try:
         AudiogenCLI(None if args == sys.argv[1:] else args)

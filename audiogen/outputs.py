@@ -45,7 +45,7 @@ def check_output_folder(folder: Path, overwrite: bool = False) -> Path:
     """Return a folder if a command may write a new result into it, before any work is done for it.
 
     Args:
-        folder: Made if it is missing.
+        folder: May be missing; it is made with its first file.
         overwrite: Allow a folder that holds an earlier result, which `start_output_folder` then removes.
 
     Raises:
@@ -55,13 +55,13 @@ def check_output_folder(folder: Path, overwrite: bool = False) -> Path:
         raise OutputError(f"{folder} is a file: name a folder")
     try:
         _probe(folder)
-        there = [entry.name for entry in os.scandir(folder)]
+        there = sorted(os.listdir(folder)) if folder.exists() else []
     except OSError as error:
         raise OutputError(f"{folder} cannot be written: {error.strerror}. Name another folder") from error
     written = written_files(folder)
     if there and written is None:
         raise OutputError(
-            f"{folder} holds files that audiogen did not write there, such as {min(there)}: name a new or empty folder"
+            f"{folder} holds files that audiogen did not write there, such as {there[0]}: name a new or empty folder"
         )
     if not overwrite and any(os.path.lexists(folder / name) for name in written or ()):
         raise OutputError(f"{folder} holds an earlier result: name another folder, or replace it with --overwrite")
@@ -137,12 +137,13 @@ def _stays_inside(folder: Path, name: str) -> bool:
 
 
 def _probe(folder: Path) -> None:
-    """Make a folder, and write and remove a little file in it.
+    """Write and remove a little file in a folder, or in the one above that is there.
 
     Raises:
         OSError: If that fails.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    while not os.path.lexists(folder) and folder != folder.parent:
+        folder = folder.parent
     with tempfile.TemporaryFile(dir=folder) as file:
         file.write(bytes(_PROBE))
         file.flush()

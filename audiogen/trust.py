@@ -2,8 +2,8 @@
 
 A config that the user names is code, since any class in it is imported. A checkpoint is not, nor is the `config.yaml`
 beside it. Their classes are looked up here, in the modules that models are made of and in the packages that the user
-trusts. Nothing else is imported, no function is called, and nothing of the process is changed meanwhile; so threads can
-load checkpoints side by side.
+trusts. Nothing else is imported and no function is called. No state of the process decides, so threads can load
+checkpoints side by side.
 
 Arguments are matched with the annotations of the constructors, as jsonargparse does: an object, or a function that
 makes one, is described by `class_path` and `init_args`. Texts are never taken for files, URLs or YAML.

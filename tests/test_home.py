@@ -65,11 +65,11 @@ def test_every_path_of_a_training_may_begin_at_home(home: Path, monkeypatch: pyt
     pairs = [(name, value) for name, value in zip(tiny[1::2], tiny[2::2], strict=True) if name not in named]
     flags = [part for pair in pairs for part in pair]
     run(monkeypatch, "fit", *flags, "--config=~/config.yaml")
-    run(monkeypatch, *tiny, "--trainer.default_root_dir=~/second", "--data.cache=~/cache")
-    logger = {"class_path": "lightning.pytorch.loggers.TensorBoardLogger", "init_args": {"save_dir": "~/logs"}}
-    run(monkeypatch, *tiny, "--trainer.default_root_dir", "~/third", "--trainer.logger", json.dumps(logger))
-    assert (home / "logs").is_dir()
-    for name in ("run", "second", "third"):
+    (home / "manifest.csv").write_text("path\n" + "".join(f"{path}\n" for path in find_sounds(home / "data")))
+    manifest = {"class_path": "audiogen.data.manifest.Manifest", "init_args": {"file": "~/manifest.csv"}}
+    nested = ("--data.root", "~", "--data.dataset", json.dumps(manifest))
+    run(monkeypatch, *tiny, "--trainer.default_root_dir=~/second", "--data.cache=~/cache", *nested)
+    for name in ("run", "second"):
         assert list((home / name / "checkpoints").iterdir())
     assert (home / "cache" / "spectrograms").is_dir()
     run(monkeypatch, "generate", "~/run", "--out=~/made", "--num", 1)

@@ -151,6 +151,18 @@ def test_variants_and_reports_of_a_sound_are_outputs_too(tmp_path: Path) -> None
         texture(variant, out=tmp_path / "out.wav", recipe=str(recipe), iterations=1)
 
 
+@pytest.mark.parametrize("name", ["out.png", "out.json"])
+def test_files_beside_a_sound_are_replaced_if_they_are_its_report(name: str, tmp_path: Path) -> None:
+    source = sound(tmp_path)
+    (tmp_path / name).write_text('{"mine": 1}')
+    with pytest.raises(OutputError, match=rf"{name} is a file of other origin, which would be replaced: name another"):
+        texture(source, out=tmp_path / "out.wav", iterations=1)
+    assert (tmp_path / name).read_text() == '{"mine": 1}'
+    (tmp_path / name).unlink()
+    for _ in range(2):
+        texture(source, out=tmp_path / "out.wav", iterations=1, seconds=0.5)
+
+
 def test_folder_must_be_new_empty_or_ours(tmp_path: Path) -> None:
     folder = tmp_path / "out"
     check_output_folder(folder)
@@ -302,6 +314,12 @@ def test_place_that_cannot_be_written_is_found_before_any_work(
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match=r"cannot be written: Not a directory. Name another"):
         NOT_WRITABLE[command](runs, tmp_path / "file" / "below")
+
+
+def test_command_that_fails_leaves_no_folder(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no such checkpoint"):
+        audiogen.generate(tmp_path / "none.ckpt", out=tmp_path / "new" / "out")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_disk_that_is_full_is_found_before_any_work(tmp_path: Path) -> None:

@@ -87,6 +87,7 @@ ATTACKS: dict[str, Callable[[dict[str, Any], Path], object]] = {
     "classes as a dict": lambda h, m: h.update(label_names={"../../outside": 0, "b": 1}),
     "further classes": lambda h, m: h.update({"label_names+": ["../../outside"]}),
     "further class by dots": lambda h, m: h.update({"label_names.0": "../../outside"}),
+    "class twice": lambda h, m: h.update(label_names=["zero"] * 10),
     "class that is a number": lambda h, m: h.update(label_names=[1, "b"]),
     "class within a class": lambda h, m: h.update(label_names=[["../../outside"], "b"]),
     "twelve levels of ten": lambda h, m: h.update(more=nested(12, 10)),

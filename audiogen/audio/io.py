@@ -16,6 +16,7 @@ from torch import Tensor
 
 from audiogen.atomic import replacing
 from audiogen.audio.resample import resample, resample_parts
+from audiogen.untrusted import is_regular
 
 AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".mp3", ".aiff", ".aif", ".opus"})
 
@@ -76,6 +77,8 @@ def audio_info(path: str | Path, min_seconds: float = 0.0) -> AudioInfo:
         AudioFileError: Where the file is missing, unreadable, empty, too short or shorter than its header says, and
             where the header says what cannot be.
     """
+    if os.path.exists(path) and not is_regular(Path(path)):
+        raise AudioFileError("unreadable (not a regular file)")
     try:
         info = soundfile.info(os.fsencode(path))  # names need not be UTF-8
     except (RuntimeError, OSError) as error:

@@ -16,6 +16,7 @@ from audiogen.checkpoint import load
 from audiogen.commands.generate import pick_device
 from audiogen.data.folder import find_sounds
 from audiogen.outputs import check_output_file, check_output_folder, start_output_folder
+from audiogen.terminal import printable
 from audiogen.transforms.streaming import spectrogram_blocks, waveform_blocks
 
 BLOCK_FRAMES = 512  # about; the memory that a file takes, however long it is
@@ -238,7 +239,7 @@ def _stream(model: Any, path: Path, target: int, overlap: float) -> Iterator[Ten
     total = round(seconds * transform.sample_rate)
     with (
         torch.no_grad(),
-        tqdm(total=round(seconds), desc=path.name, unit="s of sound", leave=False, disable=None) as bar,
+        tqdm(total=round(seconds), desc=printable(path.name), unit="s of sound", leave=False, disable=None) as bar,
     ):
         for wav in waveform_blocks(transform, _converted(model, path, target, overlap)):
             bar.update(round(min(num_samples + wav.shape[2], total) / transform.sample_rate) - bar.n)

@@ -102,7 +102,7 @@ def evaluate(
             class, or with files named as `generate` does (seven-000.wav).
         against: A recipe or a run's config.yaml, whose data are the real clips, or a folder of real sounds; by default
             the data of the checkpoint's run.
-        root: Folder of the data set, for a recipe that names none.
+        root: Folder of the data set, for a config that names none, and for runs of others, whose paths are ignored.
         judge: A trained classifier to embed the clips with: its checkpoint or run directory, or a .safetensors file.
             Of a translator it tells the domains apart: which does it take a converted clip for?
         content: Of a translator alone: a trained classifier of what should stay, such as words.
@@ -142,7 +142,7 @@ def evaluate(
         judges = conversion_judges(judge, content, config, notes)
         data = _real_data(against, config, root, [judges[0]], model, split, notes)
         settings = {"by": checkpoint, "kimg": model.kimg, "against": f"{split} clips of {against or config}"}
-        settings |= {"notes": notes} if notes else {}
+        settings |= {"note": "; ".join(notes)} if notes else {}
         return _written(evaluate_conversion(model, data, judges, split, settings, file))
     if content is not None:
         raise ValueError("--content is for translators, whose clips have a source")

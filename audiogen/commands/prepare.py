@@ -12,6 +12,7 @@ from audiogen.data.module import SpectrogramData
 from audiogen.data.parts import Part, parse_part
 from audiogen.data.report import DataReport, report
 from audiogen.data.shards import new_shard_folder, write_shards
+from audiogen.terminal import printable
 
 DESCRIPTION = "Read a data set, store its spectrograms for training, and report on it."
 
@@ -56,7 +57,7 @@ def prepare(args: list[str]) -> DataReport:
     checked = DataReport(found.lines[:-1], found.good)  # nothing is stored
     if checked.good:
         return checked
-    print(checked)
+    print(printable(str(checked)))
     raise SystemExit(1)
 
 

@@ -8,6 +8,7 @@ an option does is the same for a quiet sound and a loud one.
 """
 
 import json
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
@@ -29,9 +30,10 @@ from audiogen.audio.io import (
     require_sound,
 )
 from audiogen.models.style_transfer import StyleTransfer
-from audiogen.outputs import check_output_file
+from audiogen.outputs import OutputError, check_output_file
 from audiogen.pictures import save_figure
 from audiogen.transforms.streaming import waveform_blocks
+from audiogen.untrusted import MAX_TEXT, read_inside
 
 CHUNK_SECONDS = 10.0
 REFERENCE_SECONDS = 30.0  # of a style that are listened to
@@ -103,6 +105,14 @@ class Synthesis:
     def chunk(self) -> int:
         """Frames of a chunk without these."""
         return max(seconds_to_frames(CHUNK_SECONDS, self.model), self.overlap)
+
+    def mean_losses(self) -> list[dict[str, float]]:
+        """Return the final losses of each variant by name, means over the chunks."""
+        chunks = self.losses
+        return [
+            {name: sum(chunk[variant][name] for chunk in chunks) / len(chunks) for name in chunks[0][variant]}
+            for variant in range(len(chunks[0]))
+        ]
 
     def results(self, name: str) -> dict[str, Tensor]:
         """Return the beginning of each variant, float32 [C, F, L], by its name, or `name` where there is one."""
@@ -232,15 +242,29 @@ def check_out(out: str | Path, inputs: Sequence[str | Path]) -> Path:
     """Return the path of a sound if it can be written.
 
     Raises:
-        OutputError: If it is one of the inputs, or cannot be written.
+        OutputError: If it is one of the inputs or cannot be written, or the picture or the table beside it would
+            replace a file that the user has not named.
         ValueError: For a suffix of no known format.
     """
     path = Path(out)
     if path.suffix.lower() not in AUDIO_SUFFIXES:
         raise ValueError(f"{path} should end in one of {', '.join(sorted(AUDIO_SUFFIXES))}")
-    for file in (path, *_report_files(path)):
-        check_output_file(file, map(Path, inputs))
+    beside = _report_files(path)
+    for file in (path, *beside):
+        check_output_file(file, list(map(Path, inputs)))
+    for file in () if _is_report(beside[1]) else beside:
+        if os.path.lexists(file):
+            raise OutputError(f"{file} is a file of other origin, which would be replaced: name another than {path}")
     return path
+
+
+def _is_report(table: Path) -> bool:
+    """Return whether a file holds what `write_report` writes."""
+    try:
+        content = json.loads(read_inside(table.parent, table.name, MAX_TEXT))
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(content, dict) and {"variants", "seconds", "sample_rate", "notes"} <= content.keys()
 
 
 def _report_files(out: Path) -> tuple[Path, Path]:
@@ -278,7 +302,9 @@ def make(
         OutputError: If a variant would overwrite an input.
     """
     model, names = synthesis.model, synthesis.model.variant_names()
-    files = [] if out is None else [check_out(file, inputs) for file in variant_files(out, names)]
+    files = [] if out is None else variant_files(out, names)
+    for file in files:
+        check_output_file(file, list(map(Path, inputs)))
     wavs: list[list[Tensor]] = [[] for _ in names]
     samples, clipped, rate = 0, 0, model.transform.sample_rate
     total = None if num_chunks is None else num_chunks * model.iterations
@@ -299,15 +325,12 @@ def make(
                 break
             samples += wav.shape[2]
             clipped += int((wav.abs() > 1).any(dim=1).sum())
-    num = len(synthesis.losses)
-    losses = [
-        {name: sum(chunk[variant][name] for chunk in synthesis.losses) / num for name in synthesis.losses[0][variant]}
-        for variant in range(len(names))
-    ]
     told = [*notes, *([synthesis.failure] if synthesis.failure else [])]
     if clipped > 1e-4 * samples * len(names) and files:
         told.append(f"{clipped / samples / len(names):.2%} of the samples were beyond full scale and are clipped")
-    return Made(rate, samples / rate, names, losses, [torch.cat(part, 1) for part in wavs if part], files, told)
+    return Made(
+        rate, samples / rate, names, synthesis.mean_losses(), [torch.cat(part, 1) for part in wavs if part], files, told
+    )
 
 
 def variant_files(out: Path, names: Sequence[str]) -> list[Path]:

@@ -31,6 +31,7 @@ from audiogen.data.dataset import DatasetError
 from audiogen.data.parts import Part, part_names, stored_files, usable_parts
 from audiogen.data.store import SpectrogramStore, StoreWriter
 from audiogen.transforms.phase.method import PhaseMethod
+from audiogen.untrusted import is_regular
 
 _OWN_CODE = sorted(
     path
@@ -338,6 +339,8 @@ def _state(path: Path) -> str:
 
 
 def _file_digest(path: Path) -> str:
+    if path.exists() and not is_regular(path):  # it may have no end
+        return f"{_UNREADABLE}: not a regular file"
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from audiogen.audio.io import AUDIO_SUFFIXES
 from audiogen.data.dataset import AudioDataset, Clip, DatasetError, existing_folder
+from audiogen.untrusted import is_regular
 
 
 class ClassFolders(AudioDataset):
@@ -61,7 +62,9 @@ def find_sounds(folder: Path) -> list[Path]:
         path
         for path in sorted(files_below(folder))
         if path.suffix.lower() in AUDIO_SUFFIXES
-        and (path.is_file() or not path.exists())  # a link to nothing is told of when it is read; pipes are not sounds
+        and (
+            is_regular(path) or not path.exists()
+        )  # a link to nothing is told of when it is read; pipes are not sounds
         and not any(part.startswith(".") for part in path.relative_to(folder).parts)
     ]
     if not paths:

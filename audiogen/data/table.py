@@ -6,6 +6,7 @@ from io import StringIO
 from pathlib import Path, PurePath
 
 from audiogen.data.dataset import DatasetError, Split, existing_folder, is_plain_name
+from audiogen.untrusted import is_regular
 
 # "eval" is the test set of corpora that are split into train, dev and eval.
 SPLIT_NAMES: dict[str, Split] = {
@@ -88,12 +89,12 @@ def listed_path(cell: str, folder: Path, place: str) -> Path:
     """Return the file that a list names: anywhere, since lists are for sounds wherever they lie.
 
     Raises:
-        DatasetError: For no path, and for a device or a pipe, which would be read without end.
+        DatasetError: For no path, and for a device, a pipe or a file of /proc, which would be read without end.
     """
     path = folder / cell
     if not cell or "\0" in cell:
         raise DatasetError(f"{place}: no path" if not cell else f"{place}: expected a path, got {cell!r}")
-    if path.exists() and not (path.is_file() or path.is_dir()):
+    if path.exists() and not (is_regular(path) or path.is_dir()):
         raise DatasetError(f"{place}: {cell} is neither a file nor missing")
     return path
 

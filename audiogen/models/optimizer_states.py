@@ -3,6 +3,7 @@
 import math
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -36,8 +37,8 @@ def check_optimizer_states(states: Any, configured: Any) -> None:
         for group, mine in zip(groups, optimizer.param_groups, strict=True):
             _check_group(group, mine)
         for name, value in _values(state.get("state")):
-            if isinstance(value, Tensor) and value.is_floating_point() and not value.isfinite().all():
-                raise ValueError(f"the checkpoint's optimiser has NaN or infinite values in {name}")
+            if isinstance(value, Tensor) and not _is_finite(value):
+                raise ValueError(f"the checkpoint's optimiser has no finite numbers in {name}")
 
 
 def _optimizers(configured: Any) -> list[Optimizer]:
@@ -76,6 +77,11 @@ def _is_number(theirs: Any, value: Any) -> bool:
     if isinstance(theirs, Tensor):
         return theirs.numel() == 1 and bool(theirs.isfinite().all())
     return type(theirs) in (int, float) and math.isfinite(theirs)
+
+
+def _is_finite(value: Tensor) -> bool:
+    """Return whether a tensor holds finite numbers; a sparse one or one without content does not."""
+    return value.layout == torch.strided and value.device.type != "meta" and bool(value.isfinite().all())
 
 
 def _values(state: Any) -> list[tuple[str, Any]]:

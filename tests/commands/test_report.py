@@ -12,8 +12,10 @@ import torch
 from audiogen.__main__ import run
 from audiogen.audio.io import write_audio
 from audiogen.callbacks import metrics_csv, mode_collapse, samples
+from audiogen.cli import main as train
 from audiogen.commands import report as page_of
 from audiogen.commands.report import read_alarms, report
+from tests.tiny_run import arguments, write_classes
 
 HEADER = "step,kimg,coherence,coherence/<low>,coherence_real,fad,fad_a,fad_a_floor,fad_floor,loss/generator,my <own>"
 ROWS = (
@@ -206,3 +208,11 @@ def test_what_is_no_run_is_refused(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no rows yet"):
         report(str(folder))
     assert not (folder / "report.html").exists()
+
+
+def test_run_that_max_steps_ended_before_the_first_row_has_a_report(tmp_path: Path) -> None:
+    data = write_classes(tmp_path / "data", {"low": 300, "high": 2000})
+    train(arguments(data, tmp_path / "run", 1, "--trainer.max_steps", "2", "--model.log_every_kimg", "0.5"))
+    assert not (tmp_path / "run" / "metrics.csv").exists()
+    (saved,) = (tmp_path / "run" / "checkpoints").glob("kimg-*.ckpt")
+    assert report(str(tmp_path / "run")).kimg == float(saved.stem.removeprefix("kimg-")) > 0

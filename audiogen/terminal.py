@@ -1,0 +1,43 @@
+"""Show texts of others on a terminal: names of classes and files may hold escape sequences, which act on it."""
+
+import logging
+import re
+import warnings
+from typing import Any
+
+# Control characters but tab and newline, and those that turn the direction of writing or separate lines.
+_ACTING = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+_LOGGERS = ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.rank_zero")
+
+
+def printable(text: str) -> str:
+    r"""Return a text with all characters escaped that would act on a terminal.
+
+    Example:
+        >>> printable("seven\x1b[2J")
+        'seven\\x1b[2J'
+    """
+    return _ACTING.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+def escape_messages() -> None:
+    """Escape what is logged and warned of from now on in this process."""
+    for name in _LOGGERS:
+        logger = logging.getLogger(name)
+        if _escape_record not in logger.filters:
+            logger.addFilter(_escape_record)
+    if warnings.formatwarning is not _format_warning:
+        warnings.formatwarning = _format_warning
+
+
+def _escape_record(record: logging.LogRecord) -> bool:
+    """Escape a message, and keep it."""
+    record.msg, record.args = printable(record.getMessage()), ()
+    return True
+
+
+_plain_format = warnings.formatwarning
+
+
+def _format_warning(*args: Any, **options: Any) -> str:
+    return printable(_plain_format(*args, **options))
