@@ -15,13 +15,23 @@ ALLOWED = {
     "processes": set(),
     "atomic": set(),
     "signals": set(),
+    "fingerprint": set(),
+    "checksums": set(),
     "augment": {"augment", "draws"},
     "networks": {"networks", "draws", "processes"},
     "transforms": {"transforms", "networks"},
     "curves": set(),
     "pictures": {"transforms", "curves"},
-    "data": {"data", "audio", "transforms"},
-    "metrics": {"metrics", "networks", "transforms", "checkpoint"},  # a classifier that judges is a checkpoint
+    "data": {"data", "audio", "transforms", "fingerprint", "checksums"},
+    "metrics": {
+        "metrics",
+        "networks",
+        "transforms",
+        "checkpoint",
+        "fingerprint",
+        "checksums",
+        "atomic",
+    },  # a classifier that judges is a checkpoint
     "models": {
         *("networks", "losses", "augment", "transforms", "data.batch", "draws", "processes"),
         *(
@@ -52,7 +62,7 @@ FENCED = {
     "joblib": {"data/parallel.py"},
     "filelock": {"data/cache.py", "cli.py"},
     "webdataset": {"data/shards.py"},
-    "sqlite3": {"data/cache.py"},
+    "sqlite3": {"data/digests.py"},
     "noisereduce": {"audio/denoise.py"},
     "torch_fidelity": {"metrics/embeddings/inception.py"},
     "transformers": {"metrics/embeddings/pretrained.py"},

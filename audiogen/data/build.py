@@ -1,6 +1,6 @@
 """From a sound file to its spectrograms as they are stored."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -18,6 +18,7 @@ from audiogen.audio.preprocess import Change, PreprocessStep, preprocess
 from audiogen.data.dataset import DatasetError
 from audiogen.data.parallel import parallel_map
 from audiogen.data.store import FileRecord, quantise
+from audiogen.fingerprint import fingerprint
 from audiogen.transforms.transform import SpectrogramTransform
 
 Crop = Literal["start", "center", "random"]
@@ -86,7 +87,7 @@ class Processed(NamedTuple):
 
 def process_all(
     paths: Sequence[Path], recipe: Recipe, num_workers: int, on_file: Callable[[], object]
-) -> Iterator[Processed]:
+) -> Generator[Processed, None, None]:
     """Process files in order.
 
     Args:
@@ -129,7 +130,8 @@ def _process_parts(path: Path, recipe: Recipe, info: AudioInfo) -> Processed:
     """
     sample_rate, clip = recipe.transform.sample_rate, recipe.transform.num_samples
     pieces, changes, refused, used, energy, low, high = [], [], [], 0, 0.0, 1.0, -1.0
-    for outcome in _read(path, recipe, info):
+    sounds: list[str] = []
+    for outcome in _read(path, recipe, info, sounds.append):
         if isinstance(outcome, AudioFileError):
             refused.append(str(outcome))
             continue
@@ -155,6 +157,7 @@ def _process_parts(path: Path, recipe: Recipe, info: AudioInfo) -> Processed:
         high=high,
         changes=changes,
         dropped=refused,
+        sound=fingerprint(sounds),
     )
     return Processed(record, pieces)
 
@@ -173,14 +176,23 @@ def clip_waveform(path: Path, recipe: Recipe) -> Tensor:
     return recipe.fit(outcomes[0][0])[:, : recipe.transform.num_samples]
 
 
-def _read(path: Path, recipe: Recipe, info: AudioInfo) -> Iterator[tuple[Tensor, list[Change]] | AudioFileError]:
+def _read(
+    path: Path, recipe: Recipe, info: AudioInfo, on_sound: Callable[[str], object] = str
+) -> Iterator[tuple[Tensor, list[Change]] | AudioFileError]:
     """Yield each part of a file after preprocessing, float32 [C, T], with what was done to it; or why it is no use.
+
+    Args:
+        path: The file.
+        recipe: Which parts are read, and what is done to them.
+        info: What the header says.
+        on_sound: Is given a digest of the samples of each part before preprocessing.
 
     Raises:
         AudioFileError: Where the file cannot be read.
     """
     shape = (recipe.transform.sample_rate, recipe.transform.shape[0])
     for part in read_parts(path, *shape, recipe.parts(info)):
+        on_sound(fingerprint(part))
         try:
             wav, change = preprocess(require_sound(part), shape[0], recipe.steps)
             if recipe.crop != "random":

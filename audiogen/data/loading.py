@@ -1,10 +1,10 @@
 """From the files of a data set to the clips of its splits."""
 
-import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,6 +16,7 @@ from audiogen.data.cache import cached_store
 from audiogen.data.dataset import Clip, DatasetError, Split
 from audiogen.data.store import SpectrogramStore, Store
 from audiogen.data.stream import Draw
+from audiogen.fingerprint import fingerprint
 
 SHOWN_PER_REASON = 5
 
@@ -79,14 +80,12 @@ class LoadedData:
 
     def fingerprint(self) -> str:
         """Return a digest of what is trained and judged on: the content of files, their order, splits and classes."""
-        digest = hashlib.sha256(repr(self.label_names).encode())
+        splits: dict[str, list[Any]] = {}
         for name, clips in self.splits.items():
-            digest.update(name.encode() + clips.label.numpy().tobytes())
-            if self.store is not None:
-                digest.update(self.store.digests[self.store.file[clips.segment].numpy()].tobytes())
-            else:
-                digest.update(clips.store.num_frames[clips.segment].numpy().tobytes())
-        return digest.hexdigest()
+            store = self.store
+            of_clip = clips.store.num_frames if store is None else store.digests[store.file.numpy()]
+            splits[name] = [clips.label, of_clip[clips.segment.numpy()]]
+        return fingerprint(self.label_names, splits)
 
     def num_padded(self) -> int:
         """Count the files that are used and shorter than a clip, to which silence is added; 0 for shards."""
