@@ -1,9 +1,8 @@
 """From a sound file to its spectrograms as they are stored."""
 
 from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from itertools import islice
 from math import ceil
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
@@ -23,6 +22,7 @@ from audiogen.transforms.transform import SpectrogramTransform
 
 Crop = Literal["start", "center", "random"]
 FILES_PER_TASK = 32
+CUT_SEGMENTS = 20  # of a recording, so that a small part of them can be for validation
 PARALLEL_FROM = 30_000_000  # bytes of sound files: starting the processes takes seconds
 
 
@@ -38,6 +38,8 @@ class Recipe:
         min_seconds: Shorter files are left out.
         segment_seconds: Longer files are not read at once. Of such a file, "start" and "center" see one segment,
             "random" takes each for a clip of its own.
+        cut: Whether files are recordings, cut into clips from one end to the other; for "random", into longer segments
+            of which clips are taken.
 
     Raises:
         ValueError: For values out of range.
@@ -48,6 +50,7 @@ class Recipe:
     crop: Crop = "start"
     min_seconds: float = 0.05
     segment_seconds: float = 60.0
+    cut: bool = False
 
     def __post_init__(self) -> None:
         if self.crop not in get_args(Crop):
@@ -62,6 +65,12 @@ class Recipe:
     def parts(self, info: AudioInfo) -> list[tuple[float, float]]:
         """Return start and duration in seconds of what is read of a file."""
         segment = self.segment_seconds
+        if self.cut:
+            longest = min(segment, info.seconds / CUT_SEGMENTS) if self.crop == "random" else 0.0
+            segment = max(self.transform.seconds, longest)
+            # At least one, a hundredth of a clip short of the last one at most.
+            num = max(int(info.seconds / segment + 0.01), 1)
+            return [(index * segment, segment) for index in range(num)]
         if info.seconds <= segment or self.crop == "start":
             return [(0.0, min(info.seconds, segment))]
         if self.crop == "center":
@@ -131,7 +140,7 @@ def _process_parts(path: Path, recipe: Recipe, info: AudioInfo) -> Processed:
     sample_rate, clip = recipe.transform.sample_rate, recipe.transform.num_samples
     pieces, changes, refused, used, energy, low, high = [], [], [], 0, 0.0, 1.0, -1.0
     sounds: list[str] = []
-    for outcome in _read(path, recipe, info, sounds.append):
+    for outcome in _read(path, recipe, recipe.parts(info), sounds.append):
         if isinstance(outcome, AudioFileError):
             refused.append(str(outcome))
             continue
@@ -143,15 +152,16 @@ def _process_parts(path: Path, recipe: Recipe, info: AudioInfo) -> Processed:
         changes.append(change)
     if not pieces:
         raise AudioFileError(refused[0])
+    whole = recipe.crop == "random" or recipe.cut
     read_seconds = sum(seconds for _, seconds in recipe.parts(info))
     record = FileRecord(
         "",
         info.seconds,
         info.sample_rate,
         info.num_channels,
-        kept_seconds=used / sample_rate if recipe.crop == "random" else min(used, clip) / sample_rate,
+        kept_seconds=used / sample_rate if whole else min(used, clip) / sample_rate,
         padded=used < clip,
-        truncated=info.seconds > read_seconds + 1e-3 or (recipe.crop != "random" and used > clip),
+        truncated=info.seconds > read_seconds + 1e-3 or (not whole and used > clip),
         rms_db=float(10 * np.log10(max(energy / used, 1e-20))),
         low=low,
         high=high,
@@ -162,36 +172,45 @@ def _process_parts(path: Path, recipe: Recipe, info: AudioInfo) -> Processed:
     return Processed(record, pieces)
 
 
-def clip_waveform(path: Path, recipe: Recipe) -> Tensor:
+def clip_waveform(path: Path, recipe: Recipe, span: tuple[float, float] | None = None) -> Tensor:
     """Return what a clip of a file is made of: preprocessed and cut to length, float32 [C, T].
 
-    Of a file that "random" takes parts of, it is the start.
+    Args:
+        path: The file.
+        recipe: How it becomes clips. Of a file that "random" takes parts of, the clip is the start.
+        span: Of a recording, where to look for the first clip; see `Clip`.
 
     Raises:
         AudioFileError: Where there is nothing of use in it.
     """
-    outcomes = list(islice(_read(path, recipe, audio_info(path, recipe.min_seconds)), 1))
-    if isinstance(outcomes[0], AudioFileError):
-        raise outcomes[0]
-    return recipe.fit(outcomes[0][0])[:, : recipe.transform.num_samples]
+    info = audio_info(path, recipe.min_seconds)
+    recipe = replace(recipe, cut=span is not None)
+    parts = recipe.parts(info)
+    start, end = (round(place * len(parts)) for place in span or (0.0, 1.0))
+    refused = AudioFileError("too short (no clip of it is in this split)")
+    for outcome in _read(path, recipe, parts[start:end] if span else parts[:1]):
+        if not isinstance(outcome, AudioFileError):
+            return recipe.fit(outcome[0])[:, : recipe.transform.num_samples]
+        refused = outcome
+    raise refused
 
 
 def _read(
-    path: Path, recipe: Recipe, info: AudioInfo, on_sound: Callable[[str], object] = str
+    path: Path, recipe: Recipe, parts: Sequence[tuple[float, float]], on_sound: Callable[[str], object] = str
 ) -> Iterator[tuple[Tensor, list[Change]] | AudioFileError]:
     """Yield each part of a file after preprocessing, float32 [C, T], with what was done to it; or why it is no use.
 
     Args:
         path: The file.
-        recipe: Which parts are read, and what is done to them.
-        info: What the header says.
+        recipe: What is done to the parts.
+        parts: Start and duration of each in seconds.
         on_sound: Is given a digest of the samples of each part before preprocessing.
 
     Raises:
         AudioFileError: Where the file cannot be read.
     """
     shape = (recipe.transform.sample_rate, recipe.transform.shape[0])
-    for part in read_parts(path, *shape, recipe.parts(info)):
+    for part in read_parts(path, *shape, parts):
         on_sound(fingerprint(part))
         try:
             wav, change = preprocess(require_sound(part), shape[0], recipe.steps)

@@ -5,20 +5,7 @@ from collections.abc import Sequence
 from io import StringIO
 from pathlib import Path, PurePath
 
-from audiogen.data.dataset import DatasetError, Split, existing_folder, is_plain_name
-
-# "eval" is the test set of corpora that are split into train, dev and eval.
-SPLIT_NAMES: dict[str, Split] = {
-    "train": "train",
-    "training": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "dev": "val",
-    "test": "test",
-    "testing": "test",
-    "eval": "test",
-}
+from audiogen.data.dataset import SPLIT_NAMES, DatasetError, Split, existing_folder, is_plain_name
 
 # Where a row is, in words, and its cells by column name in lower case.
 Row = tuple[str, dict[str, str]]
