@@ -16,7 +16,7 @@ from audiogen.audio.length import fit_length
 from audiogen.audio.preprocess import Change, PreprocessStep, preprocess
 from audiogen.data.dataset import DatasetError
 from audiogen.data.parallel import parallel_map
-from audiogen.data.store import FileRecord, quantise
+from audiogen.data.store import FileRecord, audible_starts, quantise
 from audiogen.fingerprint import fingerprint
 from audiogen.transforms.transform import SpectrogramTransform
 
@@ -77,6 +77,12 @@ class Recipe:
             return [((info.seconds - segment) / 2, segment)]
         starts = [index * segment for index in range(ceil(info.seconds / segment))]
         return [(start, segment) for start in starts if info.seconds - start >= self.transform.seconds]
+
+    @torch.no_grad()
+    def silence(self) -> np.ndarray:
+        """Return a frame of silence as it is stored, int16 [C, F]."""
+        silent = torch.zeros(1, self.transform.shape[0], self.transform.num_samples)
+        return quantise(self.transform(silent)[0])[self.transform.shape[2] // 2]
 
     def fit(self, wav: Tensor) -> Tensor:
         """Pad wav [C, T] to a clip, or cut it to one."""
@@ -165,11 +171,22 @@ def _process_parts(path: Path, recipe: Recipe, info: AudioInfo) -> Processed:
         rms_db=float(10 * np.log10(max(energy / used, 1e-20))),
         low=low,
         high=high,
+        silent_crops=_silent_crops(pieces, recipe),
         changes=changes,
         dropped=refused,
         sound=fingerprint(sounds),
     )
     return Processed(record, pieces)
+
+
+def _silent_crops(pieces: Sequence[np.ndarray], recipe: Recipe) -> float:
+    """Return the fraction of the places where a crop can begin from which nothing would be heard."""
+    clip = recipe.transform.shape[2]
+    if max(map(len, pieces)) == clip:
+        return 0.0
+    silence = recipe.silence()
+    audible = sum(len(audible_starts(piece, clip, silence)) for piece in pieces)
+    return 1 - audible / sum(len(piece) - clip + 1 for piece in pieces)
 
 
 def clip_waveform(path: Path, recipe: Recipe, span: tuple[float, float] | None = None) -> Tensor:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -30,12 +31,20 @@ class Spectrograms(Dataset[Batch]):
         label: int64 [N].
         num_frames: L of a clip.
         groups: Numbers of clips that lie together and are best read so; by default they may be read in any order.
+        silence: A frame of silence, int16 [C, F]: crops of nothing else are not taken; see `Store.read`.
     """
 
     def __init__(
-        self, store: Store, segment: Tensor, label: Tensor, num_frames: int, groups: Sequence[int] | None = None
+        self,
+        store: Store,
+        segment: Tensor,
+        label: Tensor,
+        num_frames: int,
+        groups: Sequence[int] | None = None,
+        silence: np.ndarray | None = None,
     ) -> None:
         self.store, self.segment, self.label, self.num_frames = store, segment, label, num_frames
+        self.silence = silence
         self.groups = groups or [len(label)]
 
     def __len__(self) -> int:
@@ -46,7 +55,7 @@ class Spectrograms(Dataset[Batch]):
         """Return a batch at once."""
         indices = torch.tensor([index for index, _ in draws])
         crops = [crop for _, crop in draws]
-        spec = self.store.read(self.segment[indices].tolist(), crops, self.num_frames)
+        spec = self.store.read(self.segment[indices].tolist(), crops, self.num_frames, self.silence)
         return Batch(spec, self.label[indices])
 
     def take(self, indices: Sequence[int] | Tensor) -> Tensor:
@@ -143,12 +152,13 @@ def load(
         reason = _summary({}, [], [], rejected)
         raise DatasetError(f"nothing to train on: no class has two usable clips to train on\n{reason}")
     index = {name: i for i, name in enumerate(label_names)}
+    silence = recipe.silence()
     splits: dict[Split, Spectrograms] = {}
     for name in sorted({clip.split for clip in used if segments[clip]}, key=["train", "val", "test"].index):
         of_split = [clip for clip in used if clip.split == name]
         rows = [(segment, index.get(clip.label or "", 0)) for clip in of_split for segment in segments[clip]]
         segment, label = torch.tensor(rows).T.contiguous()
-        splits[name] = Spectrograms(store, segment, label, recipe.transform.shape[2])
+        splits[name] = Spectrograms(store, segment, label, recipe.transform.shape[2], silence=silence)
     files = sorted({number[clip.path] for clip in used})
     return LoadedData(label_names, splits, used, files, rejected, store)
 

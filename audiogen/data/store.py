@@ -46,6 +46,7 @@ class FileRecord:
         rms_db: Level of what is kept, in dB relative to full scale.
         low: Smallest value of its spectrogram.
         high: Largest value of its spectrogram.
+        silent_crops: Fraction of the places where a random crop can begin from which nothing would be heard.
         changes: What each preprocessing step did to each part, as plain values.
         dropped: Why parts of a long file were left out.
         sound: Digest of the samples that were read, at the rate and with the channels of the transform: files that
@@ -62,6 +63,7 @@ class FileRecord:
     rms_db: float = 0.0
     low: float = 0.0
     high: float = 0.0
+    silent_crops: float = 0.0
     changes: list[Any] = field(default_factory=list)
     dropped: list[str] = field(default_factory=list)
     sound: str = ""
@@ -193,23 +195,65 @@ class Store(ABC):
     def frames(self, segment: int) -> np.ndarray:
         """Return all frames of a segment, int16 [L, C, F]; they may lie on disk."""
 
-    def read(self, segments: Sequence[int], crops: Sequence[float], num_frames: int) -> Tensor:
+    def read(
+        self, segments: Sequence[int], crops: Sequence[float], num_frames: int, silence: np.ndarray | None = None
+    ) -> Tensor:
         """Read a stretch of each of several segments.
 
         Args:
             segments: B indices.
             crops: Where each stretch lies in what there is to choose from: 0 at the start, 0.5 in the middle, below 1.
             num_frames: L, at most the shortest segment's.
+            silence: A frame of silence, int16 [C, F]: stretches of nothing else are not among those to choose from,
+                unless all are; by default they are as good as others.
 
         Returns:
             spec, float32 [B, C, F, L] in [-1, 1].
         """
         pieces = []
         for segment, crop in zip(segments, crops, strict=True):
-            start = int(crop * (int(self.num_frames[segment]) - num_frames + 1))
-            pieces.append(self.frames(segment)[start : start + num_frames])
+            frames = self.frames(segment)
+            start = _crop_start(frames, crop, num_frames, silence)
+            pieces.append(frames[start : start + num_frames])
         stacked = torch.from_numpy(np.stack(pieces)).permute(0, 2, 3, 1)  # [B, C, F, L]
         return stacked.to(torch.float32, memory_format=torch.contiguous_format).div_(STEPS)
+
+
+def _crop_start(frames: np.ndarray, crop: float, num_frames: int, silence: np.ndarray | None) -> int:
+    """Return the first frame of a crop, a function of `crop` alone."""
+    num_starts = len(frames) - num_frames + 1
+    start = int(crop * num_starts)
+    # One frame in the middle tells most crops with sound.
+    if num_starts == 1 or silence is None or _audible(frames[start + num_frames // 2][None], silence).any():
+        return start
+    if _audible(frames[start : start + num_frames], silence).any():
+        return start
+    starts = audible_starts(frames, num_frames, silence)
+    return int(starts[int(crop * len(starts))]) if len(starts) else start
+
+
+def audible_starts(frames: np.ndarray, num_frames: int, silence: np.ndarray) -> np.ndarray:
+    """Return where a stretch can begin that is not silent throughout.
+
+    Args:
+        frames: int16 [L, C, F].
+        num_frames: Length of the stretch.
+        silence: A frame of silence, int16 [C, F].
+
+    Returns:
+        Indices of frames, int64 [N], ascending.
+
+    Example:
+        >>> audible_starts(np.array([0, 0, 0, 9, 0, 0, 0], np.int16)[:, None, None], 2, np.zeros((1, 1), np.int16))
+        array([2, 3])
+    """
+    counts = np.concatenate([[0], np.cumsum(_audible(frames, silence))])
+    return np.flatnonzero(counts[num_frames:] > counts[:-num_frames])
+
+
+def _audible(frames: np.ndarray, silence: np.ndarray) -> np.ndarray:
+    """Tell for each frame, int16 [L, C, F], whether it is more than a step from silence, bool [L]."""
+    return (np.abs(frames - silence) > 1).any(axis=(1, 2))
 
 
 class SpectrogramStore(Store):

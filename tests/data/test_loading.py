@@ -17,7 +17,12 @@ from audiogen.data import loading
 from audiogen.data.build import Recipe
 from audiogen.data.cache import cache_folder
 from audiogen.data.dataset import Clip, DatasetError, Split
+from audiogen.data.report import report
+from audiogen.transforms.cqt import CQT
 from audiogen.transforms.mel import LogMel
+from audiogen.transforms.mfcc import MFCC
+from audiogen.transforms.stft import STFT
+from audiogen.transforms.transform import SpectrogramTransform
 
 WriteTone = Callable[..., Path]
 STEP = 0.5 / 32767 + 1e-6  # of what is stored
@@ -371,6 +376,45 @@ def test_random_crops_see_all_of_a_clip_and_a_fixed_one_is_repeatable(
     for crop, start in ((0.0, 0), (0.5, (last + 1) // 2), (0.9999, last)):
         spec = split.__getitems__([(0, crop)]).spec
         torch.testing.assert_close(spec, whole[..., start : start + 24], rtol=0, atol=STEP)
+
+
+def make_transforms() -> dict[str, SpectrogramTransform]:
+    return {
+        "mel": LogMel(8000, 256, 64, 24, 24),
+        "stft": STFT(8000, 256, 64, 24),
+        "mfcc": MFCC(8000, 256, 64, 12, 24, 24),
+        "cqt": CQT(8000, 64, 100.0, 24, 12, 24),
+    }
+
+
+@pytest.mark.parametrize("name", list(make_transforms()))
+def test_random_crops_of_a_word_before_long_silence_all_have_sound(name: str, tmp_path: Path) -> None:
+    transform = make_transforms()[name]
+    samples = np.zeros(8000 * 10)
+    for start, end in ((8000, 12000), (40000, 40500)):
+        samples[start:end] = np.random.default_rng(start).standard_normal(end - start) / 9
+    word = Clip(write_samples(tmp_path / "word.wav", samples), "a", "train")
+    other = Clip(
+        write_samples(tmp_path / "noise.wav", np.random.default_rng(0).standard_normal(8000) / 9), "a", "train"
+    )
+    loaded = loading.load([word, other], Recipe(transform, crop="random"), tmp_path / "cache")
+    split = loaded.splits["train"]
+    silent = transform(torch.zeros(1, 1, transform.num_samples))
+    crops = torch.rand(400, generator=torch.Generator().manual_seed(0), dtype=torch.float64).tolist()
+    shown = split.__getitems__([(0, crop) for crop in crops]).spec
+    assert ((shown - silent).abs() > 1e-3).flatten(1).any(dim=1).all()
+    assert torch.equal(shown, split.__getitems__([(0, crop) for crop in crops]).spec)
+    whole = split.store.frames(0)
+    found = {next(i for i in range(len(whole)) if np.array_equal(whole[i : i + 24], clip)) for clip in _stored(shown)}
+    assert len(found) > 100  # in all places with sound, not in one
+    assert min(found) < 130
+    assert max(found) > 600
+    assert "of the places where a random crop could begin are silent" in str(report(loaded, Recipe(transform)))
+    assert split.take([0]).std() > 0
+
+
+def _stored(spec: torch.Tensor) -> np.ndarray:
+    return (spec * 32767).round().to(torch.int16).permute(0, 3, 1, 2).numpy()
 
 
 @pytest.mark.parametrize(("crop", "start"), [("start", 0), ("center", 1232)])
