@@ -9,6 +9,7 @@ from audiogen.data.folder import (
     clips_of_class,
     cut_note,
     find_sounds,
+    other_files_notes,
     recording,
     split_folders,
     split_notes,
@@ -49,9 +50,10 @@ class Domains(AudioDataset):
         splits = {
             path: split for label, paths in found.items() for path, split in _splits(paths, domains[label]).items()
         }
-        self.notes = split_notes(splits, self.val_share)
+        others = [note for place in places if place.is_dir() for note in other_files_notes(place)]
+        self.notes = split_notes(splits, self.val_share) + others
         if all(len(paths) == 1 for paths in found.values()):
-            self.notes = [cut_note(self.val_share)]
+            self.notes = [cut_note(self.val_share), *others]
             return [clip for label, paths in found.items() for clip in recording(label, paths[0], self.val_share)]
         return [
             clip

@@ -2,12 +2,12 @@
 
 import hashlib
 import os
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from audiogen.audio.io import AUDIO_SUFFIXES
+from audiogen.audio.io import READ_SUFFIXES, SOUND_SUFFIXES
 from audiogen.data.dataset import SPLIT_NAMES, AudioDataset, Clip, DatasetError, Split, existing_folder
 
 
@@ -50,9 +50,9 @@ class ClassFolders(AudioDataset):
         if not splits:
             for label, paths in classes.items():
                 splits |= split_folders(paths, folder / (label or ""))
-        self.notes = split_notes(splits, self.val_share)
+        self.notes = split_notes(splits, self.val_share) + other_files_notes(folder)
         if not splits and all(len(paths) == 1 for paths in classes.values()):
-            self.notes = [cut_note(self.val_share)]
+            self.notes = [cut_note(self.val_share), *self.notes]
             return [clip for label, paths in classes.items() for clip in recording(label, paths[0], self.val_share)]
         return [
             clip
@@ -75,19 +75,41 @@ def checked_share(val_share: float) -> float:
 def find_sounds(folder: Path) -> list[Path]:
     """List the sound files at any depth below a folder, sorted; hidden files and folders are left out.
 
+    Sounds that cannot be read are listed too: whoever reads them says so.
+
     Raises:
         DatasetError: Where there are none.
     """
-    paths = [
-        path
-        for path in sorted(_files(folder))
-        if path.suffix.lower() in AUDIO_SUFFIXES
-        and (path.is_file() or not path.exists())  # a link to nothing is told of when it is read; pipes are not sounds
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    ]
+    paths, others = _listed(folder)
     if not paths:
-        raise DatasetError(f"no sound files ({', '.join(sorted(AUDIO_SUFFIXES))}) in {folder}")
+        there = f", only {_counted(others)} files" if others else ""
+        raise DatasetError(f"no sound files ({', '.join(sorted(READ_SUFFIXES))}) in {folder}{there}")
     return paths
+
+
+def other_files_notes(folder: Path) -> list[str]:
+    """Tell which files below a folder are no sounds by their suffix, so that none is missed in silence."""
+    others = _listed(folder)[1]
+    return [f"{others.total()} other files, not sounds by their suffix: {_counted(others)}"] if others else []
+
+
+def _counted(others: "Counter[str]") -> str:
+    return ", ".join(f"{num} {suffix or 'without a suffix'}" for suffix, num in others.most_common(10))
+
+
+def _listed(folder: Path) -> "tuple[list[Path], Counter[str]]":
+    """Return the sounds below a folder, and how many other files there are of each suffix."""
+    paths, others = [], Counter[str]()
+    for path in sorted(_files(folder)):
+        if any(part.startswith(".") for part in path.relative_to(folder).parts):
+            continue
+        if not path.is_file() and path.exists():  # a pipe; a link to nothing is told of when it is read
+            continue
+        if path.suffix.lower() in SOUND_SUFFIXES:
+            paths.append(path)
+        else:
+            others[path.suffix.lower()] += 1
+    return paths, others
 
 
 def split_folders(paths: Sequence[Path], folder: Path) -> dict[Path, Split]:

@@ -50,6 +50,16 @@ def test_other_files_hidden_files_and_hidden_folders_are_not_listed(tmp_path: Pa
     assert labels(list(ClassFolders().scan(root)), root) == {"cat/a.wav": "cat"}
 
 
+def test_sounds_that_cannot_be_read_are_listed_and_other_files_are_counted(tmp_path: Path) -> None:
+    sounds = ["a.m4a", "b.mp4", "c.webm", "d.oga", "e.au", "f.caf", "g.wma", "h.AU"]
+    root = touch(tmp_path, *(f"cat/{name}" for name in sounds), "cat/notes.txt", "x.xyz", "y.xyz", "LICENSE", ".hidden")
+    data = ClassFolders(0)
+    assert sorted(labels(list(data.scan(root)), root)) == sorted(f"cat/{name}" for name in sounds)
+    assert data.notes == ["4 other files, not sounds by their suffix: 2 .xyz, 1 without a suffix, 1 .txt"]
+    with pytest.raises(DatasetError, match=r"no sound files .* in .*dog, only 1 \.raw files"):
+        ClassFolders().scan(touch(tmp_path / "dog", "a.raw"))
+
+
 def test_sounds_beside_class_folders_are_refused_naming_one(tmp_path: Path) -> None:
     root = touch(tmp_path, "cat/a.wav", "stray.wav", "zebra.wav")
     with pytest.raises(DatasetError, match=r"sounds in sub-folders and 2 beside them, such as stray\.wav"):
@@ -57,7 +67,7 @@ def test_sounds_beside_class_folders_are_refused_naming_one(tmp_path: Path) -> N
 
 
 def test_folder_without_sounds_is_refused_listing_the_formats(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match=r"no sound files \(.*\.flac, .*\.wav\) in .*nothing"):
+    with pytest.raises(DatasetError, match=r"no sound files \(.*\.flac, .*\.wav.*\) in .*nothing, only 1 \.txt"):
         ClassFolders().scan(touch(tmp_path / "nothing", "notes.txt"))
 
 
