@@ -1,6 +1,7 @@
 """From a sound file to its spectrograms as they are stored."""
 
 from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 from math import ceil
@@ -117,10 +118,12 @@ def process_all(
     size = max(min(FILES_PER_TASK, len(paths) // (4 * num_workers)), 1)
     tasks = [paths[first : first + size] for first in range(0, len(paths), size)]
     few = sum(path.stat().st_size for path in paths if path.exists()) < PARALLEL_FROM
-    for results in parallel_map(partial(_process_task, recipe=recipe), tasks, 1 if few else num_workers):
-        for result in results:
-            yield result
-            on_file()
+    task = partial(_process_task, recipe=recipe)
+    with closing(parallel_map(task, tasks, 1 if few else num_workers, _name)) as done:
+        for results in done:
+            for result in results:
+                yield result
+                on_file()
 
 
 @torch.no_grad()
@@ -239,6 +242,10 @@ def _read(
             yield error
         else:
             yield wav, change
+
+
+def _name(paths: Sequence[Path]) -> str:
+    return f"{paths[0]} ... {paths[-1].name} ({len(paths)} files)" if paths[1:] else str(paths[0])
 
 
 def _process_task(paths: Sequence[Path], recipe: Recipe) -> list[Processed]:
