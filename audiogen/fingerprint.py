@@ -175,7 +175,7 @@ def _code(kinds: Mapping[str, Any]) -> list[Any]:
             libraries.add(name.partition(".")[0])
         else:
             sources[name] = file_digest(path)
-            waiting += _imports(path, name)
+            waiting += _imports(path, sources[name], name)
     typed = [kind for kind in kinds.values() if not isinstance(kind, ModuleType)]
     without_file = {f"{kind.__module__}.{kind.__qualname__}": _compiled(kind) for kind in typed if _typed_in(kind)}
     return [sorted(sources.items()), sorted((name, _version(name)) for name in libraries), sorted(without_file.items())]
@@ -201,29 +201,39 @@ def _own_file(name: str) -> Path | None:
     return None if installed and top != _PACKAGE else path
 
 
-def _imports(path: Path, name: str) -> Iterator[str]:
+def _imports(path: Path, digest: str, name: str) -> Iterator[str]:
     """Yield the names of the modules that a source file imports, at any depth."""
+    package = name if path.name == "__init__.py" else name.rpartition(".")[0]
+    for module, level, names in _statements(path, digest):
+        if not names:
+            yield module
+            continue
+        try:
+            source = importlib.util.resolve_name("." * level + module, package) if level else module
+        except ImportError:  # of a script, which is of no package
+            continue
+        if _own_file(source) is None:
+            yield source
+            continue
+        for each in names:
+            inner = f"{source}.{each}"
+            yield inner if _own_file(inner) is not None else source
+
+
+@functools.lru_cache(maxsize=1000)
+def _statements(path: Path, digest: str) -> list[tuple[str, int, tuple[str, ...]]]:
+    """Return the import statements in a source file of a certain content: module, dots before it, and names from it."""
     try:
         tree = ast.parse(path.read_bytes())
     except (OSError, SyntaxError, ValueError):  # such as a compiled extension
-        return
-    package = name if path.name == "__init__.py" else name.rpartition(".")[0]
+        return []
+    found: list[tuple[str, int, tuple[str, ...]]] = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            found += [(alias.name, 0, ()) for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            module = node.module or ""
-            if node.level:
-                try:
-                    module = importlib.util.resolve_name("." * node.level + module, package)
-                except ImportError:  # a script, which is of no package
-                    continue
-            if _own_file(module) is None:
-                yield module
-                continue
-            for alias in node.names:
-                inner = f"{module}.{alias.name}"
-                yield inner if _own_file(inner) is not None else module
+            found.append((node.module or "", node.level, tuple(alias.name for alias in node.names)))
+    return found
 
 
 def _typed_in(kind: Any) -> bool:
