@@ -273,7 +273,7 @@ def _clear(place: Path) -> None:
     """Remove a damaged store; the build would find out at its end that it is in the way."""
     if not os.path.lexists(place):
         return
-    warnings.warn(f"{place} is damaged: the spectrograms are built again", stacklevel=2)
+    warnings.warn(f"{place} is damaged. Rebuilding the spectrograms", stacklevel=2)
     if place.is_dir() and not place.is_symlink():
         shutil.rmtree(place, ignore_errors=True)
     else:
@@ -283,7 +283,9 @@ def _clear(place: Path) -> None:
 
 
 def _unusable(path: Path, reason: str) -> DatasetError:
-    return DatasetError(f"no cache in {path}: {reason}. Name another folder with --data.cache or $AUDIOGEN_CACHE")
+    return DatasetError(
+        f"cannot use the cache {path}: {reason}. Name another folder with --data.cache or $AUDIOGEN_CACHE"
+    )
 
 
 def _owner(path: Path) -> str:

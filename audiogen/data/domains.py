@@ -19,8 +19,8 @@ from audiogen.data.folder import (
 class Domains(AudioDataset):
     """List all sound files below two folders; domain A has class index 0, domain B 1.
 
-    In a domain, sub-folders that are named as splits are (train, test, ...) are splits. Where each domain is a single
-    file, the files are recordings: they are cut into clips, of which the last are for validation.
+    Within a domain, sub-folders with the usual names of splits (train, test, ...) are read as splits. If each domain is
+    a single file, the files are recordings: they are cut into clips, and the end of each is used for validation.
 
     The classes are named after the folders, or "a" and "b" where the folders have the same name.
 

@@ -17,9 +17,9 @@ class ClassFolders(AudioDataset):
     Files right in the folder and none in sub-folders make a data set without classes. Files right in the folder beside
     sub-folders with sounds are refused, since their class is unknown.
 
-    Sub-folders that are named as splits are (train, valid, test, ...) are splits and no classes, above the folders of
-    the classes or in each of these. Where each class is a single file, or the folder is a sound file itself, the files
-    are recordings: they are cut into clips, of which the last are for validation.
+    Sub-folders with the usual names of splits (train, valid, test, ...) are read as splits, not as classes, either
+    above the class folders or within them. If every class is a single file, or the folder is a sound file itself, the
+    files are recordings: they are cut into clips, and the end of each is used for validation.
 
     Args:
         val_share: Part of each class that is kept for validation where no folder is for it, chosen by a hash of the
@@ -75,7 +75,7 @@ def checked_share(val_share: float) -> float:
 def find_sounds(folder: Path) -> list[Path]:
     """List the sound files at any depth below a folder, sorted; hidden files and folders are left out.
 
-    Sounds that cannot be read are listed too: whoever reads them says so.
+    Formats that cannot be read are listed too, so that their files are reported when they are read.
 
     Raises:
         DatasetError: Where there are none.
@@ -88,7 +88,7 @@ def find_sounds(folder: Path) -> list[Path]:
 
 
 def other_files_notes(folder: Path) -> list[str]:
-    """Tell which files below a folder are no sounds by their suffix, so that none is missed in silence."""
+    """Count the files below a folder that are not sounds by their suffix."""
     others = _listed(folder)[1]
     return [f"{others.total()} other files, not sounds by their suffix: {_counted(others)}"] if others else []
 
@@ -115,10 +115,11 @@ def _listed(folder: Path) -> "tuple[list[Path], Counter[str]]":
 def split_folders(paths: Sequence[Path], folder: Path) -> dict[Path, Split]:
     """Return the split of each sound where the sub-folders of a folder are splits, and nothing where they are not.
 
-    They are where all have usual names of splits (train, valid, test, ...) and there are several splits, or only train.
+    They are splits if all of them have usual names of splits (train, valid, test, ...), and these are of several splits
+    or all of train.
 
     Raises:
-        DatasetError: Where folders of train and of another split lie beside other folders, or beside sounds.
+        DatasetError: If folders of several splits lie beside other folders or sounds.
     """
     names = {path: path.relative_to(folder).parts[0] if path.parent != folder else "" for path in paths}
     found = {name: SPLIT_NAMES[name.lower()] for name in sorted(set(names.values())) if name.lower() in SPLIT_NAMES}
@@ -140,8 +141,8 @@ def split_notes(splits: Mapping[Path, Split], val_share: float) -> list[str]:
     found = sorted(set(splits.values()), key=["train", "val", "test"].index)
     if not found:
         return []
-    note = f"Folders named as splits are read as splits, not as classes: {', '.join(found)}"
-    return [note if "val" in found else f"{note}; of train, {val_share:.0%} is for validation"]
+    note = f"Sub-folders named after splits are read as splits, not as classes: {', '.join(found)}"
+    return [note if "val" in found else f"{note}; {val_share:.0%} of train is used for validation"]
 
 
 def recording(label: str | None, path: Path, val_share: float) -> list[Clip]:
@@ -153,7 +154,7 @@ def recording(label: str | None, path: Path, val_share: float) -> list[Clip]:
 
 def cut_note(val_share: float) -> str:
     """Tell that recordings are cut."""
-    return f"A single file is a recording: it is cut into clips, of which the last {val_share:.0%} are for validation"
+    return f"Single files are cut into clips; the last {val_share:.0%} of the time is used for validation"
 
 
 def clips_of_class(

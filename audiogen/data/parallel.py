@@ -32,8 +32,8 @@ def parallel_map(
     loky's processes do not import the script they are started from, unlike those of `multiprocessing`: a script that
     reads data needs no `if __name__ == "__main__"`. They end when this process does, however it ends.
 
-    Where a process is killed, such as for a lack of memory, the inputs it may have worked on are taken again, one at a
-    time.
+    When a process is killed, for example because memory ran out, the inputs it may have been working on are repeated,
+    one at a time.
 
     Args:
         task: A function that can be pickled.
@@ -56,15 +56,18 @@ def parallel_map(
         except TerminatedWorkerError:
             last = min(done + at_once, len(inputs))
             suspects = f"{name(inputs[done])} to {name(inputs[last - 1])}"
-            warnings.warn(f"a process was killed at one of {suspects}: these are done again one by one", stacklevel=2)
+            warnings.warn(
+                f"a worker process was killed while working on one of {suspects}: these are repeated one at a time",
+                stacklevel=2,
+            )
             try:
                 for result in _pool(task, inputs[done:last], num_workers=1, at_once=1):
                     yield result
                     done += 1
             except TerminatedWorkerError as error:
                 raise DatasetError(
-                    f"a process was killed twice at {name(inputs[done])}, which may need more memory than there is. "
-                    "What was done before is kept: start again after making room, or without this"
+                    f"a worker process was killed twice while working on {name(inputs[done])}, probably because memory "
+                    "ran out. Everything before is kept: free some memory or leave this out, then start again"
                 ) from error
 
 

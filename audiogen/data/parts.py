@@ -98,7 +98,7 @@ def usable_parts(folder: Path, digests: Sequence[str]) -> dict[Part, Spectrogram
         if store.is_whole():
             of_total.setdefault(part.total, {})[part] = store
         else:
-            warnings.warn(f"{path} is damaged: the spectrograms of this part are built again", stacklevel=2)
+            warnings.warn(f"{path} is damaged. Rebuilding the spectrograms of this part", stacklevel=2)
     return max(of_total.values(), key=lambda parts: sum(len(store.digests) for store in parts.values()), default={})
 
 

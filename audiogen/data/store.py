@@ -3,9 +3,9 @@
 Frames are stored one after another, int16 [N, C, F] with 32767 for 1: 0.001 dB on a scale of 90 dB, half the size of
 float32. So any stretch of a clip is one contiguous piece, and a set may be larger than memory.
 
-All is under checksums (CRC-32): the index is checked when a store is opened, a segment when it is first read, and the
-records before they are read. A store that is being written has a journal of the files that are in it, so whoever was
-stopped goes on.
+Everything has a checksum (CRC-32). The index is checked when a store is opened, a segment when it is first read, the
+records before they are read. While a store is written, a journal lists the files that it holds, so that an interrupted
+build can continue.
 """
 
 import json
@@ -312,7 +312,7 @@ class SpectrogramStore(Store):
         """Return all frames of a segment, int16 [L, C, F], on disk."""
         if not self._checked[segment]:
             if not self._segment_is_whole(segment):
-                self._mend(f"{_FRAMES}, segment {segment},")
+                self._mend(f"{_FRAMES}, segment {segment}")
             self._checked[segment] = 1
         return self._stored(segment)
 
@@ -337,15 +337,15 @@ class SpectrogramStore(Store):
         Raises:
             OSError: Where nobody can build it, or it is damaged again.
         """
-        message = f"{self.folder}: {what} is damaged: its checksum does not fit"
+        message = f"{self.folder} is damaged: wrong checksum of {what}"
         if self._rebuild is None:
             raise OSError(message)
-        warnings.warn(f"{message}; the spectrograms are built again", stacklevel=2)
+        warnings.warn(f"{message}. Rebuilding the spectrograms", stacklevel=2)
         segments = self.num_frames
         self._rebuild()
         self._load()
         if not torch.equal(self.num_frames, segments) or not self.is_whole():
-            raise OSError(f"{message}, also after it was built again: check the disk")
+            raise OSError(f"{message}, even after a rebuild: check the disk")
 
 
 def quantise(spec: Tensor) -> np.ndarray:

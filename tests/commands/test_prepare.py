@@ -227,9 +227,7 @@ def test_single_recording_and_folders_of_splits_are_told(
     soundfile.write(folder / "recording.wav", noise, 8000)
     run(folder, monkeypatch, "prepare", "--data.root", str(folder / "recording.wav"))
     text = capsys.readouterr().out
-    assert text.startswith(
-        "Data: 1 of 1 files used (10 train, 5 val), no classes\n  A single file is a recording: it is"
-    )
+    assert text.startswith("Data: 1 of 1 files used (10 train, 5 val), no classes\n  Single files are cut into clips;")
     run(folder, monkeypatch, "prepare", "--data.root", str(folder / "recording.wav"), "--part", "0/1")
     assert "were there, 0 left out\nWhole: 1 files" in capsys.readouterr().out  # stored as the report did
     monkeypatch.setattr(sys, "argv", ["audiogen"])
@@ -240,5 +238,5 @@ def test_single_recording_and_folders_of_splits_are_told(
     run(folder, monkeypatch, "prepare")
     text = capsys.readouterr().out
     assert text.startswith(
-        "Data: 5 of 5 files used (2 train, 1 val, 2 test), no classes\n  Folders named as splits are"
+        "Data: 5 of 5 files used (2 train, 1 val, 2 test), no classes\n  Sub-folders named after splits"
     )

@@ -226,7 +226,10 @@ def test_cache_of_another_user_is_told_before_anything_is_built(
             path.rename(place / path.name).chmod(0o644)
         builds.clear()
         paths = [place / path.name for path in files]
-        with as_nobody(), pytest.raises(DatasetError, match=r"no cache in .*Name another folder with --data\.cache or"):
+        with (
+            as_nobody(),
+            pytest.raises(DatasetError, match=r"cannot use the cache .*Name another folder with --data\.cache or"),
+        ):
             cached_store(paths, Recipe(LogMel(**MEL)), place / "cache", num_workers=1)
         assert builds == []
 

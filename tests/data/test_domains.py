@@ -57,7 +57,7 @@ def test_folders_of_splits_within_a_domain_are_splits(folder: Path) -> None:
         ("train", "train"),
     ]
     assert data.notes[1:] == ["1 other files, not sounds by their suffix: 1 .txt"]
-    assert data.notes[0].startswith("Folders named as splits are read as splits")
+    assert data.notes[0].startswith("Sub-folders named after splits are read as splits")
 
 
 def test_two_recordings_are_two_domains(folder: Path) -> None:

@@ -100,10 +100,10 @@ def test_folders_named_as_splits_are_splits_and_the_classes_are_below(tmp_path: 
 def test_folders_of_splits_are_told(tmp_path: Path) -> None:
     data = ClassFolders(0.5)
     data.scan(touch(tmp_path / "all", "train/a.wav", "train/b.wav", "val/c.wav", "test/d.wav"))
-    assert data.notes == ["Folders named as splits are read as splits, not as classes: train, val, test"]
+    assert data.notes == ["Sub-folders named after splits are read as splits, not as classes: train, val, test"]
     data.scan(touch(tmp_path / "two", *(f"{name}/{i}.wav" for name in ("train", "test") for i in range(4))))
     (note,) = data.notes
-    assert note.endswith("not as classes: train, test; of train, 50% is for validation")
+    assert note.endswith("not as classes: train, test; 50% of train is used for validation")
     data.scan(touch(tmp_path / "classes", "cat/a.wav", "cat/b.wav"))
     assert data.notes == []
 
@@ -152,7 +152,7 @@ def test_single_files_are_recordings_whose_ends_are_for_validation(tmp_path: Pat
     ]
     found = [(c.path.relative_to(root).as_posix(), c.label, c.split, c.span) for c in data.scan(root)]
     assert found == expected
-    assert "the last 25% are for validation" in data.notes[0]
+    assert "the last 25% of the time is used for validation" in data.notes[0]
     (clip,) = ClassFolders(0).scan(root / "cat" / "a.wav")
     assert clip == Clip(root / "cat" / "a.wav", None, "train", span=(0.0, 1.0))
 

@@ -42,16 +42,20 @@ def _threads(item: int) -> str:
 
 def test_killed_process_is_named_and_its_work_is_done_again(tmp_path: Path) -> None:
     task = partial(work, folder=tmp_path, deadly=20, times=1)
-    with pytest.warns(UserWarning, match=r"a process was killed at one of <\d+> to <\d+>: these are done again"):
+    with pytest.warns(
+        UserWarning, match=r"a worker process was killed while working on one of <\d+> to <\d+>: these are repeated"
+    ):
         found = list(parallel_map(task, range(NUM), 2, "<{}>".format))
     assert found == [item**2 for item in range(NUM)]
 
 
-@pytest.mark.filterwarnings("ignore:a process was killed")
+@pytest.mark.filterwarnings("ignore:a worker process was killed")
 def test_process_that_is_killed_again_at_the_same_input_ends_the_work_naming_it(tmp_path: Path) -> None:
     task = partial(work, folder=tmp_path, deadly=20, times=9)
     found: list[int] = []
-    with pytest.raises(DatasetError, match=r"a process was killed twice at <20>.*What was done before is kept"):
+    with pytest.raises(
+        DatasetError, match=r"a worker process was killed twice while working on <20>.*Everything before is kept"
+    ):
         found.extend(parallel_map(task, range(NUM), 2, "<{}>".format))
     assert found == [item**2 for item in range(20)]
     assert len(list(tmp_path.glob("death-*"))) == 2

@@ -32,7 +32,7 @@ def remembered(folder: Path) -> Callable[[Embedding, Batches, SpectrogramTransfo
         except OSError:  # missing
             pass
         except Exception as error:
-            warnings.warn(f"{path} is damaged ({error}): the clips are embedded again", stacklevel=2)
+            warnings.warn(f"{path} is damaged ({error}). Embedding the clips again", stacklevel=2)
         found, content = embed(embedding, batches, transform), BytesIO()
         torch.save(tuple(found), content)
         with suppress(OSError), replacing(path) as part:
