@@ -21,7 +21,14 @@ WriteTone = Callable[..., Path]
 # Tests compute little: on a busy machine, a second thread that waits made them up to ten times slower.
 torch.set_num_threads(1)
 # Suffixes by which soundfile does not know the format.
-FORMATS = {".opus": {"format": "OGG", "subtype": "OPUS"}, ".aif": {"format": "AIFF"}}
+FORMATS = {
+    ".opus": {"format": "OGG", "subtype": "OPUS"},
+    ".oga": {"format": "OGG"},
+    ".aif": {"format": "AIFF"},
+    ".aifc": {"format": "AIFF"},
+    ".snd": {"format": "AU"},
+    ".wave": {"format": "WAV"},
+}
 
 
 def tone(sample_rate: int = 8000, seconds: float = 0.25, frequency: float = 440.0, num_channels: int = 1) -> NDArray:

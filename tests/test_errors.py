@@ -56,7 +56,7 @@ def test_misspelt_choice(
     [
         (lambda folder: None, "does not exist (--data.root)"),
         (lambda folder: folder.mkdir(), "no sound files"),
-        (lambda folder: write_classes(folder, {"a": 300, "b": 400}, num=1), "no class has two usable files"),
+        (lambda folder: write_classes(folder, {"a": 300, "b": 400}, num=1), "no class has two usable clips"),
     ],
     ids=["missing", "empty", "one clip a class"],
 )

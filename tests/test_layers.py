@@ -14,7 +14,6 @@ ALLOWED = {
     "draws": set(),
     "processes": set(),
     "atomic": set(),
-    "checksum": set(),
     "damaged": set(),
     "trainer_flags": set(),
     "run_settings": {"checkpoint", "damaged", "untrusted"},
@@ -24,17 +23,21 @@ ALLOWED = {
     "outputs": {"atomic", "untrusted"},
     "provenance": {"atomic", "untrusted", "data.cache"},
     "signals": set(),
+    "fingerprint": {"untrusted"},
+    "checksums": set(),
     "augment": {"augment", "draws"},
     "networks": {"networks", "draws", "processes", "untrusted"},
     "transforms": {"transforms", "networks"},
     "curves": set(),
     "pictures": {"transforms", "curves", "atomic"},
-    "data": {"data", "audio", "transforms", "atomic", "outputs", "untrusted"},
+    "data": {"data", "audio", "transforms", "atomic", "outputs", "untrusted", "fingerprint", "checksums"},
     "metrics": {
         "metrics",
         "networks",
         "transforms",
         "checkpoint",
+        "fingerprint",
+        "checksums",
         "atomic",
     },  # a classifier that judges is a checkpoint
     "models": {
@@ -51,7 +54,7 @@ ALLOWED = {
         "checkpoint",  # a classifier that gives features is one
     },
     "callbacks": {
-        *("callbacks", "metrics", "transforms", "pictures", "audio", "atomic", "checksum", "damaged", "untrusted"),
+        *("callbacks", "metrics", "transforms", "pictures", "audio", "atomic", "checksums", "damaged", "untrusted"),
         *("processes", "signals"),
     },
     "commands": None,
@@ -72,7 +75,7 @@ FENCED = {
     "joblib": {"data/parallel.py"},
     "filelock": {"data/cache.py", "cli.py"},
     "webdataset": {"data/shards.py"},
-    "sqlite3": {"data/cache.py"},
+    "sqlite3": {"data/digests.py"},
     "noisereduce": {"audio/denoise.py"},
     "torch_fidelity": {"metrics/embeddings/inception.py"},
     "transformers": {"metrics/embeddings/pretrained.py"},

@@ -18,6 +18,7 @@ import yaml
 import audiogen
 from audiogen.__main__ import main
 from audiogen.callbacks.mode_collapse import restore_best
+from audiogen.checksums import seal
 from audiogen.cli import main as train
 from audiogen.data.store import SpectrogramStore, StoreWriter
 from audiogen.metrics.embeddings.classifier import Classifier
@@ -158,6 +159,7 @@ def test_memory_of_embeddings_does_not_run_a_pickle(marker: Path, tmp_path: Path
     found = look_up(embedding, batches, embedding.transform)  # type: ignore[arg-type]
     (file,) = (tmp_path / "memory").iterdir()
     torch.save((Evil(marker), *found[1:]), file)
+    file.write_bytes(seal(file.read_bytes()))
     again = look_up(embedding, batches, embedding.transform)  # type: ignore[arg-type]
     torch.testing.assert_close(again.rows, found.rows)
 
@@ -172,7 +174,9 @@ def test_best_checkpoint_does_not_run_a_pickle(evil: Path, tmp_path: Path) -> No
 
 def test_store_does_not_run_a_pickle(marker: Path, tmp_path: Path) -> None:
     StoreWriter(tmp_path / "store", (1, 4), []).close()
-    np.savez(tmp_path / "store" / "index.npz", shape=np.array([Evil(marker)], dtype=object))
+    index = tmp_path / "store" / "index.npz"
+    np.savez(index, shape=np.array([Evil(marker)], dtype=object))
+    index.write_bytes(seal(index.read_bytes()))
     with pytest.raises(ValueError, match="holds no whole set of spectrograms"):
         SpectrogramStore(tmp_path / "store")
 

@@ -15,15 +15,41 @@ import torch
 from torch import Tensor
 
 from audiogen.atomic import replacing
+from audiogen.audio.mpeg import CountedMP3, counted_mp3
 from audiogen.audio.resample import resample, resample_parts
 from audiogen.untrusted import is_regular
 
-AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".mp3", ".aiff", ".aif", ".opus"})
-
+# What can be written, and libsndfile's names of the containers where they are not the suffix.
+_CONTAINERS = {".aif": "AIFF", ".aifc": "AIFF", ".snd": "AU", ".oga": "OGG", ".opus": "OGG", ".wave": "WAV"}
+AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".mp3", ".aiff", ".au", ".caf", ".rf64", ".w64", *_CONTAINERS})
+# What can be read too.
+_READ_ONLY = {".avr", ".htk", ".iff", ".mp2", ".nist", ".paf", ".pvf", ".sd2", ".sds", ".sf", ".sph", ".svx", ".voc"}
+READ_SUFFIXES = AUDIO_SUFFIXES | _READ_ONLY
+# Sounds that libsndfile does not read: they are listed, so that nobody looks for them in vain.
+_UNREAD = {
+    *(
+        ".3gp",
+        ".aac",
+        ".ac3",
+        ".adts",
+        ".alac",
+        ".amr",
+        ".ape",
+        ".asf",
+        ".avi",
+        ".dsf",
+        ".dts",
+        ".eac3",
+        ".flv",
+        ".m4a",
+    ),
+    *(".m4b", ".m4r", ".m4v", ".mka", ".mkv", ".mov", ".mp4", ".mpc", ".mpeg", ".mpg", ".oma", ".qcp", ".ra", ".ram"),
+    *(".rm", ".shn", ".spx", ".tak", ".tta", ".webm", ".weba", ".wma", ".wmv", ".wv"),
+}
+SOUND_SUFFIXES = READ_SUFFIXES | _UNREAD
 
 # Sizes from here on are placeholders of programs that wrote to a pipe: 0xFFFFFFFF (ffmpeg), 0x7FFFF000 (sox).
 _PLACEHOLDER_BYTES = 0x7FFFF000
-_FORMATS = {".aif": "AIFF"}
 MAX_PEAK = 100.0  # times full scale
 RATES = (1000, 1_000_000)  # in Hz; a second at 1 Hz would be resampled to a thousand times its size
 # A constant FLAC frame has 65,535 samples in 11 bytes; no other format here packs more.
@@ -33,6 +59,8 @@ _SKIPPED_BLOCK = 1 << 20  # samples at a time
 _WRITTEN_AT_ONCE = 1 << 16  # samples; libsndfile 1.2.2 puts all it encodes to Vorbis on the stack
 _FAILURES = (soundfile.LibsndfileError, AssertionError)  # the latter where less was written than was given
 _CLOSED_IN_PLACE = ("WAV", "AIFF")  # whose last act is to correct the header
+# Encodings in which libsndfile can go to any sample. In others it can only read on (GSM) or ends up beside it (MP3).
+_SEEKABLE = frozenset({"PCM_S8", "PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "ALAW"})
 _STREAM_SECONDS = 10  # whole seconds are whole numbers of samples at any rate
 
 
@@ -53,12 +81,14 @@ class AudioInfo:
         sample_rate: In Hz.
         num_channels: Of the file.
         format: libsndfile's name of the container.
+        subtype: libsndfile's name of the encoding.
     """
 
     num_samples: int
     sample_rate: int
     num_channels: int
     format: str
+    subtype: str = "PCM_16"
 
     @property
     def seconds(self) -> float:
@@ -80,7 +110,8 @@ def audio_info(path: str | Path, min_seconds: float = 0.0) -> AudioInfo:
     if os.path.exists(path) and not is_regular(Path(path)):
         raise AudioFileError("unreadable (not a regular file)")
     try:
-        info = soundfile.info(os.fsencode(path))  # names need not be UTF-8
+        with _source(path) as source:
+            info = soundfile.info(source)
     except (RuntimeError, OSError) as error:
         raise AudioFileError(f"unreadable ({_reason(error, path)})") from error
     if not RATES[0] <= info.samplerate <= RATES[1]:
@@ -96,14 +127,14 @@ def audio_info(path: str | Path, min_seconds: float = 0.0) -> AudioInfo:
     promised = _promised_samples(path, info)
     if promised > info.frames:
         raise AudioFileError(f"cut short ({info.frames} of {promised} samples)")
-    return AudioInfo(info.frames, info.samplerate, info.channels, info.format)
+    return AudioInfo(info.frames, info.samplerate, info.channels, info.format, info.subtype)
 
 
 def read_audio(path: str | Path, sample_rate: int, num_channels: int = 1) -> Tensor:
     """Read a sound file as a waveform of a given sample rate and channel count.
 
     Args:
-        path: A file that libsndfile reads (wav, flac, ogg, mp3, aiff, opus).
+        path: A file that libsndfile reads; `READ_SUFFIXES` has their suffixes.
         sample_rate: Wanted rate in Hz; other rates are resampled.
         num_channels: Wanted channels. 1 takes the mean over the file's channels; a mono file is copied to all wanted
             channels; anything else must match.
@@ -136,13 +167,13 @@ def read_parts(
         AudioFileError: As `read_audio`, but for parts without sound.
     """
     info = audio_info(path)
-    guessed = _guesses_length(path)
-    with (_Forward if info.format in ("MP3", "OGG") else soundfile.SoundFile)(os.fsencode(path)) as file:
+    kind = soundfile.SoundFile if info.subtype in _SEEKABLE else _Forward
+    with _source(path) as source, kind(source) as file:
         for start_seconds, seconds in parts:
             start = min(round(start_seconds * info.sample_rate), info.num_samples)
             num = min(info.num_samples - start, math.ceil(min(seconds, info.seconds) * info.sample_rate))
             samples = _read_part(file, path, start, num)
-            if len(samples) < num and not guessed:
+            if len(samples) < num and not isinstance(source, CountedMP3):  # a frame without its beginning gives nothing
                 raise AudioFileError(f"cut short ({start + len(samples)} of {info.num_samples} samples)")
             wav = _fit_channels(torch.from_numpy(samples.T.copy()), num_channels)  # [C, T]
             _check_samples(wav)
@@ -216,7 +247,7 @@ def audio_writer(path: str | Path, sample_rate: int, num_channels: int) -> Itera
     """
     target = Path(path)
     suffix = target.suffix.lower()
-    container, subtype = ("OGG", "OPUS") if suffix == ".opus" else (_FORMATS.get(suffix, suffix[1:].upper()), None)
+    container, subtype = _CONTAINERS.get(suffix, suffix[1:].upper()), "OPUS" if suffix == ".opus" else None
     if suffix not in AUDIO_SUFFIXES:
         raise AudioWriteError(f"{target} should end in one of {', '.join(sorted(AUDIO_SUFFIXES))}")
     if subtype is None and soundfile.check_format(container, "PCM_16"):
@@ -342,11 +373,19 @@ def _read_part(file: soundfile.SoundFile, path: str | Path, start: int, num: int
         raise AudioFileError(f"unreadable ({_reason(error, path)})") from error
 
 
-def _guesses_length(path: str | Path) -> bool:
-    """Tell whether libsndfile guesses a file's length: that of an MP3 file without a Xing or Info frame."""
-    with open(path, "rb") as file:
-        start = file.read(65536)
-    return not start.startswith((b"RIFF", b"fLaC", b"OggS", b"FORM")) and b"Xing" not in start and b"Info" not in start
+@contextmanager
+def _source(path: str | Path) -> Iterator[bytes | CountedMP3]:
+    """Yield what soundfile can open: the name of a file, or an MP3 file with its frames counted.
+
+    Raises:
+        OSError: Where a file cannot be read.
+    """
+    counted = counted_mp3(Path(path))
+    if counted is None:
+        yield os.fsencode(path)  # names need not be UTF-8
+    else:
+        with counted:
+            yield counted
 
 
 def _check_samples(wav: Tensor) -> None:
@@ -373,4 +412,7 @@ def _reason(error: Exception, path: str | Path) -> str:
         return "a link to nothing" if Path(path).is_symlink() else "no such file"
     if not os.access(path, os.R_OK, effective_ids=os.access in os.supports_effective_ids):
         return "no read permission"
-    return str(error).replace(f"Error opening {os.fsencode(path)!r}: ", "").rstrip(".")
+    suffix = Path(path).suffix.lower()
+    if suffix in _UNREAD:
+        return f"{suffix} is not a format that is read: convert it, for example with ffmpeg -i NAME{suffix} NAME.flac"
+    return re.sub("^Error opening .*: ", "", str(error)).rstrip(".")

@@ -10,7 +10,7 @@ from lightning.fabric.plugins.io import CheckpointIO
 from lightning.pytorch.callbacks import Checkpoint
 
 from audiogen.atomic import PART_PATTERN, replacing
-from audiogen.checksum import is_intact, is_sealed, seal
+from audiogen.checksums import is_intact_zip, is_sealed_zip, seal_zip
 from audiogen.untrusted import UntrustedFileError, require_stored_zip
 
 CHECKPOINT_FOLDER = "checkpoints"
@@ -31,7 +31,7 @@ class CheckpointFiles(CheckpointIO):
         try:
             with replacing(Path(path)) as file:
                 torch.save(checkpoint, file)
-                seal(file)
+                seal_zip(file)
         except (OSError, RuntimeError) as error:
             cause = error.__context__ if isinstance(error, RuntimeError) else error  # torch hides it
             if not isinstance(cause, OSError):
@@ -64,7 +64,7 @@ def read_training_state(path: str | Path, map_location: Any = "cpu") -> dict[str
         require_stored_zip(Path(path))
     except UntrustedFileError as error:
         raise UnreadableError(f"{path} is not a readable checkpoint (FormatError: {error})") from error
-    if is_sealed(Path(path)) and not is_intact(Path(path)):
+    if is_sealed_zip(Path(path)) and not is_intact_zip(Path(path)):
         raise UnreadableError(f"{path} is not a readable checkpoint: it is damaged, its checksum does not match")
     try:
         return torch.load(path, map_location=map_location, weights_only=True)
@@ -77,7 +77,7 @@ def read_training_state(path: str | Path, map_location: Any = "cpu") -> dict[str
 
 def is_whole(path: Path) -> bool:
     """Return whether a checkpoint is there, matches the checksum of the whole file, and can be read by torch."""
-    if not is_intact(path):
+    if not is_intact_zip(path):
         return False
     try:
         require_stored_zip(path)

@@ -31,6 +31,7 @@ from audiogen.outputs import check_output_file
 BATCH = 64
 NUM_CLIPS = 1000
 SAVED = (".ckpt", ".safetensors", ".yaml")
+SHOWN = 5  # sounds that were left out, by name
 _GENERATED = re.compile(r"(?P<label>.+)-\d+")  # seven-000.wav, as `generate` names its files
 
 
@@ -150,11 +151,15 @@ def evaluate(
         raise ValueError(f"{checkpoint} is a {type(model).__name__}, which makes no clips")
     chosen = [*([Classifier(judge)] if judge else []), *(embeddings or [])] or _embeddings_of(config, notes)
     data = _real_data(against, config, root, chosen, model, split, notes)
-    files = _files_of_classes(path, data.label_names) if sounds else []
-    few = min([num_clips, *(_as_many_as(files, data.split(split).label) if sounds else [])])
+    real = data.split(split).label
+    files, left_out = _usable_files(path, data.label_names, data.recipe, num_clips, real) if sounds else ([], [])
+    few = min([num_clips, *_as_many_as(files, real)])
     bench = Judge(chosen, deepcopy(data.transform).to(where), data.label_names, few, where)
     other: Split = "test" if split == "train" else "train"
-    bench.set_real(clips_on(where, data.split(split)), clips_on(where, data.split(other)))
+    try:
+        bench.set_real(clips_on(where, data.split(split)), clips_on(where, data.split(other)))
+    except ValueError as error:
+        raise ValueError(f"{error}{_scarcest(files, data.label_names)}") from error
     bench.update(_read(files, bench, data.recipe, where) if sounds else _made(model, bench, seed, truncation))
     figures = bench.compute()
     if ratings is not None:
@@ -162,7 +167,7 @@ def evaluate(
     settings = {
         "generated": f"{int(bench.counts.sum())} clips of {path}",
         "against": f"{len(data.split(split))} {split} clips of {against or config}",
-        "notes": [*notes, *bench.notes],
+        "notes": [*notes, *bench.notes, *left_out],
         **({} if model is None else {"kimg": model.kimg}),
     }
     return _written(Evaluated(figures, settings, data.label_names, file))
@@ -299,7 +304,7 @@ def _files_of_classes(folder: Path, label_names: Sequence[str]) -> list[list[Pat
     """Return the sounds of each class, by their sub-folder or the beginning of their name.
 
     Raises:
-        ValueError: For a file of no class, and a class without files.
+        ValueError: For a file of no class.
     """
     if not label_names:
         return [find_sounds(folder)]
@@ -311,36 +316,62 @@ def _files_of_classes(folder: Path, label_names: Sequence[str]) -> list[list[Pat
         if label not in files:
             raise ValueError(f"{path} is of no class of the data ({', '.join(label_names)}): name it CLASS-000.wav")
         files[label].append(path)
-    empty = [name for name, paths in files.items() if not paths]
-    if empty:
-        raise ValueError(f"{folder} has no sounds of {', '.join(empty)}")
     return list(files.values())
+
+
+def _usable_files(
+    folder: Path, label_names: Sequence[str], recipe: Recipe, most: int, real: Tensor
+) -> tuple[list[list[Path]], list[str]]:
+    """Return up to `most` usable sounds of each class, and notes on those that were left out.
+
+    Raises:
+        ValueError: For a class with fewer than two; `real` has the labels of the real clips, int64 [N].
+    """
+    found: list[list[Path]] = []
+    left_out: list[str] = []
+    for paths in _files_of_classes(folder, label_names):
+        usable: list[Path] = []
+        for path in paths:
+            if len(usable) == most:
+                break
+            try:
+                clip_waveform(path, recipe)
+                usable.append(path)
+            except AudioFileError as error:
+                left_out.append(f"{path}: {error}")
+        found.append(usable)
+    notes = (
+        [f"{len(left_out)} sounds left out", *left_out[:SHOWN], *["..."][: len(left_out) - SHOWN]] if left_out else []
+    )
+    for label, usable in enumerate(found):
+        if len(usable) < 2 and (real == label).any():
+            name = f" of {label_names[label]}" if label_names else ""
+            reasons = "".join(f"\n  {note}" for note in notes)
+            raise ValueError(f"{folder} has {len(usable)} usable sounds{name}, but two or more are needed{reasons}")
+    return found, notes
+
+
+def _scarcest(files: Sequence[Sequence[Path]], label_names: Sequence[str]) -> str:
+    """Say which class has the fewest sounds: the others are taken in proportion to the real clips."""
+    if len(files) < 2:
+        return ""
+    num, name = min(zip(map(len, files), label_names, strict=True))
+    return f". The smallest class of the folder is {name}, with {num} sounds; of the others as many are taken as fit"
 
 
 def _as_many_as(files: Sequence[Sequence[Path]], label: Tensor) -> list[int]:
     """Return how many clips there can be in all, for each class, if their shares are those of real ones, int64 [N]."""
     counts = label.bincount(minlength=len(files)).tolist()
-    return [len(paths) * len(label) // num for paths, num in zip(files, counts, strict=True) if num]
+    return [len(paths) * len(label) // num for paths, num in zip(files, counts, strict=False) if num]
 
 
 def _read(files: Sequence[Sequence[Path]], judge: Judge, recipe: Recipe, device: torch.device) -> Batches:
-    """Yield the first sounds of each class as spectrograms, padded and cut as the real ones are.
-
-    Raises:
-        ValueError: For a file that cannot be read.
-    """
+    """Yield the first sounds of each class as spectrograms, padded and cut as the real ones are."""
     label, number = judge.wanted
     for rows in torch.arange(len(label)).split(BATCH):
         paths = [files[index][place] for index, place in zip(label[rows].tolist(), number[rows].tolist(), strict=True)]
-        wav = torch.stack([_sound(path, recipe) for path in paths])  # [B, C, T]
+        wav = torch.stack([clip_waveform(path, recipe) for path in paths])  # [B, C, T]
         yield recipe.transform(wav).to(device), label[rows]
-
-
-def _sound(path: Path, recipe: Recipe) -> Tensor:
-    try:
-        return clip_waveform(path, recipe)
-    except AudioFileError as error:
-        raise ValueError(f"{path} cannot be judged: {error}") from error
 
 
 def _rated(path: Path, figures: dict[str, float], label_names: Sequence[str]) -> dict[str, float]:

@@ -125,7 +125,7 @@ def _choose(data: LoadedData, recipe: Recipe, num: int) -> Shown:
     rows = [[clip for clip in data.clips if (clip.label or "") == name] for name in names]
     num = min(num, max(map(len, rows)))
     clips = [row[:: max(len(row) // num, 1)][:num] for row in rows]
-    wavs = [[clip_waveform(clip.path, recipe) for clip in row] for row in clips]
+    wavs = [[clip_waveform(clip.path, recipe, clip.span) for clip in row] for row in clips]
     missing = torch.tensor([[column >= len(row) for column in range(num)] for row in clips])
     wav = torch.zeros(len(names), num, *wavs[0][0].shape)
     wav[~missing] = torch.stack([one for row in wavs for one in row])

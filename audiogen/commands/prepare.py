@@ -7,7 +7,7 @@ from jsonargparse.typing import PositiveInt
 
 from audiogen.commands.data_arguments import data_and_arguments, data_parser
 from audiogen.data.cache import cached_part
-from audiogen.data.loading import sound_files
+from audiogen.data.loading import recipe_for, sound_files
 from audiogen.data.module import SpectrogramData
 from audiogen.data.parts import Part, parse_part
 from audiogen.data.report import DataReport, report
@@ -63,8 +63,9 @@ def prepare(args: list[str]) -> DataReport:
 
 def _prepare_part(data: SpectrogramData, part: Part) -> DataReport:
     """Compute a part of the spectrograms, and put all together where it is the last."""
-    paths = sound_files(data.dataset.scan(data.root))
-    built = cached_part(part, paths, data.recipe, data.cache, data.num_workers, progress=True)
+    clips = data.dataset.scan(data.root)
+    paths = sound_files(clips)
+    built = cached_part(part, paths, recipe_for(clips, data.recipe), data.cache, data.num_workers, progress=True)
     did = "computed" if built.computed else "were there"
     lines = [f"Part {part}: {len(part.take(paths))} of {len(paths)} files {did}, {len(built.left_out)} left out"]
     lines += [f"  {paths[index]}: {reason}" for index, reason in built.left_out.items()]

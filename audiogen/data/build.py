@@ -1,9 +1,9 @@
 """From a sound file to its spectrograms as they are stored."""
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
 from functools import partial
-from itertools import islice
 from math import ceil
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
@@ -17,11 +17,13 @@ from audiogen.audio.length import fit_length
 from audiogen.audio.preprocess import Change, PreprocessStep, preprocess
 from audiogen.data.dataset import DatasetError
 from audiogen.data.parallel import parallel_map
-from audiogen.data.store import FileRecord, quantise
+from audiogen.data.store import FileRecord, audible_starts, quantise
+from audiogen.fingerprint import fingerprint
 from audiogen.transforms.transform import SpectrogramTransform
 
 Crop = Literal["start", "center", "random"]
 FILES_PER_TASK = 32
+CUT_SEGMENTS = 20  # of a recording, so that a small part of them can be for validation
 PARALLEL_FROM = 30_000_000  # bytes of sound files: starting the processes takes seconds
 
 
@@ -37,6 +39,8 @@ class Recipe:
         min_seconds: Shorter files are left out.
         segment_seconds: Longer files are not read at once. Of such a file, "start" and "center" see one segment,
             "random" takes each for a clip of its own.
+        cut: Whether files are recordings, cut into clips from one end to the other; for "random", into longer segments
+            of which clips are taken.
 
     Raises:
         ValueError: For values out of range.
@@ -47,6 +51,7 @@ class Recipe:
     crop: Crop = "start"
     min_seconds: float = 0.05
     segment_seconds: float = 60.0
+    cut: bool = False
 
     def __post_init__(self) -> None:
         if self.crop not in get_args(Crop):
@@ -61,12 +66,24 @@ class Recipe:
     def parts(self, info: AudioInfo) -> list[tuple[float, float]]:
         """Return start and duration in seconds of what is read of a file."""
         segment = self.segment_seconds
+        if self.cut:
+            longest = min(segment, info.seconds / CUT_SEGMENTS) if self.crop == "random" else 0.0
+            segment = max(self.transform.seconds, longest)
+            # At least one, a hundredth of a clip short of the last one at most.
+            num = max(int(info.seconds / segment + 0.01), 1)
+            return [(index * segment, segment) for index in range(num)]
         if info.seconds <= segment or self.crop == "start":
             return [(0.0, min(info.seconds, segment))]
         if self.crop == "center":
             return [((info.seconds - segment) / 2, segment)]
         starts = [index * segment for index in range(ceil(info.seconds / segment))]
         return [(start, segment) for start in starts if info.seconds - start >= self.transform.seconds]
+
+    @torch.no_grad()
+    def silence(self) -> np.ndarray:
+        """Return a frame of silence as it is stored, int16 [C, F]."""
+        silent = torch.zeros(1, self.transform.shape[0], self.transform.num_samples)
+        return quantise(self.transform(silent)[0])[self.transform.shape[2] // 2]
 
     def fit(self, wav: Tensor) -> Tensor:
         """Pad wav [C, T] to a clip, or cut it to one."""
@@ -86,7 +103,7 @@ class Processed(NamedTuple):
 
 def process_all(
     paths: Sequence[Path], recipe: Recipe, num_workers: int, on_file: Callable[[], object]
-) -> Iterator[Processed]:
+) -> Generator[Processed, None, None]:
     """Process files in order.
 
     Args:
@@ -101,10 +118,12 @@ def process_all(
     size = max(min(FILES_PER_TASK, len(paths) // (4 * num_workers)), 1)
     tasks = [paths[first : first + size] for first in range(0, len(paths), size)]
     few = sum(path.stat().st_size for path in paths if path.exists()) < PARALLEL_FROM
-    for results in parallel_map(partial(_process_task, recipe=recipe), tasks, 1 if few else num_workers):
-        for result in results:
-            yield result
-            on_file()
+    task = partial(_process_task, recipe=recipe)
+    with closing(parallel_map(task, tasks, 1 if few else num_workers, _name)) as done:
+        for results in done:
+            for result in results:
+                yield result
+                on_file()
 
 
 @torch.no_grad()
@@ -129,7 +148,8 @@ def _process_parts(path: Path, recipe: Recipe, info: AudioInfo) -> Processed:
     """
     sample_rate, clip = recipe.transform.sample_rate, recipe.transform.num_samples
     pieces, changes, refused, used, energy, low, high = [], [], [], 0, 0.0, 1.0, -1.0
-    for outcome in _read(path, recipe, info):
+    sounds: list[str] = []
+    for outcome in _read(path, recipe, recipe.parts(info), sounds.append):
         if isinstance(outcome, AudioFileError):
             refused.append(str(outcome))
             continue
@@ -141,46 +161,77 @@ def _process_parts(path: Path, recipe: Recipe, info: AudioInfo) -> Processed:
         changes.append(change)
     if not pieces:
         raise AudioFileError(refused[0])
+    whole = recipe.crop == "random" or recipe.cut
     read_seconds = sum(seconds for _, seconds in recipe.parts(info))
     record = FileRecord(
         "",
         info.seconds,
         info.sample_rate,
         info.num_channels,
-        kept_seconds=used / sample_rate if recipe.crop == "random" else min(used, clip) / sample_rate,
+        kept_seconds=used / sample_rate if whole else min(used, clip) / sample_rate,
         padded=used < clip,
-        truncated=info.seconds > read_seconds + 1e-3 or (recipe.crop != "random" and used > clip),
+        truncated=info.seconds > read_seconds + 1e-3 or (not whole and used > clip),
         rms_db=float(10 * np.log10(max(energy / used, 1e-20))),
         low=low,
         high=high,
+        silent_crops=_silent_crops(pieces, recipe),
         changes=changes,
         dropped=refused,
+        sound=fingerprint(sounds),
     )
     return Processed(record, pieces)
 
 
-def clip_waveform(path: Path, recipe: Recipe) -> Tensor:
+def _silent_crops(pieces: Sequence[np.ndarray], recipe: Recipe) -> float:
+    """Return the fraction of the places where a crop can begin from which nothing would be heard."""
+    clip = recipe.transform.shape[2]
+    if max(map(len, pieces)) == clip:
+        return 0.0
+    silence = recipe.silence()
+    audible = sum(len(audible_starts(piece, clip, silence)) for piece in pieces)
+    return 1 - audible / sum(len(piece) - clip + 1 for piece in pieces)
+
+
+def clip_waveform(path: Path, recipe: Recipe, span: tuple[float, float] | None = None) -> Tensor:
     """Return what a clip of a file is made of: preprocessed and cut to length, float32 [C, T].
 
-    Of a file that "random" takes parts of, it is the start.
+    Args:
+        path: The file.
+        recipe: How it becomes clips. Of a file that "random" takes parts of, the clip is the start.
+        span: Of a recording, where to look for the first clip; see `Clip`.
 
     Raises:
         AudioFileError: Where there is nothing of use in it.
     """
-    outcomes = list(islice(_read(path, recipe, audio_info(path, recipe.min_seconds)), 1))
-    if isinstance(outcomes[0], AudioFileError):
-        raise outcomes[0]
-    return recipe.fit(outcomes[0][0])[:, : recipe.transform.num_samples]
+    info = audio_info(path, recipe.min_seconds)
+    recipe = replace(recipe, cut=span is not None)
+    parts = recipe.parts(info)
+    start, end = (round(place * len(parts)) for place in span or (0.0, 1.0))
+    refused = AudioFileError("too short (no clip of it is in this split)")
+    for outcome in _read(path, recipe, parts[start:end] if span else parts[:1]):
+        if not isinstance(outcome, AudioFileError):
+            return recipe.fit(outcome[0])[:, : recipe.transform.num_samples]
+        refused = outcome
+    raise refused
 
 
-def _read(path: Path, recipe: Recipe, info: AudioInfo) -> Iterator[tuple[Tensor, list[Change]] | AudioFileError]:
+def _read(
+    path: Path, recipe: Recipe, parts: Sequence[tuple[float, float]], on_sound: Callable[[str], object] = str
+) -> Iterator[tuple[Tensor, list[Change]] | AudioFileError]:
     """Yield each part of a file after preprocessing, float32 [C, T], with what was done to it; or why it is no use.
+
+    Args:
+        path: The file.
+        recipe: What is done to the parts.
+        parts: Start and duration of each in seconds.
+        on_sound: Is given a digest of the samples of each part before preprocessing.
 
     Raises:
         AudioFileError: Where the file cannot be read.
     """
     shape = (recipe.transform.sample_rate, recipe.transform.shape[0])
-    for part in read_parts(path, *shape, recipe.parts(info)):
+    for part in read_parts(path, *shape, parts):
+        on_sound(fingerprint(part))
         try:
             wav, change = preprocess(require_sound(part), shape[0], recipe.steps)
             if recipe.crop != "random":
@@ -191,6 +242,10 @@ def _read(path: Path, recipe: Recipe, info: AudioInfo) -> Iterator[tuple[Tensor,
             yield error
         else:
             yield wav, change
+
+
+def _name(paths: Sequence[Path]) -> str:
+    return f"{paths[0]} ... {paths[-1].name} ({len(paths)} files)" if paths[1:] else str(paths[0])
 
 
 def _process_task(paths: Sequence[Path], recipe: Recipe) -> list[Processed]:

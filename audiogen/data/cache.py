@@ -1,51 +1,47 @@
 """Stored spectrograms: built once for a set of files and a recipe, shared by all processes on a machine.
 
-The key of a store is made of the content of the files and all that decides what is made of them: the settings of the
-transform and the preprocessing, and the source code of both. So a changed file, setting or version is another key, and
-no store is ever stale. A store is built beside its place, under a lock, and moved there when it is whole. Machines that
-share the folder can build parts of it, which lie in a folder beside its place until the last one puts them together.
+A store is named by the fingerprint of the content of the files, the settings of transform and preprocessing, and the
+source code of both (`audiogen.fingerprint`). So a changed file, setting or version is another store, and none is ever
+stale. A store is built beside its place, under a lock, and moved there when it is whole; a build that was stopped goes
+on. Machines that share the folder can build parts of it, which lie in a folder beside its place until the last one puts
+them together.
 """
 
-import hashlib
-import inspect
-import json
 import os
 import shutil
-import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
-from importlib.metadata import PackageNotFoundError, version
+from functools import partial
+from itertools import islice
 from pathlib import Path
-from types import FunctionType
 from typing import Any
 
-import numpy as np
 from filelock import FileLock
-from torch import Tensor, nn
 from tqdm import tqdm
 
 from audiogen.data.build import Processed, Recipe, process_all
 from audiogen.data.dataset import DatasetError
+from audiogen.data.digests import file_digests, file_state
 from audiogen.data.parts import Part, part_names, stored_files, usable_parts
 from audiogen.data.store import SpectrogramStore, StoreWriter
-from audiogen.transforms.phase.method import PhaseMethod
-from audiogen.untrusted import is_regular
-
-_OWN_CODE = sorted(
-    path
-    for pattern in ("audio/*.py", "transforms/*.py", "data/build.py", "data/store.py")
-    for path in Path(__file__).parents[1].glob(pattern)
-)
-
-
-_LIBRARIES = ("librosa", "noisereduce", "numpy", "soundfile", "soxr", "torch", "torchaudio")
+from audiogen.fingerprint import UNREADABLE, fingerprint, settings
 
 
 def cache_folder() -> Path:
-    """Return the folder of all that is made once and kept: $AUDIOGEN_CACHE or else ~/.cache/audiogen."""
-    return Path(os.environ.get("AUDIOGEN_CACHE") or "~/.cache/audiogen").expanduser()
+    """Return the folder of all that is made once and kept: $AUDIOGEN_CACHE or else ~/.cache/audiogen.
+
+    Raises:
+        DatasetError: Where there is no home folder.
+    """
+    try:
+        folder = Path(os.environ.get("AUDIOGEN_CACHE") or "~/.cache/audiogen").expanduser()
+    except RuntimeError as error:
+        raise DatasetError("no home folder to keep data in: set HOME or AUDIOGEN_CACHE, or use --data.cache") from error
+    if os.environ.get("HOME") == "" and not os.environ.get("AUDIOGEN_CACHE"):
+        raise DatasetError("HOME is empty: set HOME or AUDIOGEN_CACHE, or use --data.cache")
+    return folder
 
 
 def cached_store(
@@ -116,101 +112,19 @@ def cached_part(
 
 def store_key(digests: Sequence[str], recipe: Recipe) -> str:
     """Return the name of a store, which differs where anything that decides its content does."""
-    code = [_file_digest(path) for path in _OWN_CODE] + [_version(name) for name in _LIBRARIES]
-    text = json.dumps([list(digests), definition(recipe), code])
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
+    return fingerprint("\n".join(digests).encode(), recipe, without=recipe.transform.phase)
 
 
-def definition(thing: Any) -> Any:
-    """Return all settings of an object as plain values: class, attributes, buffers, and the source of a foreign class.
-
-    Phase methods are left out: they decide how sounds are made, not how spectrograms are.
-    """
-    if isinstance(thing, PhaseMethod):
-        return None
-    if thing is None or isinstance(thing, str | int | float | bool):
-        return thing
-    if isinstance(thing, Path):
-        return str(thing)
-    if isinstance(thing, Tensor):
-        return definition(thing.detach().cpu().numpy())
-    if isinstance(thing, np.ndarray):
-        return [str(thing.dtype), list(thing.shape), hashlib.sha256(np.ascontiguousarray(thing).data).hexdigest()]
-    if isinstance(thing, dict):
-        return {str(key): definition(value) for key, value in thing.items()}
-    if isinstance(thing, Sequence):
-        return [definition(item) for item in thing]
-    if isinstance(thing, FunctionType | type):
-        return [f"{thing.__module__}.{thing.__qualname__}", _source(thing)]
-    kind = type(thing)
-    if not hasattr(thing, "__dict__"):
-        return [f"{kind.__module__}.{kind.__qualname__}", repr(thing)]
-    foreign = [_source(base) for base in kind.__mro__ if not base.__module__.startswith(_KNOWN_CODE)]
-    state = {key: value for key, value in vars(thing).items() if key not in _MODULE_INTERNALS}
-    if isinstance(thing, nn.Module):
-        state |= {**dict(thing.named_buffers(recurse=False)), **dict(thing.named_children())}
-    return {"class": f"{kind.__module__}.{kind.__qualname__}", "source": foreign, "state": definition(state)}
+def definition(recipe: Recipe) -> Any:
+    """Return the settings of a recipe as plain values, without the phase method: it decides nothing that is stored."""
+    return settings(recipe, without=recipe.transform.phase)
 
 
-def file_digests(paths: Sequence[Path], folder: Path) -> list[str]:
-    """Return a digest of the content of each file; those of files that did not change since are remembered.
-
-    Args:
-        paths: The files. One that cannot be read gets a digest of its own kind.
-        folder: Where the memory is kept.
-    """
-    states = [_state(path) for path in paths]
-    names = [os.fsencode(path.absolute()) for path in paths]
-    known = _recall(names, folder / _MEMORY)
-    fresh = [i for i, row in enumerate(known) if row is None or row[0] != states[i]]
-    with ThreadPoolExecutor() as pool:
-        computed = dict(zip(fresh, pool.map(_file_digest, [paths[i] for i in fresh]), strict=True))
-    rows = [(names[i], states[i], digest) for i, digest in computed.items() if not digest.startswith(_UNREADABLE)]
-    _remember(rows, folder / _MEMORY)
-    return [computed[i] if row is None or i in computed else row[1] for i, row in enumerate(known)]
-
-
-_MEMORY = "digests.sqlite"
-_UNREADABLE = "unreadable"
+_EFFECTIVE = os.access in os.supports_effective_ids
 # What `audio.io` says where the file system failed, not the sound: it may be otherwise the next moment.
 _PASSING = frozenset(
     f"unreadable ({reason})" for reason in ("no such file", "a link to nothing", "no read permission", "System error")
 )
-_KNOWN_CODE = ("audiogen.", "builtins", "abc", "torch.")
-_MODULE_INTERNALS = frozenset(vars(nn.Module()))
-
-
-def _recall(names: Sequence[bytes], memory: Path) -> list[tuple[str, str] | None]:
-    """Return what is remembered of each file, its state and its digest; nothing where the memory cannot be read."""
-    if not memory.exists():
-        return [None] * len(names)
-    try:
-        with closing(sqlite3.connect(memory, timeout=60)) as connection:
-            find = "SELECT state, digest FROM digest WHERE path = ?"
-            return [connection.execute(find, (name,)).fetchone() for name in names]
-    except sqlite3.Error:
-        return [None] * len(names)
-
-
-def _remember(rows: Sequence[tuple[bytes, str, str]], memory: Path) -> None:
-    """Remember path, state and digest of files; where that cannot be, they are computed again another time."""
-    if not rows:
-        return
-    try:
-        with closing(sqlite3.connect(memory, timeout=60)) as connection, connection:
-            connection.execute("CREATE TABLE IF NOT EXISTS digest (path BLOB PRIMARY KEY, state TEXT, digest TEXT)")
-            connection.executemany("INSERT OR REPLACE INTO digest VALUES (?, ?, ?)", rows)
-    except sqlite3.OperationalError:  # read-only
-        return
-    except sqlite3.DatabaseError:  # damaged
-        memory.unlink(missing_ok=True)
-
-
-def _version(library: str) -> str:
-    try:
-        return version(library)
-    except PackageNotFoundError:
-        return ""
 
 
 @dataclass(frozen=True)
@@ -236,31 +150,46 @@ class _Job:
 
 
 def _job(paths: Sequence[Path], recipe: Recipe, folder: Path, num_workers: int, progress: bool) -> _Job:
+    """Return what there is to build.
+
+    Raises:
+        DatasetError: Where the folder cannot be made.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise DatasetError(f"no cache in {folder} ({error.strerror}): name another folder with --data.cache") from error
+        raise _unusable(folder, f"it cannot be made ({error.strerror})") from error
     digests = file_digests(paths, folder)
     return _Job(paths, digests, recipe, folder, folder / store_key(digests, recipe), num_workers, progress)
 
 
 def _whole(job: _Job) -> SpectrogramStore:
     """Open the store of all files; where it is missing, build it of the parts that are there and the other files."""
-    if (store := _open(job.place)) is None:
-        with FileLock(f"{job.place}.lock"):
-            if (store := _open(job.place)) is None:  # no other process has built it meanwhile
+    rebuild = partial(_rebuild, job)
+    if (store := _open(job.place, rebuild)) is None:
+        with _locked(job.place):
+            if (store := _open(job.place, rebuild)) is None:  # no other process has built it meanwhile
                 _build(job, job.place, usable_parts(job.parts, job.digests))
-                store = SpectrogramStore(job.place)
+                store = SpectrogramStore(job.place, rebuild)
     if job.parts.exists():
         shutil.rmtree(job.parts, ignore_errors=True)
     return store
 
 
+def _rebuild(job: _Job) -> None:
+    """Build a store again in which damage was found, unless another process has done so."""
+    with _locked(job.place):
+        store = _open(job.place)
+        if store is None or not store.is_whole():
+            _build(job, job.place, parts={})
+
+
 def _built_part(job: _Job, part: Part) -> tuple[bool, SpectrogramStore | None]:
     """Return whether a part had to be computed, and its store; None where the whole store came before it."""
+    _check_folder(job.folder)
     job.parts.mkdir(exist_ok=True)
     place = job.parts / part.name
-    with FileLock(f"{place}.lock"):
+    with _locked(place):
         if _open(job.place) is not None:
             return False, None
         if (store := _open(place)) is not None:
@@ -272,39 +201,98 @@ def _built_part(job: _Job, part: Part) -> tuple[bool, SpectrogramStore | None]:
 def _build(job: _Job, place: Path, parts: Mapping[Part, SpectrogramStore]) -> None:
     """Build a store beside its place and move it there; files that are in a part are taken from it.
 
+    Whatever stops the build, the next one goes on with the files that are done.
+
     Raises:
         OSError: Where a file changed while it was read.
+        DatasetError: Where something is in the way of the result, before anything is computed.
     """
+    _clear(place)
     unfinished = place.with_name(f"{place.name}.unfinished")
-    for leftover in (place, unfinished):
-        shutil.rmtree(leftover, ignore_errors=True)
+    states = [file_state(path) for path in job.paths]
     try:
-        _write(job, unfinished, parts)
-        for path in unfinished.iterdir():  # after a power cut, a name must not stand for what never came to the disk
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
-    except BaseException:
+        writer = StoreWriter(unfinished, job.recipe.transform.shape[:2], job.digests, states)
+    except OSError as error:
+        raise _unusable(unfinished, f"it cannot be written ({error.strerror})") from error
+    fresh = _write(job, writer, parts)
+    now = file_digests([job.paths[index] for index in fresh], job.folder)
+    if changed := [job.paths[index] for index, digest in zip(fresh, now, strict=True) if job.digests[index] != digest]:
         shutil.rmtree(unfinished, ignore_errors=True)
-        raise
+        raise OSError(f"{len(changed)} sound files changed while they were read, such as {changed[0]}: start again")
+    for path in unfinished.iterdir():  # after a power cut, a name must not stand for what never came to the disk
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
     unfinished.rename(place)
 
 
-def _write(job: _Job, folder: Path, parts: Mapping[Part, SpectrogramStore]) -> None:
-    total = next((part.total for part in parts), 1)
-    stored = {part.index: stored_files(store) for part, store in parts.items()}
+def _write(job: _Job, writer: StoreWriter, parts: Mapping[Part, SpectrogramStore]) -> list[int]:
+    """Add the files that are not in a store yet, and close it; return the files that are in none of the parts."""
+    total, done = next((part.total for part in parts), 1), writer.num_files
+    stored = {
+        part.index: islice(stored_files(store), len(range(part.index, done, total)), None)
+        for part, store in parts.items()
+    }
     fresh = [index for index in range(len(job.paths)) if index % total not in stored]
-    paths, digests = [job.paths[index] for index in fresh], [job.digests[index] for index in fresh]
-    shape = job.recipe.transform.shape
-    writer = StoreWriter(folder, (shape[0], shape[1]), job.digests)
-    with tqdm(total=len(paths), desc="Reading sounds", unit="file", disable=None if job.progress else True) as bar:
-        computed = _readable(process_all(paths, job.recipe, job.num_workers, bar.update), paths, digests)
-        for index in range(len(job.paths)):
+    left = [index for index in fresh if index >= done]
+    paths, digests = [job.paths[index] for index in left], [job.digests[index] for index in left]
+    bar = tqdm(
+        total=len(fresh),
+        initial=len(fresh) - len(left),
+        desc="Reading sounds",
+        unit="file",
+        disable=None if job.progress else True,
+    )
+    with bar, closing(process_all(paths, job.recipe, job.num_workers, bar.update)) as files:
+        computed = _readable(files, paths, digests)
+        for index in range(done, len(job.paths)):
             writer.add(*next(stored.get(index % total, computed)))
-        assert next(computed, None) is None  # and the processes end
     writer.close()
-    now = file_digests(paths, job.folder)
-    if changed := [path for path, old, new in zip(paths, digests, now, strict=True) if old != new]:
-        raise OSError(f"{len(changed)} sound files changed while they were read, such as {changed[0]}: start again")
+    return fresh
+
+
+def _locked(place: Path) -> FileLock:
+    """Return a lock on a store that is to be built.
+
+    Raises:
+        DatasetError: Where it cannot be.
+    """
+    _check_folder(place.parent)
+    lock = Path(f"{place}.lock")
+    if lock.exists() and not os.access(lock, os.W_OK, effective_ids=_EFFECTIVE):
+        raise _unusable(lock, f"it belongs to {_owner(lock)} and cannot be written")
+    return FileLock(lock)
+
+
+def _check_folder(folder: Path) -> None:
+    """Refuse a folder that nothing can be written to, before anything is computed for it."""
+    if not os.access(folder, os.R_OK | os.W_OK | os.X_OK, effective_ids=_EFFECTIVE):
+        raise _unusable(folder, f"it belongs to {_owner(folder)} and cannot be written")
+
+
+def _clear(place: Path) -> None:
+    """Remove a damaged store; the build would find out at its end that it is in the way."""
+    if not os.path.lexists(place):
+        return
+    warnings.warn(f"{place} is damaged. Rebuilding the spectrograms", stacklevel=2)
+    if place.is_dir() and not place.is_symlink():
+        shutil.rmtree(place, ignore_errors=True)
+    else:
+        place.unlink()
+    if place.exists():
+        raise _unusable(place, f"it belongs to {_owner(place)}, is damaged and cannot be removed")
+
+
+def _unusable(path: Path, reason: str) -> DatasetError:
+    return DatasetError(
+        f"cannot use the cache {path}: {reason}. Name another folder with --data.cache or $AUDIOGEN_CACHE"
+    )
+
+
+def _owner(path: Path) -> str:
+    try:
+        return path.owner()
+    except (KeyError, OSError):
+        return "another user"
 
 
 def _readable(files: Iterator[Processed], paths: Sequence[Path], digests: Sequence[str]) -> Iterator[Processed]:
@@ -314,43 +302,22 @@ def _readable(files: Iterator[Processed], paths: Sequence[Path], digests: Sequen
         OSError: For such a file.
     """
     for processed, path, digest in zip(files, paths, digests, strict=True):
-        if processed.record.reason in _PASSING and not digest.startswith(_UNREADABLE):
+        if processed.record.reason in _PASSING and not digest.startswith(UNREADABLE):
             raise OSError(f"{path} could be read a while ago and is now {processed.record.reason}: start again")
         yield processed
 
 
-def _open(place: Path) -> SpectrogramStore | None:
-    """Return a store, or None where there is none or not a whole one."""
+def _open(place: Path, rebuild: Callable[[], object] | None = None) -> SpectrogramStore | None:
+    """Return a store, or None where there is none or not a whole one.
+
+    Raises:
+        DatasetError: For one that may not be read.
+    """
     # A network file system remembers for a while that a name was not there, until the folder above is opened.
     os.scandir(place.parent).close()
     try:
-        return SpectrogramStore(place)
+        return SpectrogramStore(place, rebuild)
+    except PermissionError as error:
+        raise _unusable(place, f"it belongs to {_owner(place)} and cannot be read") from error
     except ValueError:
         return None
-
-
-def _state(path: Path) -> str:
-    """Return what changes when a file does: size, times of change of content and of the file, and its number."""
-    try:
-        stat = path.stat()
-    except OSError as error:
-        return f"{_UNREADABLE}: {error.errno}"
-    return f"{stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns} {stat.st_ino} {stat.st_dev}"
-
-
-def _file_digest(path: Path) -> str:
-    if path.exists() and not is_regular(path):  # it may have no end
-        return f"{_UNREADABLE}: not a regular file"
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        return f"{_UNREADABLE}: {error.errno}"
-
-
-def _source(thing: FunctionType | type) -> str:
-    """Return a digest of the file that defines a class or a function; nothing where there is none."""
-    try:
-        return _file_digest(Path(inspect.getfile(thing)))
-    except (OSError, TypeError):
-        return ""

@@ -30,6 +30,8 @@ class ExVo(AudioDataset):
         ValueError: Where there are no emotions or one of them twice, or `min_score` is not in (0, 1].
     """
 
+    several_labels = True
+
     def __init__(
         self,
         emotions: tuple[str, ...] = EMOTIONS,

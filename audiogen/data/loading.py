@@ -1,11 +1,12 @@
 """From the files of a data set to the clips of its splits."""
 
-import hashlib
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -16,6 +17,7 @@ from audiogen.data.cache import cached_store
 from audiogen.data.dataset import Clip, DatasetError, Split
 from audiogen.data.store import SpectrogramStore, Store
 from audiogen.data.stream import Draw
+from audiogen.fingerprint import fingerprint
 
 SHOWN_PER_REASON = 5
 
@@ -29,12 +31,20 @@ class Spectrograms(Dataset[Batch]):
         label: int64 [N].
         num_frames: L of a clip.
         groups: Numbers of clips that lie together and are best read so; by default they may be read in any order.
+        silence: A frame of silence, int16 [C, F]: crops of nothing else are not taken; see `Store.read`.
     """
 
     def __init__(
-        self, store: Store, segment: Tensor, label: Tensor, num_frames: int, groups: Sequence[int] | None = None
+        self,
+        store: Store,
+        segment: Tensor,
+        label: Tensor,
+        num_frames: int,
+        groups: Sequence[int] | None = None,
+        silence: np.ndarray | None = None,
     ) -> None:
         self.store, self.segment, self.label, self.num_frames = store, segment, label, num_frames
+        self.silence = silence
         self.groups = groups or [len(label)]
 
     def __len__(self) -> int:
@@ -45,7 +55,7 @@ class Spectrograms(Dataset[Batch]):
         """Return a batch at once."""
         indices = torch.tensor([index for index, _ in draws])
         crops = [crop for _, crop in draws]
-        spec = self.store.read(self.segment[indices].tolist(), crops, self.num_frames)
+        spec = self.store.read(self.segment[indices].tolist(), crops, self.num_frames, self.silence)
         return Batch(spec, self.label[indices])
 
     def take(self, indices: Sequence[int] | Tensor) -> Tensor:
@@ -64,6 +74,7 @@ class LoadedData:
         files: Index in the store of each file that is used.
         rejected: Reason and clip of each that was left out.
         store: The spectrograms, and what became of each file; None for data that were read from shards.
+        notes: What the user should know of how the data were read.
     """
 
     label_names: list[str]
@@ -72,6 +83,7 @@ class LoadedData:
     files: list[int]
     rejected: list[tuple[str, Clip]]
     store: SpectrogramStore | None
+    notes: Sequence[str] = ()
 
     def left_out(self) -> str:
         """Return a line for each file that was not used: its path and the reason."""
@@ -79,14 +91,12 @@ class LoadedData:
 
     def fingerprint(self) -> str:
         """Return a digest of what is trained and judged on: the content of files, their order, splits and classes."""
-        digest = hashlib.sha256(repr(self.label_names).encode())
+        splits: dict[str, list[Any]] = {}
         for name, clips in self.splits.items():
-            digest.update(name.encode() + clips.label.numpy().tobytes())
-            if self.store is not None:
-                digest.update(self.store.digests[self.store.file[clips.segment].numpy()].tobytes())
-            else:
-                digest.update(clips.store.num_frames[clips.segment].numpy().tobytes())
-        return digest.hexdigest()
+            store = self.store
+            of_clip = clips.store.num_frames if store is None else store.digests[store.file.numpy()]
+            splits[name] = [clips.label, of_clip[clips.segment.numpy()]]
+        return fingerprint(self.label_names, splits)
 
     def num_padded(self) -> int:
         """Count the files that are used and shorter than a clip, to which silence is added; 0 for shards."""
@@ -99,7 +109,7 @@ class LoadedData:
         if self.store is None:
             counts = ", ".join(f"{len(split)} {name}" for name, split in self.splits.items())
             return f"Data: {counts} clips in shards, {len(self.label_names) or 'no'} classes"
-        return _summary(self.splits, len(self.clips), self.label_names, self.rejected)
+        return _summary(self.splits, self.clips, self.label_names, self.rejected, self.notes)
 
 
 def load(
@@ -110,6 +120,7 @@ def load(
     num_workers: int = 1,
     progress: bool = False,
     exclusive: bool = False,
+    several_labels: bool = False,
 ) -> LoadedData:
     """Find the spectrograms of all clips, leaving out files that cannot be used.
 
@@ -120,36 +131,41 @@ def load(
         label_order: Class names that come first, in this order; the others are sorted.
         num_workers: Processes that read files where the spectrograms are not stored yet.
         progress: Show a progress bar on a terminal.
-        exclusive: Leave out sounds that are in two classes. A class may then be of one file, of which there may be many
-            crops.
+        exclusive: Leave out sounds that are in two classes; otherwise the first class listed keeps them. A class may
+            then be of one clip, of which there may be many crops.
+        several_labels: Whether a file may be listed in several classes.
 
     Raises:
         DatasetError: Where nothing to train on is left: no usable file, or no class with two.
     """
     paths = sound_files(clips)
-    store = cached_store(paths, recipe, cache, num_workers, progress)
-    used, rejected = _usable(clips, paths, store, exclusive)
-    used, label_names = _classes(used, rejected, label_order, least=1 if exclusive else 2)
-    if not used:
-        reason = _summary({}, 0, [], rejected)
-        raise DatasetError(f"nothing to train on: no class has two usable files to train on\n{reason}")
+    store = cached_store(paths, recipe_for(clips, recipe), cache, num_workers, progress)
     number = {path: index for index, path in enumerate(paths)}
     of_file: list[list[int]] = [[] for _ in paths]
     for segment, file in enumerate(store.file.tolist()):
         of_file[file].append(segment)
+    segments = {clip: _segments_in(clip.span, of_file[number[clip.path]]) for clip in clips}
+    rule = _Identity(exclusive, several_labels)
+    used, rejected = _usable(clips, number, store, rule)
+    used, label_names = _classes(used, rejected, label_order, segments, least=1 if exclusive else 2)
+    if not used:
+        reason = _summary({}, [], [], rejected)
+        raise DatasetError(f"nothing to train on: no class has two usable clips to train on\n{reason}")
     index = {name: i for i, name in enumerate(label_names)}
+    silence = recipe.silence()
     splits: dict[Split, Spectrograms] = {}
-    for name in sorted({clip.split for clip in used}, key=["train", "val", "test"].index):
-        rows = [
-            (segment, index.get(clip.label or "", 0))
-            for clip in used
-            if clip.split == name
-            for segment in of_file[number[clip.path]]
-        ]
+    for name in sorted({clip.split for clip in used if segments[clip]}, key=["train", "val", "test"].index):
+        of_split = [clip for clip in used if clip.split == name]
+        rows = [(segment, index.get(clip.label or "", 0)) for clip in of_split for segment in segments[clip]]
         segment, label = torch.tensor(rows).T.contiguous()
-        splits[name] = Spectrograms(store, segment, label, recipe.transform.shape[2])
+        splits[name] = Spectrograms(store, segment, label, recipe.transform.shape[2], silence=silence)
     files = sorted({number[clip.path] for clip in used})
     return LoadedData(label_names, splits, used, files, rejected, store)
+
+
+def recipe_for(clips: Sequence[Clip], recipe: Recipe) -> Recipe:
+    """Return how the files of some clips become spectrograms: recordings are cut."""
+    return replace(recipe, cut=True) if any(clip.span is not None for clip in clips) else recipe
 
 
 def sound_files(clips: Sequence[Clip]) -> list[Path]:
@@ -157,32 +173,29 @@ def sound_files(clips: Sequence[Clip]) -> list[Path]:
     return list(dict.fromkeys(clip.path for clip in clips))
 
 
+def _segments_in(span: tuple[float, float] | None, segments: Sequence[int]) -> list[int]:
+    """Return the segments of a file that lie in a span of it."""
+    start, end = span or (0.0, 1.0)
+    return list(segments[round(start * len(segments)) : round(end * len(segments))])
+
+
 def _usable(
-    clips: Sequence[Clip], paths: Sequence[Path], store: SpectrogramStore, exclusive: bool
+    clips: Sequence[Clip], number: Mapping[Path, int], store: SpectrogramStore, rule: "_Identity"
 ) -> tuple[list[Clip], list[tuple[str, Clip]]]:
     """Part the clips into those with sound and those without, each with the reason."""
-    number = {path: index for index, path in enumerate(paths)}
     reasons = [store.reasons.get(number[clip.path], "") for clip in clips]
     broken = {clip.pair for clip, reason in zip(clips, reasons, strict=True) if reason and clip.pair is not None}
     used: list[Clip] = []
     rejected: list[tuple[str, Clip]] = []
-    digests = [store.digests[number[clip.path]] for clip in clips]
-    of_class: dict[bytes, dict[str | None, Clip]] = {}  # the first clip of each class with some content
-    for clip, digest in zip(clips, digests, strict=True):
-        if clip.pair is None:
-            of_class.setdefault(digest, {}).setdefault(clip.label, clip)
-    for clip, digest, reason in zip(clips, digests, reasons, strict=True):
+    alike: dict[bytes, list[Clip]] = defaultdict(list)  # all clips of a sound, in the order of the list
+    for clip, reason in zip(clips, reasons, strict=True):
+        if clip.pair is None and not reason:
+            alike[store.sounds[number[clip.path]]].append(clip)
+    for clip, reason in zip(clips, reasons, strict=True):
         if not reason and clip.pair in broken:
             reason = "the other sound of its pair cannot be used"
         if not reason and clip.pair is None:
-            alike = of_class[digest]
-            other = alike[clip.label]
-            if exclusive and len(alike) > 1:
-                rival = next(found for label, found in alike.items() if label != clip.label)
-                reason = f"in two classes (the same sound as {rival.path} of {rival.label})"
-            elif other is not clip:
-                twice = f"listed twice (as {other.split} and {clip.split})"
-                reason = twice if other.path == clip.path else f"duplicate (the same sound as {other.path})"
+            reason = rule.conflict(clip, alike[store.sounds[number[clip.path]]])
         if reason:
             rejected.append((reason, clip))
         else:
@@ -190,15 +203,51 @@ def _usable(
     return used, rejected
 
 
+@dataclass(frozen=True)
+class _Identity:
+    """What becomes of a sound that is listed several times; see `load`."""
+
+    exclusive: bool
+    several_labels: bool
+
+    def conflict(self, clip: Clip, alike: Sequence[Clip]) -> str:
+        """Return why a clip is left out, given all clips of the same sound in the order of the list; "" if it is not.
+
+        The first one stays, with its further classes where there may be several, and all stretches of its recording.
+        """
+        first = alike[0]
+        other = next((found for found in alike if found.label != clip.label), None)
+        if self.exclusive and other is not None:
+            return f"in two classes (the same sound as {other.path} of {other.label})"
+        if clip is first:
+            return ""
+        labels = {found.label for found in alike if found.path == first.path} if self.several_labels else {first.label}
+        if clip.label not in labels:
+            return f"in two classes (the same sound as {first.path} of {first.label})"
+        if clip.path != first.path:
+            return f"duplicate (the same sound as {first.path})"
+        twin = next(found for found in alike if (found.path, found.label) == (clip.path, clip.label))
+        if (clip is twin and clip.split == first.split) or clip.span != first.span:
+            return ""
+        return f"listed twice (as {first.split} and {clip.split})"
+
+
 def _classes(
-    used: list[Clip], rejected: list[tuple[str, Clip]], label_order: Sequence[str], least: int
+    used: list[Clip],
+    rejected: list[tuple[str, Clip]],
+    label_order: Sequence[str],
+    segments: Mapping[Clip, Sequence[int]],
+    least: int,
 ) -> tuple[list[Clip], list[str]]:
     """Return the clips to keep and the class names, rejecting clips of classes that cannot be learned."""
-    counts = Counter(clip.label for clip in used if clip.split == "train")
+    train = [clip for clip in used if clip.split == "train"]
+    counts = {
+        label: sum(len(segments[clip]) for clip in train if clip.label == label) for label in {c.label for c in train}
+    }
     # Pairs, and data that are only to be tested on, need nothing to train on.
-    learnable = [not counts or clip.pair is not None or counts[clip.label] >= least for clip in used]
+    learnable = [not counts or clip.pair is not None or counts.get(clip.label, 0) >= least for clip in used]
     keep = [clip for clip, good in zip(used, learnable, strict=True) if good]
-    reason = f"its class has less than {['one file', 'two files'][least - 1]} to train on"
+    reason = f"its class has less than {['one clip', 'two clips'][least - 1]} to train on"
     rejected += [(reason, clip) for clip, good in zip(used, learnable, strict=True) if not good]
     names = {clip.label for clip in keep if clip.label is not None}
     known = [name for name in label_order if name in names]
@@ -211,11 +260,16 @@ def _natural(name: str) -> tuple[bool, int, str]:
 
 
 def _summary(
-    splits: dict[Split, Spectrograms], used: int, label_names: Sequence[str], rejected: Sequence[tuple[str, Clip]]
+    splits: dict[Split, Spectrograms],
+    used: Sequence[Clip],
+    label_names: Sequence[str],
+    rejected: Sequence[tuple[str, Clip]],
+    notes: Sequence[str] = (),
 ) -> str:
     counts = ", ".join(f"{len(split)} {name}" for name, split in splits.items())
     classes = f"{len(label_names)} classes" if label_names else "no classes"
-    lines = [f"Data: {used} of {used + len(rejected)} files used ({counts}), {classes}"]
+    num = len(used) - sum(clip.span is not None and clip.split == "val" for clip in used)  # one file, two clips
+    lines = [f"Data: {num} of {num + len(rejected)} files used ({counts}), {classes}", *(f"  {note}" for note in notes)]
     reasons = Counter(reason.split(" (")[0] for reason, _ in rejected)
     for reason, count in reasons.most_common():
         lines.append(f"  {count} left out: {reason}")

@@ -1,6 +1,7 @@
 """The LightningDataModule that all models share."""
 
 import os
+from dataclasses import replace
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -76,8 +77,17 @@ class SpectrogramData(lightning.LightningDataModule):
             return load_shards(self.shards, self.recipe)
         clips = self.dataset.scan(self.root)
         main_process = os.environ.get("LOCAL_RANK", "0") == "0"
-        order = self.dataset.label_order
-        return load(clips, self.recipe, self.cache, order, self.num_workers, main_process, exclusive=self.domains)
+        found = load(
+            clips,
+            self.recipe,
+            self.cache,
+            self.dataset.label_order,
+            self.num_workers,
+            main_process,
+            exclusive=self.domains,
+            several_labels=self.dataset.several_labels,
+        )
+        return replace(found, notes=self.dataset.notes)
 
     def setup(self, stage: str) -> None:
         """Tell what the data are, and name every file that was left out in the run directory: the log names a few."""

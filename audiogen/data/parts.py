@@ -1,6 +1,7 @@
 """Parts of a store: every N-th file of a set, computed on another machine each, until all are put together."""
 
 import re
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,8 +93,12 @@ def usable_parts(folder: Path, digests: Sequence[str]) -> dict[Part, Spectrogram
             store = SpectrogramStore(path)
         except ValueError:
             continue
-        if store.digests.tolist() == [digest.encode() for digest in part.take(digests)]:
+        if store.digests.tolist() != [digest.encode() for digest in part.take(digests)]:
+            continue
+        if store.is_whole():
             of_total.setdefault(part.total, {})[part] = store
+        else:
+            warnings.warn(f"{path} is damaged. Rebuilding the spectrograms of this part", stacklevel=2)
     return max(of_total.values(), key=lambda parts: sum(len(store.digests) for store in parts.values()), default={})
 
 

@@ -85,6 +85,10 @@ def _clips(used: Sequence[FileRecord], recipe: Recipe) -> list[str]:
     ]
     if full:
         lines.append(f"  {full:.1%} of the files reach the top of the scale: a higher ceil_db would keep their peaks")
+    if silent := sum(record.silent_crops for record in used) / len(used):
+        lines.append(
+            f"  {silent:.1%} of the places where a random crop could begin are silent for its length: none is taken"
+        )
     dropped = sum(len(record.dropped) for record in used)
     if dropped:
         example = next(record.dropped[0] for record in used if record.dropped)

@@ -100,7 +100,7 @@ def load_shards(address: str, recipe: Recipe) -> LoadedData:
     for name in dict.fromkeys(names):
         rows = torch.tensor([names[i] == name for i in shard_of.tolist()]).nonzero()[:, 0]
         groups = [len(shard["label"]) for shard in index["shards"] if shard["split"] == name]
-        splits[name] = Spectrograms(store, rows, labels[rows], recipe.transform.shape[2], groups)
+        splits[name] = Spectrograms(store, rows, labels[rows], recipe.transform.shape[2], groups, recipe.silence())
     return LoadedData(index["label_names"], splits, [], [], [], None)
 
 

@@ -2,22 +2,33 @@
 
 Frames are stored one after another, int16 [N, C, F] with 32767 for 1: 0.001 dB on a scale of 90 dB, half the size of
 float32. So any stretch of a clip is one contiguous piece, and a set may be larger than memory.
+
+Everything has a checksum (CRC-32). The index is checked when a store is opened, a segment when it is first read, the
+records before they are read. While a store is written, a journal lists the files that it holds, so that an interrupted
+build can continue.
 """
 
 import json
+import os
+import warnings
+import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 from zipfile import BadZipFile
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from audiogen.checksums import seal, unsealed
+
 STEPS = 32767  # of int16 for 1
-_FRAMES, _INDEX, _REASONS, _RECORDS = "frames.i16", "index.npz", "reasons.json", "records.jsonl"
+_FRAMES, _INDEX, _RECORDS, _JOURNAL = "frames.i16", "index.npz", "records.jsonl", "journal.jsonl"
+_BLOCK = 1 << 20  # bytes that are read at once
 
 
 @dataclass(frozen=True)
@@ -35,8 +46,11 @@ class FileRecord:
         rms_db: Level of what is kept, in dB relative to full scale.
         low: Smallest value of its spectrogram.
         high: Largest value of its spectrogram.
+        silent_crops: Fraction of the places where a random crop can begin from which nothing would be heard.
         changes: What each preprocessing step did to each part, as plain values.
         dropped: Why parts of a long file were left out.
+        sound: Digest of the samples that were read, at the rate and with the channels of the transform: files that
+            sound the same have the same. Empty for a file that is left out.
     """
 
     reason: str = ""
@@ -49,47 +63,123 @@ class FileRecord:
     rms_db: float = 0.0
     low: float = 0.0
     high: float = 0.0
+    silent_crops: float = 0.0
     changes: list[Any] = field(default_factory=list)
     dropped: list[str] = field(default_factory=list)
+    sound: str = ""
 
 
 class StoreWriter:
-    """Append spectrograms to a new store.
+    """Append spectrograms to a new store, or to one that was left unfinished.
 
     Args:
         folder: Made, and empty at first; nothing in it is valid before `close`.
         shape: (C, F) of a frame.
         digests: Of the content of each file to come.
+        states: What changes when one of these files does. Files of an unfinished store are kept as long as neither
+            their state nor what was stored of them changed; by default there must be no such store.
+
+    Attributes:
+        num_files: Files that are in it; the others are to be added.
     """
 
-    def __init__(self, folder: Path, shape: tuple[int, int], digests: Sequence[str]) -> None:
-        folder.mkdir(parents=True)
-        self.folder, self.shape, self.digests = folder, shape, digests
+    def __init__(
+        self, folder: Path, shape: tuple[int, int], digests: Sequence[str], states: Sequence[str] | None = None
+    ) -> None:
+        folder.mkdir(parents=True, exist_ok=states is not None)
+        self.folder, self.shape, self.digests, self.states = folder, shape, digests, states
+        self.num_files = 0
         self._reasons: dict[int, str] = {}
-        self._segments: list[tuple[int, int]] = []
-        self._num_files = 0
-        self._frames = (folder / _FRAMES).open("wb")
-        self._records = (folder / _RECORDS).open("w")
+        self._sounds: list[bytes] = []
+        self._segments: list[tuple[int, int, int]] = []  # file, frames, checksum
+        self._frames, self._journal = (_appendable(folder / name) for name in (_FRAMES, _JOURNAL))
+        self._resume()
 
     def add(self, record: FileRecord, pieces: Sequence[np.ndarray]) -> None:
         """Append the next file with its spectrograms, int16 [L, C, F] each."""
+        segments = []
         for piece in pieces:
-            self._segments.append((self._num_files, len(piece)))
-            self._frames.write(np.ascontiguousarray(piece).data)
-        if record.reason:
-            self._reasons[self._num_files] = record.reason
-        self._records.write(json.dumps(asdict(record)) + "\n")
-        self._num_files += 1
+            content = np.ascontiguousarray(piece).data.cast("B")
+            self._frames.write(content)
+            segments.append((len(piece), zlib.crc32(content)))
+        self._frames.flush()
+        state = self.states[self.num_files] if self.states is not None else ""
+        text = json.dumps({"state": state, "segments": segments, "record": asdict(record)}).encode()
+        self._journal.write(b"%08x %s\n" % (zlib.crc32(text), text))
+        self._journal.flush()
+        self._take(record, segments)
 
     def close(self) -> None:
-        """Write the index."""
+        """Write the records and the index."""
         self._frames.close()
-        self._records.close()
-        (self.folder / _REASONS).write_text(json.dumps(self._reasons))
-        segments = np.array(self._segments, np.int64).reshape(-1, 2)
-        digests = np.array([digest.encode() for digest in self.digests])
-        records = (self.folder / _RECORDS).stat().st_size
-        np.savez(self.folder / _INDEX, shape=self.shape, segments=segments, digests=digests, records=records)
+        records_crc = 0
+        self._journal.seek(0)
+        with (self.folder / _RECORDS).open("wb") as records:
+            for line in self._journal:
+                text = json.dumps(json.loads(line[9:])["record"]).encode() + b"\n"
+                records_crc = zlib.crc32(text, records_crc)
+                records.write(text)
+            num_bytes = records.tell()
+        self._journal.close()
+        (self.folder / _JOURNAL).unlink()
+        content = BytesIO()
+        np.savez(
+            content,
+            shape=self.shape,
+            segments=np.array(self._segments, np.int64).reshape(-1, 3),
+            digests=np.array([digest.encode() for digest in self.digests]),
+            sounds=np.array(self._sounds),
+            reasons=np.frombuffer(json.dumps(self._reasons).encode(), np.uint8),
+            records=np.array([num_bytes, records_crc]),
+        )
+        (self.folder / _INDEX).write_bytes(seal(content.getvalue()))
+
+    def _take(self, record: FileRecord, segments: Sequence[tuple[int, int]]) -> None:
+        self._segments += [(self.num_files, num, checksum) for num, checksum in segments]
+        self._sounds.append(record.sound.encode())
+        if record.reason:
+            self._reasons[self.num_files] = record.reason
+        self.num_files += 1
+
+    def _resume(self) -> None:
+        """Take what is there, up to the first file that changed since, or of which not all came to the disk."""
+        frames, journal = 0, 0
+        while (line := self._journal.readline()) and self.states is not None and self.num_files < len(self.states):
+            try:
+                if int(line[:8], 16) != zlib.crc32(line[9:-1]):
+                    break
+                entry = json.loads(line[9:])
+            except ValueError:
+                break
+            stored = [
+                _read_checksum(self._frames, 2 * num * self.shape[0] * self.shape[1]) for num, _ in entry["segments"]
+            ]
+            if entry["state"] != self.states[self.num_files] or stored != [
+                checksum for _, checksum in entry["segments"]
+            ]:
+                break
+            self._take(FileRecord(**entry["record"]), entry["segments"])
+            frames, journal = self._frames.tell(), journal + len(line)
+        for file, end in ((self._frames, frames), (self._journal, journal)):
+            file.seek(end)
+            file.truncate()
+
+
+def _appendable(path: Path) -> BinaryIO:
+    """Open a file to read and write, at its start, making it where it is missing."""
+    return os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+b")
+
+
+def _read_checksum(file: BinaryIO, num_bytes: int) -> int:
+    """Return the checksum of the next bytes of a file; of less than were asked for, -1."""
+    checksum = 0
+    for start in range(0, num_bytes, _BLOCK):
+        size = min(_BLOCK, num_bytes - start)
+        block = file.read(size)
+        if len(block) < size:
+            return -1
+        checksum = zlib.crc32(block, checksum)
+    return checksum
 
 
 class Store(ABC):
@@ -105,65 +195,157 @@ class Store(ABC):
     def frames(self, segment: int) -> np.ndarray:
         """Return all frames of a segment, int16 [L, C, F]; they may lie on disk."""
 
-    def read(self, segments: Sequence[int], crops: Sequence[float], num_frames: int) -> Tensor:
+    def read(
+        self, segments: Sequence[int], crops: Sequence[float], num_frames: int, silence: np.ndarray | None = None
+    ) -> Tensor:
         """Read a stretch of each of several segments.
 
         Args:
             segments: B indices.
             crops: Where each stretch lies in what there is to choose from: 0 at the start, 0.5 in the middle, below 1.
             num_frames: L, at most the shortest segment's.
+            silence: A frame of silence, int16 [C, F]: stretches of nothing else are not among those to choose from,
+                unless all are; by default they are as good as others.
 
         Returns:
             spec, float32 [B, C, F, L] in [-1, 1].
         """
         pieces = []
         for segment, crop in zip(segments, crops, strict=True):
-            start = int(crop * (int(self.num_frames[segment]) - num_frames + 1))
-            pieces.append(self.frames(segment)[start : start + num_frames])
+            frames = self.frames(segment)
+            start = _crop_start(frames, crop, num_frames, silence)
+            pieces.append(frames[start : start + num_frames])
         stacked = torch.from_numpy(np.stack(pieces)).permute(0, 2, 3, 1)  # [B, C, F, L]
         return stacked.to(torch.float32, memory_format=torch.contiguous_format).div_(STEPS)
+
+
+def _crop_start(frames: np.ndarray, crop: float, num_frames: int, silence: np.ndarray | None) -> int:
+    """Return the first frame of a crop, a function of `crop` alone."""
+    num_starts = len(frames) - num_frames + 1
+    start = int(crop * num_starts)
+    # One frame in the middle tells most crops with sound.
+    if num_starts == 1 or silence is None or _audible(frames[start + num_frames // 2][None], silence).any():
+        return start
+    if _audible(frames[start : start + num_frames], silence).any():
+        return start
+    starts = audible_starts(frames, num_frames, silence)
+    return int(starts[int(crop * len(starts))]) if len(starts) else start
+
+
+def audible_starts(frames: np.ndarray, num_frames: int, silence: np.ndarray) -> np.ndarray:
+    """Return where a stretch can begin that is not silent throughout.
+
+    Args:
+        frames: int16 [L, C, F].
+        num_frames: Length of the stretch.
+        silence: A frame of silence, int16 [C, F].
+
+    Returns:
+        Indices of frames, int64 [N], ascending.
+
+    Example:
+        >>> audible_starts(np.array([0, 0, 0, 9, 0, 0, 0], np.int16)[:, None, None], 2, np.zeros((1, 1), np.int16))
+        array([2, 3])
+    """
+    counts = np.concatenate([[0], np.cumsum(_audible(frames, silence))])
+    return np.flatnonzero(counts[num_frames:] > counts[:-num_frames])
+
+
+def _audible(frames: np.ndarray, silence: np.ndarray) -> np.ndarray:
+    """Tell for each frame, int16 [L, C, F], whether it is more than a step from silence, bool [L]."""
+    return (np.abs(frames - silence) > 1).any(axis=(1, 2))
 
 
 class SpectrogramStore(Store):
     """Spectrograms of a set of files. A long file may have several segments, an unusable one none.
 
-    Attributes:
+    Args:
         folder: Where it lies.
+        rebuild: Builds it again in its place, where damage is found while it is read; by default that is an error.
+
+    Attributes:
         reasons: Why files were left out, by their index.
         digests: Of the content of each file, bytes [N].
+        sounds: Of what was read of each file, bytes [N]; see `FileRecord`.
         file: Index of the file of each segment, int64 [S].
 
     Raises:
         ValueError: For a folder that holds no whole store.
+        PermissionError: For one that may not be read.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, rebuild: Callable[[], object] | None = None) -> None:
+        self.folder, self._rebuild = folder, rebuild
+        self._load()
+
+    def _load(self) -> None:
+        folder = self.folder
         try:
-            self.reasons = {int(index): reason for index, reason in json.loads((folder / _REASONS).read_text()).items()}
-            with np.load(folder / _INDEX) as index:
+            with np.load(BytesIO(unsealed((folder / _INDEX).read_bytes()))) as index:
                 shape, segments = index["shape"].tolist(), torch.from_numpy(index["segments"])
-                self.digests, records = index["digests"], int(index["records"])
-            self.file, self.num_frames = segments[:, 0].clone(), segments[:, 1].clone()
+                self.digests, self.sounds = index["digests"], index["sounds"]
+                reasons, records = json.loads(index["reasons"].tobytes()), index["records"].tolist()
+            self.reasons = {int(file): reason for file, reason in reasons.items()}
+            self.file, self.num_frames, checksums = (column.clone() for column in segments.T)
             size = (int(self.num_frames.sum()), *shape)
-            for name, num_bytes in ((_FRAMES, 2 * int(np.prod(size))), (_RECORDS, records)):
+            for name, num_bytes in ((_FRAMES, 2 * int(np.prod(size))), (_RECORDS, records[0])):
                 if (folder / name).stat().st_size != num_bytes:
                     raise ValueError(f"{folder / name} has the wrong size")
+            frames = np.memmap(folder / _FRAMES, np.int16, "r", shape=size) if size[0] else np.zeros(size, np.int16)
+        except PermissionError:
+            raise
         except (OSError, EOFError, KeyError, ValueError, BadZipFile) as error:
             raise ValueError(f"{folder} holds no whole set of spectrograms: {error}") from error
-        self.folder = folder
-        self._first = torch.cumsum(self.num_frames, 0) - self.num_frames
-        self._frames = np.memmap(folder / _FRAMES, np.int16, "r", shape=size) if size[0] else np.zeros(size, np.int16)
+        self._first = (torch.cumsum(self.num_frames, 0) - self.num_frames).tolist()
+        self._frames, self._records_checksum = frames, records[1]
+        self._checksums, self._checked = checksums.tolist(), bytearray(len(checksums))
 
     def records(self) -> Iterator[FileRecord]:
         """Yield what became of each file; they are not kept in memory."""
+        if not self._records_are_whole():
+            self._mend(_RECORDS)
         with (self.folder / _RECORDS).open() as lines:
             for line in lines:
                 yield FileRecord(**json.loads(line))
 
     def frames(self, segment: int) -> np.ndarray:
         """Return all frames of a segment, int16 [L, C, F], on disk."""
-        first = int(self._first[segment])
+        if not self._checked[segment]:
+            if not self._segment_is_whole(segment):
+                self._mend(f"{_FRAMES}, segment {segment}")
+            self._checked[segment] = 1
+        return self._stored(segment)
+
+    def is_whole(self) -> bool:
+        """Tell whether all that is stored is what was written, by reading it."""
+        return self._records_are_whole() and all(map(self._segment_is_whole, range(len(self._checksums))))
+
+    def _stored(self, segment: int) -> np.ndarray:
+        first = self._first[segment]
         return self._frames[first : first + int(self.num_frames[segment])]
+
+    def _segment_is_whole(self, segment: int) -> bool:
+        return zlib.crc32(self._stored(segment).data) == self._checksums[segment]
+
+    def _records_are_whole(self) -> bool:
+        with (self.folder / _RECORDS).open("rb") as file:
+            return _read_checksum(file, os.fstat(file.fileno()).st_size) == self._records_checksum
+
+    def _mend(self, what: str) -> None:
+        """Build the store again, and go on with that.
+
+        Raises:
+            OSError: Where nobody can build it, or it is damaged again.
+        """
+        message = f"{self.folder} is damaged: wrong checksum of {what}"
+        if self._rebuild is None:
+            raise OSError(message)
+        warnings.warn(f"{message}. Rebuilding the spectrograms", stacklevel=2)
+        segments = self.num_frames
+        self._rebuild()
+        self._load()
+        if not torch.equal(self.num_frames, segments) or not self.is_whole():
+            raise OSError(f"{message}, even after a rebuild: check the disk")
 
 
 def quantise(spec: Tensor) -> np.ndarray:

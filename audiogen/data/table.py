@@ -1,25 +1,21 @@
 """Tables that list clips: CSV files with a header row."""
 
 import csv
+import os
 from collections.abc import Sequence
 from io import StringIO
 from pathlib import Path, PurePath
 
-from audiogen.data.dataset import DatasetError, Split, existing_folder, is_plain_name
+from audiogen.data.dataset import SPLIT_NAMES, DatasetError, Split, existing_folder, is_plain_name
 from audiogen.untrusted import is_regular
 
-# "eval" is the test set of corpora that are split into train, dev and eval.
-SPLIT_NAMES: dict[str, Split] = {
-    "train": "train",
-    "training": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "dev": "val",
-    "test": "test",
-    "testing": "test",
-    "eval": "test",
+# What columns are called elsewhere: one of these in place of ours is a mistake that would change what is trained on.
+_OTHER_NAMES = {
+    "path": ("file", "filename", "file_name", "filepath", "file_path", "audio", "wav", "sound"),
+    "label": ("class", "class_name", "classes", "category", "labels", "target", "genre", "tag"),
+    "split": ("splits", "set", "subset", "partition"),
 }
+_SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 
 # Where a row is, in words, and its cells by column name in lower case.
 Row = tuple[str, dict[str, str]]
@@ -49,12 +45,13 @@ def read_text(path: Path) -> str:
         raise DatasetError(f"{path} is not in UTF-8: {error}") from error
 
 
-def read_csv(path: Path, columns: Sequence[str]) -> list[Row]:
+def read_csv(path: Path, columns: Sequence[str], optional: Sequence[str] = ()) -> list[Row]:
     """Read a CSV file.
 
     Args:
         path: A file in UTF-8 whose first row names the columns, in upper or lower case.
         columns: Names that it must have, in lower case.
+        optional: Names that it may have; where it has another usual name of one instead, it is refused.
 
     Returns:
         The rows; cells have no spaces around them, and missing ones at the end of a row are empty.
@@ -64,7 +61,9 @@ def read_csv(path: Path, columns: Sequence[str]) -> list[Row]:
     """
     reader = csv.DictReader(StringIO(read_text(path)), restval="", strict=True)
     try:
-        reader.fieldnames = _column_names(path, reader.fieldnames or (), columns)
+        header = reader.fieldnames or ()
+        reader.fieldnames = [name.strip().lower() for name in header]
+        check_columns(path, header, columns, optional)
         rows = [(f"{path}, line {reader.line_num}", row) for row in reader]
     except csv.Error as error:
         raise DatasetError(f"{path}, after line {reader.line_num}: {error}") from error
@@ -94,6 +93,8 @@ def listed_path(cell: str, folder: Path, place: str) -> Path:
     path = folder / cell
     if not cell or "\0" in cell:
         raise DatasetError(f"{place}: no path" if not cell else f"{place}: expected a path, got {cell!r}")
+    if "\\" in cell and os.sep == "/" and not path.exists():
+        raise DatasetError(f"{place}: expected a path with /, got {cell!r}")
     if path.exists() and not (is_regular(path) or path.is_dir()):
         raise DatasetError(f"{place}: {cell} is neither a file nor missing")
     return path
@@ -106,7 +107,7 @@ def inner_path(cell: str, what: str, place: str) -> str:
         DatasetError: Where it would lead out of it.
     """
     path = PurePath(cell)
-    if not cell or "\0" in cell or path.is_absolute() or ".." in path.parts:
+    if not cell or {"\0", "\\"} & set(cell) or path.is_absolute() or ".." in path.parts:
         raise DatasetError(f"{place}: expected a {what} in the folder of the data set, got {cell!r}")
     return cell
 
@@ -122,9 +123,32 @@ def checked_label(cell: str, place: str) -> str:
     return cell
 
 
-def _column_names(path: Path, header: Sequence[str], columns: Sequence[str]) -> list[str]:
-    """Return the names in a header, in lower case, if all `columns` are among them."""
+def check_columns(path: Path, header: Sequence[str], columns: Sequence[str], optional: Sequence[str]) -> None:
+    """Refuse a table that is not what `read_csv` says.
+
+    Args:
+        path: The table.
+        header: Names of its columns, in upper or lower case.
+        columns: Names that it must have.
+        optional: Names that it may have.
+
+    Raises:
+        DatasetError: For missing, doubtful and repeated names; the message says what to change.
+    """
     names = [name.strip().lower() for name in header]
+    if len(names) == 1 and (found := [word for mark, word in _SEPARATORS.items() if mark in names[0]]):
+        raise DatasetError(f"{path} separates its columns by {found[0]}: expected commas")
     if missing := [name for name in columns if name not in names]:
-        raise DatasetError(f"{path} lacks the columns {', '.join(missing)}: it has {', '.join(header) or 'none'}")
-    return names
+        has = ", ".join(header) or "none"
+        raise DatasetError(f"{path} lacks the columns {', '.join(missing)}: it has {has}{_hint(missing, names)}")
+    for name in optional:
+        if name not in names and (hint := _hint([name], names)):
+            raise DatasetError(f"{path} has no column {name}{hint}, or remove it where it means something else")
+    if repeated := sorted({name for name in names if names.count(name) > 1}):
+        raise DatasetError(f"{path} has several columns {', '.join(repeated)}: keep one of each")
+
+
+def _hint(missing: Sequence[str], names: Sequence[str]) -> str:
+    """Say which columns should be renamed."""
+    found = [(other, name) for name in missing for other in _OTHER_NAMES.get(name, ()) if other in names]
+    return "".join(f"; rename {other} to {name}" for other, name in found)

@@ -13,8 +13,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from audiogen.audio import mpeg
 from audiogen.audio.io import (
     AUDIO_SUFFIXES,
+    READ_SUFFIXES,
     AudioFileError,
     AudioInfo,
     audio_info,
@@ -244,16 +246,106 @@ def test_wav_from_a_pipe_is_read_although_its_size_is_a_placeholder(write_tone: 
     torch.testing.assert_close(read_audio(path, 8000), whole, rtol=0, atol=0)
 
 
-def test_variable_rate_mp3_without_a_length_in_its_header_is_not_called_cut_short(tmp_path: Path) -> None:
-    # libsndfile then guesses the length from the first bit rates: too long where a file begins quietly.
-    noise = np.random.default_rng(0).standard_normal(32000) * np.where(np.arange(32000) < 8000, 1e-4, 0.3)
-    soundfile.write(tmp_path / "a.mp3", noise, 16000, bitrate_mode="VARIABLE", compression_level=0.5)
-    content = (tmp_path / "a.mp3").read_bytes()
-    second = content.index(content[:2], 2)
-    assert b"Xing" in content[:second]  # the first frame only says how long the file is
-    (tmp_path / "a.mp3").write_bytes(content[second:])
-    assert soundfile.info(tmp_path / "a.mp3").frames > 64000
-    assert read_audio(tmp_path / "a.mp3", 16000).shape[1] == pytest.approx(32000, abs=3 * 576)
+def mp3_frames(content: bytes) -> list[bytes]:
+    """Return the frames of an MP3 file that soundfile wrote; the first one only says how many follow."""
+    starts = [place for place, _ in mpeg._frames(memoryview(content))]
+    return [content[start:end] for start, end in zip(starts, [*starts[1:], len(content)], strict=True)]
+
+
+def write_mp3(
+    path: Path, quiet_first: bool, mode: str = "VARIABLE", sample_rate: int = 16000, channels: int = 1
+) -> Tensor:
+    """Write 4 s of noise, of which 1 s is quiet, and return what is read of it."""
+    time = np.arange(4 * sample_rate) / sample_rate
+    level = np.where((time < 1) == quiet_first, 1e-4, 0.3)
+    noise = np.random.default_rng(0).standard_normal(len(time)) * level
+    noise = np.repeat(noise[:, None], channels, axis=1)
+    soundfile.write(path, noise, sample_rate, format="MP3", bitrate_mode=mode, compression_level=0.5)
+    return read_audio(path, sample_rate)
+
+
+@pytest.mark.parametrize("quiet_first", [True, False])
+@pytest.mark.parametrize("mode", ["VARIABLE", "CONSTANT"])
+@pytest.mark.parametrize(("sample_rate", "channels"), [(8000, 1), (16000, 2), (44100, 1), (48000, 2)])
+@pytest.mark.parametrize("tag", [b"", b"ID3\x04\x00\x00\x00\x00\x00\x16TIT2 Information, Xing"])
+def test_mp3_without_a_frame_count_is_decoded_to_its_end(
+    tmp_path: Path, quiet_first: bool, mode: str, sample_rate: int, channels: int, tag: bytes
+) -> None:
+    """libsndfile guesses the length from the first bit rate: too long after a quiet beginning, too short before one."""
+    path = tmp_path / "a.mp3"
+    whole = write_mp3(path, quiet_first, mode, sample_rate, channels)
+    frames = mp3_frames(path.read_bytes())
+    path.write_bytes(tag + b"".join(frames[1:]))
+    if mode == "VARIABLE":
+        assert abs(soundfile.info(path).frames / sample_rate - 4) > 0.5
+    wav = read_audio(path, sample_rate)
+    assert wav.shape[1] == pytest.approx(whole.shape[1], abs=2 * 1152)
+    delay = wav.shape[1] - whole.shape[1]  # of the encoder, which the first frame told
+    close = [float((wav[:, n : n + 2000] - whole[:, :2000]).abs().max()) for n in range(max(delay, 0) + 1)]
+    assert min(close) < 0.05 or quiet_first
+    assert audio_info(path).num_samples == wav.shape[1]
+
+
+def test_joined_mp3_files_are_decoded_to_the_end_of_the_last(tmp_path: Path) -> None:
+    path = tmp_path / "a.mp3"
+    whole = write_mp3(path, quiet_first=False)
+    path.write_bytes(path.read_bytes() * 2)
+    assert read_audio(path, 16000).shape[1] == pytest.approx(2 * whole.shape[1], abs=4 * 1152)
+
+
+def test_mp3_of_a_frame_count_that_is_right_is_read_as_it_is(tmp_path: Path) -> None:
+    write_mp3(tmp_path / "a.mp3", quiet_first=True)
+    assert mpeg.counted_mp3(tmp_path / "a.mp3") is None
+    assert audio_info(tmp_path / "a.mp3").num_samples == 64000
+
+
+@pytest.mark.parametrize(
+    "junk", [b"\xff\xfb", b"\xff\xe3\x18\xc4" * 9, b"ID3\x04\x00\x00\x7f\x7f\x7f\x7f", b"\xff" * 4000]
+)
+def test_what_only_begins_like_an_mp3_is_refused(tmp_path: Path, junk: bytes) -> None:
+    (tmp_path / "a.mp3").write_bytes(junk)
+    with pytest.raises(AudioFileError):
+        read_audio(tmp_path / "a.mp3", 16000)
+
+
+def test_mp3_with_something_else_between_its_frames_is_decoded_to_its_end(tmp_path: Path) -> None:
+    path = tmp_path / "a.mp3"
+    whole = write_mp3(path, quiet_first=True)
+    frames = mp3_frames(path.read_bytes())
+    middle = len(frames) // 2
+    path.write_bytes(
+        b"".join([*frames[1:middle], b"\xff no frame \xff\xfb" * 20, *frames[middle:], b"TAG" + bytes(125)])
+    )
+    assert read_audio(path, 16000).shape[1] == pytest.approx(whole.shape[1], abs=4 * 1152)
+
+
+@pytest.mark.parametrize("suffix", [".wav", ".aiff", ".w64"])
+def test_gsm_is_read_on_without_seeking_in_parts_too(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"a{suffix}"
+    soundfile.write(path, sine(8000, 8000).numpy(), 8000, subtype="GSM610")
+    wav = read_audio(path, 8000)
+    assert wav.shape[1] == pytest.approx(8000, abs=320)
+    assert dominant_frequency(middle(wav[0]), 8000) == pytest.approx(FREQUENCY, rel=5e-3)
+    parts = list(read_parts(path, 8000, 1, [(0.25, 0.25), (0.75, 0.125)]))
+    torch.testing.assert_close(torch.cat(parts, dim=1), torch.cat([wav[:, 2000:4000], wav[:, 6000:7000]], dim=1))
+
+
+@pytest.mark.parametrize("subtype", ["ULAW", "ALAW", "IMA_ADPCM", "MS_ADPCM", "G721_32", "PCM_U8", "PCM_24", "DOUBLE"])
+def test_parts_of_any_encoding_are_those_of_the_whole(tmp_path: Path, subtype: str) -> None:
+    soundfile.write(tmp_path / "a.wav", sine(8000, 8000).numpy(), 8000, subtype=subtype)
+    wav = read_audio(tmp_path / "a.wav", 8000)
+    parts = list(read_parts(tmp_path / "a.wav", 8000, 1, [(0.25, 0.25), (0.75, 0.125)]))
+    torch.testing.assert_close(torch.cat(parts, dim=1), torch.cat([wav[:, 2000:4000], wav[:, 6000:7000]], dim=1))
+
+
+def test_format_that_cannot_be_read_says_so_and_how_to_convert_it(tmp_path: Path) -> None:
+    assert not READ_SUFFIXES & {".m4a", ".mp4", ".webm", ".wma"}
+    for suffix in (".m4a", ".mp4", ".webm", ".wma"):
+        (tmp_path / f"a{suffix}").write_bytes(b"\x00\x00\x00\x20ftypM4A " * 50)
+        with pytest.raises(AudioFileError, match=rf"^unreadable \({suffix} is not a format .* ffmpeg -i NAME{suffix} "):
+            read_audio(tmp_path / f"a{suffix}", 8000)
+    soundfile.write(tmp_path / "b.m4a", sine(8000, 800).numpy(), 8000, format="WAV")  # only its name is wrong
+    assert read_audio(tmp_path / "b.m4a", 8000).shape == (1, 800)
 
 
 def test_writing_clips_beyond_full_scale(tmp_path: Path) -> None:

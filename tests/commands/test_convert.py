@@ -45,7 +45,7 @@ def write(path: Path, sample_rate: int = SAMPLE_RATE, seconds: float = 1.0, num_
     return path
 
 
-@pytest.mark.parametrize("suffix", [".wav", ".flac", ".ogg", ".mp3", ".opus", ".aiff"])
+@pytest.mark.parametrize("suffix", [".wav", ".flac", ".ogg", ".mp3", ".opus", ".aiff", ".au", ".caf", ".oga"])
 @pytest.mark.parametrize(("sample_rate", "num_channels"), [(8000, 1), (44100, 2)])
 def test_any_format_and_rate_keeps_its_length_within_a_hop(
     run: Path, tmp_path: Path, suffix: str, sample_rate: int, num_channels: int
@@ -219,6 +219,18 @@ def test_what_cannot_be_written_is_left_out_of_a_folder(run: Path, tmp_path: Pat
     assert [path.name for path in made.files] == ["a.wav", "z.wav"]
     assert "cannot be written at 7000 Hz as OGG" in made.skipped[tmp_path / "in" / "b.opus"]
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [MARKER, "a.wav", "z.wav"]
+
+
+def test_sounds_of_a_folder_that_cannot_be_read_are_named(run: Path, tmp_path: Path) -> None:
+    for name in ("a.au", "b.oga", "c.wav"):
+        write(tmp_path / "in" / name, seconds=0.2)
+    soundfile.write(tmp_path / "in" / "gsm.wav", tone(SAMPLE_RATE, 0.2), SAMPLE_RATE, subtype="GSM610")
+    for name in ("x.m4a", "y.webm"):
+        (tmp_path / "in" / name).write_bytes(b"nothing")
+    made = audiogen.convert(run, tmp_path / "in", out=tmp_path / "out")
+    assert [path.name for path in made.files] == ["a.au", "b.oga", "c.wav", "gsm.wav"]
+    assert {path.name for path in made.skipped} == {"x.m4a", "y.webm"}
+    assert "x.m4a: unreadable (.m4a is not a format that is read: convert it" in str(made)
 
 
 @pytest.mark.parametrize("out", ["in", "in/deep", "in/new"])

@@ -147,8 +147,33 @@ def test_two_folders_need_an_embedding_with_a_spectrogram(judge: tuple[Path, Pat
         audiogen.evaluate(str(judge[0]), against=str(judge[0]), embeddings=[Loudness()])
 
 
-def test_a_sound_that_cannot_be_read_is_named(judge: tuple[Path, Path], tmp_path: Path) -> None:
+def test_sounds_that_cannot_be_used_are_left_out_named_and_counted(judge: tuple[Path, Path], tmp_path: Path) -> None:
     good = write_classes(tmp_path / "good", CLASSES, num=8)
-    (good / "low" / "0.wav").write_bytes(b"nothing")
-    with pytest.raises(ValueError, match=r"0\.wav cannot be judged: unreadable"):
+    others = {"against": str(judge[0]), "judge": str(judge[1]), "out": str(tmp_path / "x.json")}
+    before = audiogen.evaluate(str(good), **others)
+    soundfile.write(good / "low" / "00.wav", np.zeros(4000), SAMPLE_RATE)
+    (good / "high" / "00.m4a").write_bytes(b"nothing")
+    soundfile.write(good / "high" / "1.wav", soundfile.read(good / "high" / "1.wav")[0], SAMPLE_RATE, subtype="GSM610")
+    found = audiogen.evaluate(str(good), **others)
+    assert found.settings["generated"] == before.settings["generated"]
+    notes = "\n".join(found.settings["notes"])
+    assert "2 sounds left out" in notes
+    assert "00.wav: silent (every sample is the same)" in notes
+    assert "00.m4a: unreadable (.m4a is not a format" in notes
+
+
+@pytest.mark.parametrize("num", [0, 1])
+def test_class_with_too_few_sounds_is_named(judge: tuple[Path, Path], tmp_path: Path, num: int) -> None:
+    good = write_classes(tmp_path / "good", CLASSES, num=8)
+    for index in range(num, 8):
+        (good / "low" / f"{index}.wav").unlink()
+    with pytest.raises(ValueError, match=rf"good has {num} usable sounds of low, but two or more are needed"):
+        audiogen.evaluate(str(good), against=str(judge[0]), judge=str(judge[1]))
+
+
+def test_class_that_limits_the_others_is_named(judge: tuple[Path, Path], tmp_path: Path) -> None:
+    good = write_classes(tmp_path / "good", CLASSES, num=8)
+    for index in range(2, 8):
+        (good / "low" / f"{index}.wav").unlink()
+    with pytest.raises(ValueError, match=r"needs 5 clips.*The smallest class of the folder is low, with 2 sounds"):
         audiogen.evaluate(str(good), against=str(judge[0]), judge=str(judge[1]))

@@ -218,3 +218,25 @@ def test_typo_in_the_data_is_told_in_one_line(
     message = capsys.readouterr().err
     assert "data.rot" in message
     assert "Traceback" not in message
+
+
+def test_single_recording_and_folders_of_splits_are_told(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    noise = np.random.default_rng(0).standard_normal(8 * 8000) / 9
+    soundfile.write(folder / "recording.wav", noise, 8000)
+    run(folder, monkeypatch, "prepare", "--data.root", str(folder / "recording.wav"))
+    text = capsys.readouterr().out
+    assert text.startswith("Data: 1 of 1 files used (10 train, 5 val), no classes\n  Single files are cut into clips;")
+    run(folder, monkeypatch, "prepare", "--data.root", str(folder / "recording.wav"), "--part", "0/1")
+    assert "were there, 0 left out\nWhole: 1 files" in capsys.readouterr().out  # stored as the report did
+    monkeypatch.setattr(sys, "argv", ["audiogen"])
+    for name in ("train", "test"):
+        (folder / "data" / "low").rename(folder / name) if name == "train" else write_classes(folder, {name: 500}, 2)
+        (folder / name).rename(folder / "data" / name)
+    (folder / "data" / "high").rename(folder / "high")
+    run(folder, monkeypatch, "prepare")
+    text = capsys.readouterr().out
+    assert text.startswith(
+        "Data: 5 of 5 files used (2 train, 1 val, 2 test), no classes\n  Sub-folders named after splits"
+    )

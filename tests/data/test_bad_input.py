@@ -12,7 +12,7 @@ import pytest
 import soundfile
 
 from audiogen.audio.io import read_audio
-from audiogen.data import build, cache
+from audiogen.data import build, digests
 from audiogen.data.build import Recipe
 from audiogen.data.folder import ClassFolders
 from audiogen.data.loading import LoadedData, load
@@ -132,7 +132,7 @@ def loaded(folder: Path, recipe: Recipe, tmp_path_factory: pytest.TempPathFactor
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(build, "process", partial(without_privileges, build.process))
-        patch.setattr(cache, "_file_digest", partial(without_privileges, cache._file_digest))
+        patch.setattr(digests, "file_digest", partial(without_privileges, digests.file_digest))
         return load(ClassFolders(val_share=0).scan(folder), recipe, tmp_path_factory.mktemp("cache"))
 
 

@@ -1,12 +1,18 @@
 """The cache is built once, and any change of a file, a setting or the code is another key."""
 
+import multiprocessing
 import os
+import shutil
+import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -14,11 +20,13 @@ import soundfile
 import torch
 from torch import Tensor
 
+from audiogen import fingerprint
 from audiogen.audio.preprocess import PreprocessStep
-from audiogen.data import build, cache
+from audiogen.data import build, cache, digests
 from audiogen.data.build import Recipe
-from audiogen.data.cache import cached_store, definition, file_digests, store_key
+from audiogen.data.cache import cache_folder, cached_store, store_key
 from audiogen.data.dataset import DatasetError
+from audiogen.data.digests import file_digests
 from audiogen.data.store import SpectrogramStore
 from audiogen.transforms.cqt import CQT
 from audiogen.transforms.mel import LogMel
@@ -149,42 +157,18 @@ def test_key_is_the_same_for_the_same_settings_and_for_any_phase_method() -> Non
     assert len(keys) == 1
 
 
-def test_changed_code_is_another_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_changed_code_and_versions_are_another_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "plug_in.py").write_text("class Step:\n    pass\n")
     monkeypatch.syspath_prepend(tmp_path)
     import plug_in  # type: ignore[import-not-found]
 
-    before = definition(plug_in.Step())
+    recipe = Recipe(LogMel(**MEL), (plug_in.Step(),))
+    before = store_key(["a"], recipe)
     (tmp_path / "plug_in.py").write_text("class Step:\n    gain = 2\n")
-    assert definition(plug_in.Step()) != before
-    key = store_key(["a"], Recipe(LogMel(**MEL)))
-    monkeypatch.setattr(cache, "_OWN_CODE", [tmp_path / "plug_in.py"])
-    assert store_key(["a"], Recipe(LogMel(**MEL))) != key
-
-
-def test_code_of_base_classes_and_functions_and_versions_are_part_of_the_key(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "plug_base.py").write_text("class Base:\n    pass\n\ndef gain():\n    return 1\n")
-    (tmp_path / "plug_child.py").write_text(
-        "from plug_base import Base, gain\n\nclass Step(Base):\n    def __init__(self):\n        self.gain = gain\n"
-    )
-    monkeypatch.syspath_prepend(tmp_path)
-    import plug_child  # type: ignore[import-not-found]
-
-    before = definition(plug_child.Step())
-    (tmp_path / "plug_base.py").write_text("class Base:\n    pass\n\ndef gain():\n    return 2\n")
-    after = definition(plug_child.Step())
-    assert after["source"] != before["source"]
-    assert after["state"] != before["state"]
-    key = store_key(["a"], Recipe(LogMel(**MEL)))
-    monkeypatch.setattr(cache, "version", lambda name: "0")
-    assert store_key(["a"], Recipe(LogMel(**MEL))) != key
-
-
-def test_any_attribute_has_a_definition() -> None:
-    values = [torch.float32, torch.float64, torch.device("cpu"), np.float32(1), np.float32(2), {1, 2}, 1j, len]
-    assert len({str(definition(value)) for value in values}) == len(values)
+    changed = store_key(["a"], recipe)
+    assert changed != before
+    monkeypatch.setattr(fingerprint, "_version", lambda name: "0")
+    assert store_key(["a"], recipe) != changed
 
 
 @pytest.mark.parametrize("memory", [b"no database at all " * 100, None])
@@ -203,8 +187,82 @@ def test_damaged_or_read_only_memory_of_digests_is_done_without(
 
 def test_cache_that_cannot_be_made_names_the_option(files: list[Path], tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("a file")
-    with pytest.raises(DatasetError, match=r"name another folder with --data\.cache"):
+    with pytest.raises(DatasetError, match=r"Name another folder with --data\.cache"):
         open_store(files, tmp_path)
+
+
+@contextmanager
+def as_nobody() -> Iterator[None]:
+    """Act as a user without privileges: root may read and write everything."""
+    if os.getuid() != 0:
+        pytest.skip("only root can act as another user")
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+@pytest.mark.parametrize("what", ["the store", "the folder", "the lock", "the unfinished store"])
+def test_cache_of_another_user_is_told_before_anything_is_built(
+    files: list[Path], builds: list[Path], what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cache, "store_key", lambda digests, recipe: "key")  # the code may lie where only root can read
+    with TemporaryDirectory() as name:  # pytest's own folder can be entered by its owner only
+        place = Path(name)
+        place.chmod(0o755)
+        store = cached_store(files, Recipe(LogMel(**MEL)), place / "cache", num_workers=1).folder
+        (place / "cache").chmod(0o755 if what == "the folder" else 0o777)
+        if what == "the store":
+            store.chmod(0o700)
+        elif what == "the unfinished store":
+            store.rename(f"{store}.unfinished")
+            Path(f"{store}.lock").unlink(missing_ok=True)
+        else:
+            shutil.rmtree(store)
+            Path(f"{store}.lock").touch(0o600)
+            Path(f"{store}.lock").chmod(0o600)
+        for path in files:
+            path.rename(place / path.name).chmod(0o644)
+        builds.clear()
+        paths = [place / path.name for path in files]
+        with (
+            as_nobody(),
+            pytest.raises(DatasetError, match=r"cannot use the cache .*Name another folder with --data\.cache or"),
+        ):
+            cached_store(paths, Recipe(LogMel(**MEL)), place / "cache", num_workers=1)
+        assert builds == []
+
+
+@pytest.mark.filterwarnings("ignore:.*is damaged")
+def test_what_is_in_the_place_of_a_store_is_removed_or_told_before_anything_is_built(
+    files: list[Path], tmp_path: Path, builds: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = open_store(files, tmp_path).folder
+    shutil.rmtree(place)
+    (place / "something").mkdir(parents=True)
+    assert open_store(files, tmp_path).is_whole()
+    shutil.rmtree(place)
+    place.write_text("a file")
+    assert open_store(files, tmp_path).is_whole()
+    builds.clear()
+    shutil.rmtree(place)
+    (place / "something").mkdir(parents=True)
+    monkeypatch.setattr(shutil, "rmtree", lambda *args, **options: None)  # as for a folder of another user
+    with pytest.raises(DatasetError, match="is damaged and cannot be removed"):
+        open_store(files, tmp_path)
+    assert builds == []
+
+
+def test_without_a_home_folder_the_message_names_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AUDIOGEN_CACHE")
+    monkeypatch.setenv("HOME", "")
+    with pytest.raises(DatasetError, match=r"set HOME or AUDIOGEN_CACHE, or use --data\.cache"):
+        cache_folder()
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr(Path, "expanduser", Mock(side_effect=RuntimeError("Could not determine home directory.")))
+    with pytest.raises(DatasetError, match=r"set HOME or AUDIOGEN_CACHE, or use --data\.cache"):
+        cache_folder()
 
 
 def test_interrupted_build_leaves_nothing_that_is_taken_for_whole(
@@ -221,11 +279,57 @@ def test_interrupted_build_leaves_nothing_that_is_taken_for_whole(
     with pytest.raises(KeyboardInterrupt):
         open_store(files, tmp_path)
     monkeypatch.undo()
-    assert len(open_store(files, tmp_path).file) == 4
+    processed: list[Path] = []
+    monkeypatch.setattr(build, "process", lambda path, recipe: processed.append(path) or process(path, recipe))
+    again = open_store(files, tmp_path)
+    assert processed == files[2:]  # what was built is kept
+    assert again.is_whole()
+    assert again.file.tolist() == [0, 1, 2, 3]
     assert not list((tmp_path / "cache").glob("*.unfinished"))
 
 
-@pytest.mark.parametrize("damage", ["frames.i16", "index.npz", "reasons.json", "records.jsonl"])
+@pytest.mark.parametrize("change", ["nothing", "frames", "frames cut short", "journal", "a file that is done", "all"])
+def test_build_that_was_killed_goes_on_with_what_is_whole(
+    files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    def killed_at_the_last(path: Path, recipe: Recipe) -> Any:
+        return os.kill(os.getpid(), signal.SIGKILL) if path == files[3] else process(path, recipe)
+
+    process, processed = build.process, []
+    with monkeypatch.context() as patch:
+        patch.setattr(build, "process", killed_at_the_last)
+        child = multiprocessing.get_context("fork").Process(target=open_store, args=(files, tmp_path))
+        child.start()
+        child.join(60)
+    assert child.exitcode == -signal.SIGKILL
+    (unfinished,) = (tmp_path / "cache").glob("*.unfinished")
+    frames, journal = unfinished / "frames.i16", unfinished / "journal.jsonl"
+    if change == "frames":  # of the second file
+        content = bytearray(frames.read_bytes())
+        content[len(content) // 2] ^= 1
+        frames.write_bytes(content)
+    elif change == "frames cut short":
+        frames.write_bytes(frames.read_bytes()[:-9])
+    elif change == "journal":
+        journal.write_bytes(journal.read_bytes()[:-9])
+    elif change == "a file that is done":
+        os.utime(files[0])
+    elif change == "all":
+        frames.unlink()
+        journal.write_bytes(b"no journal\n" * 100)
+    monkeypatch.setattr(build, "process", lambda path, recipe: processed.append(path) or process(path, recipe))
+    store = open_store(files, tmp_path)
+    done = {"nothing": 3, "frames": 1, "frames cut short": 2, "journal": 2, "a file that is done": 0, "all": 0}[change]
+    assert processed == files[done:]
+    monkeypatch.undo()
+    other = cached_store(files, Recipe(LogMel(**MEL)), tmp_path / "other", num_workers=1)
+    for name in ("frames.i16", "index.npz", "records.jsonl"):
+        assert (store.folder / name).read_bytes() == (other.folder / name).read_bytes()
+    assert not list((tmp_path / "cache").glob("*.unfinished"))
+
+
+@pytest.mark.filterwarnings("ignore:.*is damaged")
+@pytest.mark.parametrize("damage", ["frames.i16", "index.npz", "records.jsonl"])
 def test_damaged_store_is_built_again(files: list[Path], tmp_path: Path, builds: list[Path], damage: str) -> None:
     place = open_store(files, tmp_path).folder
     (place / damage).write_bytes((place / damage).read_bytes()[:-10])
@@ -300,7 +404,7 @@ def test_several_workers_write_what_one_writes_also_from_a_script_without_a_main
         reasons, place = done.stdout.rsplit("] ", 1)
         assert reasons.count("unreadable") == 1
         places.append(Path(place.strip()))
-    for name in ("frames.i16", "index.npz", "reasons.json", "records.jsonl"):
+    for name in ("frames.i16", "index.npz", "records.jsonl"):
         assert (places[0] / name).read_bytes() == (places[1] / name).read_bytes()
 
 
@@ -309,7 +413,7 @@ def test_digests_of_unchanged_files_are_not_computed_again(
 ) -> None:
     first = file_digests(files, tmp_path)
     assert len(set(first)) == 4
-    monkeypatch.setattr(cache, "_file_digest", lambda path: "computed")
+    monkeypatch.setattr(digests, "file_digest", lambda path: "computed")
     assert file_digests(files, tmp_path) == first
     files[3].write_bytes(b"other")
     assert file_digests(files, tmp_path) == [*first[:3], "computed"]

@@ -7,6 +7,7 @@ import pytest
 
 from audiogen.data.dataset import Clip, DatasetError
 from audiogen.data.folder import ClassFolders
+from audiogen.data.fsdd import FSDD
 
 
 def touch(folder: Path, *names: str) -> Path:
@@ -49,6 +50,16 @@ def test_other_files_hidden_files_and_hidden_folders_are_not_listed(tmp_path: Pa
     assert labels(list(ClassFolders().scan(root)), root) == {"cat/a.wav": "cat"}
 
 
+def test_sounds_that_cannot_be_read_are_listed_and_other_files_are_counted(tmp_path: Path) -> None:
+    sounds = ["a.m4a", "b.mp4", "c.webm", "d.oga", "e.au", "f.caf", "g.wma", "h.AU"]
+    root = touch(tmp_path, *(f"cat/{name}" for name in sounds), "cat/notes.txt", "x.xyz", "y.xyz", "LICENSE", ".hidden")
+    data = ClassFolders(0)
+    assert sorted(labels(list(data.scan(root)), root)) == sorted(f"cat/{name}" for name in sounds)
+    assert data.notes == ["4 other files, not sounds by their suffix: 2 .xyz, 1 without a suffix, 1 .txt"]
+    with pytest.raises(DatasetError, match=r"no sound files .* in .*dog, only 1 \.raw files"):
+        ClassFolders().scan(touch(tmp_path / "dog", "a.raw"))
+
+
 def test_sounds_beside_class_folders_are_refused_naming_one(tmp_path: Path) -> None:
     root = touch(tmp_path, "cat/a.wav", "stray.wav", "zebra.wav")
     with pytest.raises(DatasetError, match=r"sounds in sub-folders and 2 beside them, such as stray\.wav"):
@@ -56,7 +67,7 @@ def test_sounds_beside_class_folders_are_refused_naming_one(tmp_path: Path) -> N
 
 
 def test_folder_without_sounds_is_refused_listing_the_formats(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match=r"no sound files \(.*\.flac, .*\.wav\) in .*nothing"):
+    with pytest.raises(DatasetError, match=r"no sound files \(.*\.flac, .*\.wav.*\) in .*nothing, only 1 \.txt"):
         ClassFolders().scan(touch(tmp_path / "nothing", "notes.txt"))
 
 
@@ -65,6 +76,91 @@ def test_missing_folder_is_refused_naming_the_flag(tmp_path: Path) -> None:
         ClassFolders().scan(tmp_path / "nowhere")
     with pytest.raises(DatasetError, match=r"name it with --data\.root"):
         ClassFolders().scan(None)
+
+
+def splits(root: Path, val_share: float = 0) -> dict[str, tuple[str | None, str]]:
+    """Return class and split of each sound by its path below the folder."""
+    found = ClassFolders(val_share).scan(root)
+    return {clip.path.relative_to(root).as_posix(): (clip.label, clip.split) for clip in found}
+
+
+@pytest.mark.parametrize(
+    "names",
+    [("train", "valid", "test"), ("Training", "validation", "TESTING"), ("train", "dev", "eval")],
+)
+def test_folders_named_as_splits_are_splits_and_the_classes_are_below(tmp_path: Path, names: tuple[str, ...]) -> None:
+    train, val, test = names
+    root = touch(tmp_path, *(f"{name}/{label}/x/{i}.wav" for name in names for label in ("a", "b") for i in range(3)))
+    expected = {train: "train", val: "val", test: "test"}
+    found = splits(root, 0.34)
+    assert found == {path: (path.split("/")[1], expected[path.split("/")[0]]) for path in found}
+    assert len(found) == 18
+
+
+def test_folders_of_splits_are_told(tmp_path: Path) -> None:
+    data = ClassFolders(0.5)
+    data.scan(touch(tmp_path / "all", "train/a.wav", "train/b.wav", "val/c.wav", "test/d.wav"))
+    assert data.notes == ["Sub-folders named after splits are read as splits, not as classes: train, val, test"]
+    data.scan(touch(tmp_path / "two", *(f"{name}/{i}.wav" for name in ("train", "test") for i in range(4))))
+    (note,) = data.notes
+    assert note.endswith("not as classes: train, test; 50% of train is used for validation")
+    data.scan(touch(tmp_path / "classes", "cat/a.wav", "cat/b.wav"))
+    assert data.notes == []
+
+
+def test_without_a_folder_for_validation_a_share_of_train_alone_is_taken(tmp_path: Path) -> None:
+    root = touch(tmp_path, *(f"{name}/cat/{i}.wav" for name in ("train", "test") for i in range(4)))
+    counts = Counter((path.split("/")[0], split) for path, (_, split) in splits(root, 0.5).items())
+    assert counts == {("train", "train"): 2, ("train", "val"): 2, ("test", "test"): 4}
+
+
+def test_splits_without_classes(tmp_path: Path) -> None:
+    assert splits(touch(tmp_path, "train/a.wav", "train/b.wav", "test/c.wav")) == {
+        "train/a.wav": (None, "train"),
+        "train/b.wav": (None, "train"),
+        "test/c.wav": (None, "test"),
+    }
+
+
+def test_splits_within_each_class(tmp_path: Path) -> None:
+    assert splits(touch(tmp_path, "cat/train/a.wav", "cat/test/b.wav", "dog/c.wav", "dog/d.wav")) == {
+        "cat/train/a.wav": ("cat", "train"),
+        "cat/test/b.wav": ("cat", "test"),
+        "dog/c.wav": ("dog", "train"),
+        "dog/d.wav": ("dog", "train"),
+    }
+
+
+def test_class_that_is_called_as_a_split_stays_a_class_beside_others(tmp_path: Path) -> None:
+    root = touch(tmp_path, "train/a.wav", "train/b.wav", "plane/c.wav", "plane/d.wav")
+    assert {label for label, _ in splits(root).values()} == {"train", "plane"}
+
+
+@pytest.mark.parametrize("beside", ["extra/c.wav", "c.wav"])
+def test_other_folders_beside_several_splits_are_refused(tmp_path: Path, beside: str) -> None:
+    with pytest.raises(DatasetError, match=r"folders of splits \(test, train\) and beside them (extra|sounds)"):
+        ClassFolders().scan(touch(tmp_path, "train/a.wav", "test/b.wav", beside))
+
+
+def test_single_files_are_recordings_whose_ends_are_for_validation(tmp_path: Path) -> None:
+    data = ClassFolders(0.25)
+    root = touch(tmp_path, "cat/a.wav", "dog/b.wav")
+    expected = [
+        (name, label, *rest)
+        for name, label in (("cat/a.wav", "cat"), ("dog/b.wav", "dog"))
+        for rest in (("train", (0.0, 0.75)), ("val", (0.75, 1.0)))
+    ]
+    found = [(c.path.relative_to(root).as_posix(), c.label, c.split, c.span) for c in data.scan(root)]
+    assert found == expected
+    assert "the last 25% of the time is used for validation" in data.notes[0]
+    (clip,) = ClassFolders(0).scan(root / "cat" / "a.wav")
+    assert clip == Clip(root / "cat" / "a.wav", None, "train", span=(0.0, 1.0))
+
+
+def test_other_data_sets_say_that_a_file_is_no_folder(tmp_path: Path) -> None:
+    root = touch(tmp_path, "a.wav") / "a.wav"
+    with pytest.raises(DatasetError, match=r"a\.wav is a file: name the folder it is in \(--data\.root\)"):
+        FSDD().scan(root)
 
 
 @pytest.fixture
@@ -82,12 +178,9 @@ def test_each_class_gives_its_share_to_validation(many: Path, val_share: float) 
 
 
 def test_splits_do_not_depend_on_where_the_folder_lies(many: Path) -> None:
-    def splits(root: Path) -> list[tuple[str, str]]:
-        return [(clip.path.relative_to(root).as_posix(), clip.split) for clip in ClassFolders().scan(root)]
-
-    before = splits(many)
+    before = splits(many, 0.1)
     moved = many.rename(many.with_name("moved"))
-    assert splits(moved) == before
+    assert splits(moved, 0.1) == before
 
 
 def test_adding_a_file_moves_at_most_one_other(many: Path) -> None:

@@ -17,16 +17,27 @@ from audiogen.data import loading
 from audiogen.data.build import Recipe
 from audiogen.data.cache import cache_folder
 from audiogen.data.dataset import Clip, DatasetError, Split
+from audiogen.data.report import report
+from audiogen.transforms.cqt import CQT
 from audiogen.transforms.mel import LogMel
+from audiogen.transforms.mfcc import MFCC
+from audiogen.transforms.stft import STFT
+from audiogen.transforms.transform import SpectrogramTransform
 
 WriteTone = Callable[..., Path]
 STEP = 0.5 / 32767 + 1e-6  # of what is stored
 
 
 def load(
-    clips: list[Clip], transform: LogMel, label_order: tuple[str, ...] = (), exclusive: bool = False, **recipe: Any
+    clips: list[Clip],
+    transform: LogMel,
+    label_order: tuple[str, ...] = (),
+    exclusive: bool = False,
+    several_labels: bool = False,
+    **recipe: Any,
 ) -> loading.LoadedData:
-    return loading.load(clips, Recipe(transform, **recipe), cache_folder(), label_order, exclusive=exclusive)
+    rules = {"exclusive": exclusive, "several_labels": several_labels}
+    return loading.load(clips, Recipe(transform, **recipe), cache_folder(), label_order, **rules)
 
 
 def specs(split: loading.Spectrograms) -> torch.Tensor:
@@ -80,11 +91,10 @@ def test_formats_rates_and_channels_load_to_one_shape_and_sound(clip: Callable[.
 
 def test_stereo_transform_gets_both_channels(clip: Callable[..., Clip]) -> None:
     stereo = LogMel(sample_rate=8000, n_fft=256, hop_length=64, n_mels=24, num_frames=24, num_channels=2)
-    spec = specs(
-        load([clip("a.wav", frequency=440), clip("b.wav", frequency=440, num_channels=2)], stereo).splits["train"]
-    )
+    both = [clip("a.wav", frequency=440), clip("b.wav", frequency=450, num_channels=2)]
+    spec = specs(load(both, stereo).splits["train"])
     assert spec.shape == (2, 2, 24, 24)
-    torch.testing.assert_close(spec[0], spec[1], rtol=0, atol=0)
+    torch.testing.assert_close(spec[:, 0], spec[:, 1], rtol=0, atol=0)
 
 
 def test_labels_index_the_class_names_in_each_split(clip: Callable[..., Clip], transform: LogMel) -> None:
@@ -188,8 +198,8 @@ def test_class_with_one_usable_file_is_left_out(clip: Callable[..., Clip], trans
     loaded = load([lonely, clip("0.wav", "c"), gone, clip("1.wav", "c")], transform)
     assert loaded.label_names == ["c"]
     assert loaded.splits["train"].label.tolist() == [0, 0]
-    assert ("its class has less than two files to train on", lonely) in loaded.rejected
-    assert f"{lonely.path}: its class has less than two files to train on" in loaded.summary()
+    assert ("its class has less than two clips to train on", lonely) in loaded.rejected
+    assert f"{lonely.path}: its class has less than two clips to train on" in loaded.summary()
 
 
 def test_data_without_a_usable_file_are_refused_naming_the_reasons(transform: LogMel, tmp_path: Path) -> None:
@@ -203,7 +213,7 @@ def test_data_without_a_usable_file_are_refused_naming_the_reasons(transform: Lo
 
 def test_classes_of_one_file_each_are_refused(clip: Callable[..., Clip], transform: LogMel) -> None:
     clips = [clip("0.wav", "a"), clip("1.wav", "b"), clip("2.wav", "b", "test")]
-    with pytest.raises(DatasetError, match=r"no class has two usable files to train on\nData: 0 of 3 files used"):
+    with pytest.raises(DatasetError, match=r"no class has two usable clips to train on\nData: 0 of 3 files used"):
         load(clips, transform)
 
 
@@ -214,16 +224,52 @@ def test_classes_that_cannot_be_trained_are_left_out_of_all_splits(
     loaded = load([unseen, clip("1.wav", "a"), clip("2.wav", "a"), clip("3.wav", "a", "test")], transform)
     assert loaded.label_names == ["a"]
     assert [other for _, other in loaded.rejected] == [unseen]
-    assert loaded.left_out() == f"{unseen.path}: its class has less than two files to train on\n"
+    assert loaded.left_out() == f"{unseen.path}: its class has less than two clips to train on\n"
 
 
-def test_same_sound_twice_in_a_class_is_left_out_but_not_in_another_class(
-    clip: Callable[..., Clip], transform: LogMel
-) -> None:
+def test_same_sound_is_one_clip_and_a_conflict_of_classes_is_told(clip: Callable[..., Clip], transform: LogMel) -> None:
     first, same, other = (clip(f"{name}.wav", label, frequency=500) for name, label in ("0a", "1a", "2b"))
-    loaded = load([first, same, other, clip("3.wav"), clip("4.wav", "b")], transform)
-    assert loaded.rejected == [(f"duplicate (the same sound as {first.path})", same)]
+    loaded = load([first, same, other, clip("3.wav"), clip("4.wav", "b"), clip("5.wav", "b")], transform)
+    assert loaded.rejected == [
+        (f"duplicate (the same sound as {first.path})", same),
+        (f"in two classes (the same sound as {first.path} of a)", other),
+    ]
     assert {name: len(split) for name, split in loaded.splits.items()} == {"train": 4}
+
+
+@pytest.mark.parametrize("copy", ["1.flac", "1.aiff", "24 bit.wav", "tagged.wav", "two channels.wav"])
+@pytest.mark.parametrize(("label", "split"), [("a", "train"), ("a", "val"), ("b", "train"), ("b", "test")])
+def test_same_samples_in_another_file_are_never_in_two_splits_or_classes(
+    copy: str, label: str, split: Split, transform: LogMel, tmp_path: Path
+) -> None:
+    samples = np.random.default_rng(0).integers(-9000, 9000, 3000).astype(np.int16)
+    soundfile.write(tmp_path / "0.wav", samples, 8000)
+    options = {"24 bit.wav": {"subtype": "PCM_24"}}.get(copy, {})
+    twice = np.repeat(samples[:, None], 2, axis=1) if copy == "two channels.wav" else samples
+    soundfile.write(tmp_path / copy, twice, 8000, **options)
+    if copy == "tagged.wav":
+        with (tmp_path / copy).open("ab") as file:
+            file.write(b"note\x04\x00\x00\x00tag ")
+    assert (tmp_path / copy).read_bytes() != (tmp_path / "0.wav").read_bytes()
+    others = []
+    for index in range(4):
+        noise = np.random.default_rng(1 + index).standard_normal(3000) / 9
+        others.append(Clip(write_samples(tmp_path / f"other{index}.wav", noise), "ab"[index % 2], "train"))
+    first, again = Clip(tmp_path / "0.wav", "a", "train"), Clip(tmp_path / copy, label, split)
+    loaded = load([first, again, *others], transform)
+    reason = "duplicate (the same sound as {})" if label == "a" else "in two classes (the same sound as {} of a)"
+    assert loaded.rejected == [(reason.format(first.path), again)]
+    assert first in loaded.clips
+
+
+def test_sounds_that_differ_in_one_sample_or_in_rate_are_two(transform: LogMel, tmp_path: Path) -> None:
+    samples = np.random.default_rng(0).standard_normal(3000) / 9
+    changed = samples.copy()
+    changed[-1] += 0.01
+    paths = [write_samples(tmp_path / f"{index}.wav", each) for index, each in enumerate((samples, changed))]
+    soundfile.write(tmp_path / "2.wav", samples, 8001, subtype="FLOAT")
+    clips = [Clip(path, "a", "train") for path in [*paths, tmp_path / "2.wav"]]
+    assert load(clips, transform).rejected == []
 
 
 def test_files_shorter_than_a_clip_are_counted(clip: Callable[..., Clip], transform: LogMel) -> None:
@@ -243,12 +289,23 @@ def test_sound_that_is_in_two_exclusive_classes_is_in_neither(clip: Callable[...
     ]
 
 
-def test_clip_of_two_classes_is_in_both(clip: Callable[..., Clip], transform: LogMel) -> None:
+def test_clip_of_two_classes_is_in_both_where_that_is_meant(clip: Callable[..., Clip], transform: LogMel) -> None:
     both = clip("0.wav", "awe")
     clips = [both, Clip(both.path, "fear", "train"), clip("1.wav", "awe"), clip("2.wav", "fear")]
-    split = load(clips, transform).splits["train"]
-    assert split.label.tolist() == [0, 1, 0, 1]
+    clips += [clip("3.wav", "awe"), clip("4.wav", "fear")]
+    split = load(clips, transform, several_labels=True).splits["train"]
+    assert split.label.tolist() == [0, 1, 0, 1, 0, 1]
     assert torch.equal(split.take([0]), split.take([1]))
+    reason = f"in two classes (the same sound as {both.path} of awe)"
+    assert load(clips, transform).rejected == [(reason, clips[1])]
+
+
+def test_clip_of_two_classes_is_never_in_two_splits(clip: Callable[..., Clip], transform: LogMel) -> None:
+    both = clip("0.wav", "awe")
+    again = Clip(both.path, "fear", "val")
+    rest = [clip(f"{index}.wav", label) for index, label in enumerate(("awe", "fear", "fear"), start=1)]
+    loaded = load([both, again, *rest], transform, several_labels=True)
+    assert loaded.rejected == [("listed twice (as train and val)", again)]
 
 
 def test_file_listed_for_two_splits_is_told_apart_from_a_duplicate(
@@ -321,6 +378,45 @@ def test_random_crops_see_all_of_a_clip_and_a_fixed_one_is_repeatable(
         torch.testing.assert_close(spec, whole[..., start : start + 24], rtol=0, atol=STEP)
 
 
+def make_transforms() -> dict[str, SpectrogramTransform]:
+    return {
+        "mel": LogMel(8000, 256, 64, 24, 24),
+        "stft": STFT(8000, 256, 64, 24),
+        "mfcc": MFCC(8000, 256, 64, 12, 24, 24),
+        "cqt": CQT(8000, 64, 100.0, 24, 12, 24),
+    }
+
+
+@pytest.mark.parametrize("name", list(make_transforms()))
+def test_random_crops_of_a_word_before_long_silence_all_have_sound(name: str, tmp_path: Path) -> None:
+    transform = make_transforms()[name]
+    samples = np.zeros(8000 * 10)
+    for start, end in ((8000, 12000), (40000, 40500)):
+        samples[start:end] = np.random.default_rng(start).standard_normal(end - start) / 9
+    word = Clip(write_samples(tmp_path / "word.wav", samples), "a", "train")
+    other = Clip(
+        write_samples(tmp_path / "noise.wav", np.random.default_rng(0).standard_normal(8000) / 9), "a", "train"
+    )
+    loaded = loading.load([word, other], Recipe(transform, crop="random"), tmp_path / "cache")
+    split = loaded.splits["train"]
+    silent = transform(torch.zeros(1, 1, transform.num_samples))
+    crops = torch.rand(400, generator=torch.Generator().manual_seed(0), dtype=torch.float64).tolist()
+    shown = split.__getitems__([(0, crop) for crop in crops]).spec
+    assert ((shown - silent).abs() > 1e-3).flatten(1).any(dim=1).all()
+    assert torch.equal(shown, split.__getitems__([(0, crop) for crop in crops]).spec)
+    whole = split.store.frames(0)
+    found = {next(i for i in range(len(whole)) if np.array_equal(whole[i : i + 24], clip)) for clip in _stored(shown)}
+    assert len(found) > 100  # in all places with sound, not in one
+    assert min(found) < 130
+    assert max(found) > 600
+    assert "of the places where a random crop could begin are silent" in str(report(loaded, Recipe(transform)))
+    assert split.take([0]).std() > 0
+
+
+def _stored(spec: torch.Tensor) -> np.ndarray:
+    return (spec * 32767).round().to(torch.int16).permute(0, 3, 1, 2).numpy()
+
+
 @pytest.mark.parametrize(("crop", "start"), [("start", 0), ("center", 1232)])
 def test_sound_longer_than_a_clip_is_cut_where_asked(
     clip: Callable[..., Clip], transform: LogMel, crop: str, start: int
@@ -346,6 +442,28 @@ def test_silent_stretch_of_a_long_file_is_passed_over(
     gap = Clip(write_samples(tmp_path / "gap.wav", samples), "a", "train")
     split = load([gap, clip("1.wav")], transform, crop="random", segment_seconds=1).splits["train"]
     assert split.store.file.tolist() == [0, 0, 0, 1]
+
+
+@pytest.mark.parametrize("crop", ["start", "center", "random"])
+def test_recording_is_cut_into_clips_and_split_by_time_without_overlap(
+    transform: LogMel, tmp_path: Path, crop: str
+) -> None:
+    time = np.arange(40 * transform.num_samples + 500) / 8000
+    rising = 0.5 * np.sin(2 * np.pi * (300 + 200 * time) * time)  # 300 to 3370 Hz: the pitch tells the time
+    rising[7 * transform.num_samples : 8 * transform.num_samples] = 0
+    path = write_samples(tmp_path / "long.wav", rising)
+    clips = [Clip(path, None, "train", span=(0.0, 0.75)), Clip(path, None, "val", span=(0.75, 1.0))]
+    loaded = load(clips, transform, crop=crop)
+    bands = {
+        name: [split.store.frames(segment)[4:-4, 0].sum(axis=0).argmax() for segment in split.segment.tolist()]
+        for name, split in loaded.splits.items()
+    }
+    assert max(bands["train"]) <= min(bands["val"])
+    assert {name: len(found) for name, found in bands.items()} == (
+        {"train": 15, "val": 5} if crop == "random" else {"train": 29, "val": 10}  # a silent clip is left out
+    )
+    assert loaded.summary().startswith("Data: 1 of 1 files used (")
+    assert loaded.fingerprint() != load(clips[:1], transform, crop=crop).fingerprint()
 
 
 @pytest.mark.parametrize(

@@ -84,6 +84,12 @@ def test_pipe_is_refused_before_it_is_waited_for(scan: Callable, tmp_path: Path)
         scan([{"path": "a.wav"}])
 
 
+def test_column_of_another_name_beside_ours_does_no_harm_and_a_name_may_have_a_backslash(tmp_path: Path) -> None:
+    (tmp_path / "a\\b.wav").touch()
+    (tmp_path / "list.csv").write_text("path,label,class,set,split\na\\b.wav,x,y,z,test\n")
+    assert Manifest("list.csv").scan(tmp_path) == [Clip(tmp_path / "a\\b.wav", "x", "test")]
+
+
 def test_label_on_some_rows_only_is_refused(scan: Callable) -> None:
     rows = [{"path": "a.wav", "label": "x"}, {"path": "b.wav", "label": ""}, {"path": "c.wav", "label": "x"}]
     with pytest.raises(DatasetError, match=r"(csv, line 3|jsonl, line 2): no label, but other rows have one"):
@@ -98,10 +104,22 @@ JSON = '{"path": "a.wav"}\n'
     ("name", "text", "message"),
     [
         ("list.csv", CSV + ",x,train\n", "line 3: no path"),
-        ("list.csv", CSV + "b.wav,x,holdout\n", r"line 3: expected a split \(train, .*, eval\), got 'holdout'"),
+        ("list.csv", CSV + "b.wav,x,holdout\n", r"line 3: expected a split \(train, .*, evaluation\), got 'holdout'"),
         ("list.csv", CSV + "b, c.wav,x,train\n", "line 3: more cells than columns"),
         ("list.csv", CSV + '"b.wav,x,train\n', "after line 2: unexpected end of data"),
-        ("list.csv", "file,label\na.wav,x\n", "lacks the columns path: it has file, label"),
+        ("list.csv", "file,label\na.wav,x\n", "lacks the columns path: it has file, label; rename file to path"),
+        ("list.csv", "path,class\na.wav,x\n", "has no column label; rename class to label, or remove it where"),
+        ("list.csv", "path,Category,split\na.wav,x,\n", "has no column label; rename category to label"),
+        ("list.csv", "path,label,subset\na.wav,x,test\n", "has no column split; rename subset to split"),
+        ("list.csv", "path,label,label\na.wav,x,y\n", "has several columns label: keep one of each"),
+        ("list.csv", "path,label,Label \na.wav,x,y\n", "has several columns label: keep one of each"),
+        ("list.csv", "path;label\na.wav;x\n", "separates its columns by semicolons: expected commas"),
+        ("list.csv", "path\tlabel\na.wav\tx\n", "separates its columns by tabs: expected commas"),
+        ("list.csv", CSV + "b\\c.wav,x,train\n", r"line 3: expected a path with /, got 'b\\\\c\.wav'"),
+        ("list.jsonl", '{"path": "a.wav", "class": "x"}\n', "has no column label; rename class to label"),
+        ("list.jsonl", JSON + '{"path": "b.wav", "label": "x", "label": "y"}\n', "line 2: several keys label"),
+        ("list.jsonl", JSON + '{"path": "b.wav", "label": "x", "LABEL": "y"}\n', "line 2: several keys label"),
+        ("list.jsonl", JSON + '{"path": "b\\\\c.wav"}\n', "line 2: expected a path with /"),
         ("list.csv", "path,label\n", "lists no sounds"),
         ("list.csv", "", "lacks the columns path: it has none"),
         ("list.jsonl", JSON + "\n" + '{"label": "x"}\n', "line 3: no path"),

@@ -34,7 +34,7 @@ def test_order_of_the_columns_and_further_ones_do_not_matter(tmp_path: Path) -> 
     [
         ("content,style\na.wav,b.wav\nc.wav\n", "line 3: no style"),
         ("content,style\n,b.wav\n", "line 2: no content"),
-        ("content;style\na.wav;b.wav\n", "lacks the columns content, style: it has content;style"),
+        ("content;style\na.wav;b.wav\n", "separates its columns by semicolons: expected commas"),
         ("content,style\n/dev/zero,b.wav\n", "line 2: /dev/zero is neither a file nor missing"),
         ("content,style\n", "lists no pairs"),
     ],

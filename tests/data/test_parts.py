@@ -20,7 +20,7 @@ from audiogen.data.parts import Part, parse_part
 from audiogen.data.store import SpectrogramStore
 from audiogen.transforms.mel import LogMel
 
-FILES = ("frames.i16", "index.npz", "reasons.json", "records.jsonl")
+FILES = ("frames.i16", "index.npz", "records.jsonl")
 FORK = multiprocessing.get_context("fork")  # a process of its own at once, with what a test has replaced
 RECIPE = Recipe(LogMel(8000, 256, 64, 24, 24), (TrimSilence(),), crop="random", segment_seconds=0.5)
 

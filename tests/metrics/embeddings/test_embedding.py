@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,9 +11,10 @@ from torch import Tensor
 from audiogen.metrics.embeddings.embedding import Embedding, clips_for, embed
 from audiogen.metrics.embeddings.memory import remembered
 from audiogen.transforms.mel import LogMel
+from audiogen.transforms.phase.griffin_lim import GriffinLim
 
 
-def mel(**changes: float) -> LogMel:
+def mel(**changes: Any) -> LogMel:
     settings = {"sample_rate": 8000, "n_fft": 512, "hop_length": 128, "n_mels": 32, "num_frames": 32} | changes
     return LogMel(**settings)  # type: ignore[arg-type]
 
@@ -98,6 +100,48 @@ def test_other_clips_labels_weights_and_transforms_are_embedded_anew(tmp_path: P
     for embedding, other, transform in cases:
         look_up(embedding, other, transform)
         assert len(embedding.seen) == 1
+
+
+def test_phase_method_counts_where_sounds_are_embedded_and_only_there(tmp_path: Path) -> None:
+    look_up, batches = remembered(tmp_path), [(tones(mel()), torch.tensor([0, 1]))]
+    other = mel(phase=GriffinLim(2))
+    for make, expected in ((lambda: Level(), 1), (lambda: Level(transform=mel()), 0)):
+        look_up(make(), batches, mel())
+        embedding = make()
+        found = look_up(embedding, batches, other)
+        assert len(embedding.seen) == expected
+        torch.testing.assert_close(found.rows, embed(make(), batches, other).rows)
+
+
+def test_changed_code_of_a_phase_method_is_embedded_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = Path("audiogen/transforms/phase/griffin_lim.py").read_text()
+    (tmp_path / "my_phase.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    import my_phase  # type: ignore[import-not-found]
+
+    look_up, batches = remembered(tmp_path / "memory"), [(tones(mel()), torch.tensor([0, 1]))]
+    counts = []
+    for change in ("", "", "\nCHANGED = True\n"):
+        (tmp_path / "my_phase.py").write_text(text + change)
+        embedding = Level()
+        look_up(embedding, batches, mel(phase=my_phase.GriffinLim(2)))
+        counts.append(len(embedding.seen))
+    assert counts == [1, 0, 1]
+
+
+@pytest.mark.filterwarnings("ignore:.*is damaged")
+def test_flipped_bit_in_the_memory_is_found(tmp_path: Path) -> None:
+    batches = [(tones(mel()), torch.tensor([0, 1]))]
+    look_up = remembered(tmp_path)
+    expected = look_up(Level(transform=mel()), batches, mel())
+    (file,) = tmp_path.iterdir()
+    content = file.read_bytes()
+    for place in range(0, len(content), len(content) // 50):
+        file.write_bytes(content[:place] + bytes([content[place] ^ 1 << place % 8]) + content[place + 1 :])
+        embedding = Level(transform=mel())
+        assert torch.equal(look_up(embedding, batches, mel()).rows, expected.rows)
+        assert len(embedding.seen) == 1
+        assert file.read_bytes() == content
 
 
 def test_a_damaged_memory_is_made_anew_and_a_place_that_cannot_be_written_does_no_harm(tmp_path: Path) -> None:

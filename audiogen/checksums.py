@@ -1,22 +1,45 @@
-"""A checksum of a whole zip file, kept inside it: in the comment at its end, where zip readers ignore it.
-
-The checksums of a zip archive cover its members alone. A flipped bit in its headers or its directory passes them, and
-then fails in a reader in many ways or, worse, makes it read something else.
-"""
+"""Checksums of what is kept on disk: they tell damage, such as a flipped bit, from what was written."""
 
 import hashlib
 import os
+import zlib
 from pathlib import Path
 from typing import BinaryIO
 
+_BYTES = 4
 LABEL = b"audiogen sha256 "
 END_RECORD = b"PK\x05\x06"  # of an archive without a comment: 22 bytes, the last two are the comment's length
 END_SIZE = 22
 SEAL_SIZE = len(LABEL) + 2 * hashlib.sha256().digest_size
 
 
-def seal(file: BinaryIO) -> None:
-    """Append the checksum of a zip file to it.
+def seal(content: bytes) -> bytes:
+    """Return content with its CRC-32 after it.
+
+    Example:
+        >>> unsealed(seal(b"whole"))
+        b'whole'
+    """
+    return content + zlib.crc32(content).to_bytes(_BYTES, "little")
+
+
+def unsealed(content: bytes) -> bytes:
+    """Return what was given to `seal`.
+
+    Raises:
+        ValueError: Where it is not what was sealed.
+    """
+    inner = content[:-_BYTES]
+    if len(content) < _BYTES or zlib.crc32(inner).to_bytes(_BYTES, "little") != content[-_BYTES:]:
+        raise ValueError("its checksum does not fit")
+    return inner
+
+
+def seal_zip(file: BinaryIO) -> None:
+    """Append the SHA-256 of a zip file to it, in the comment at its end, where zip readers ignore it.
+
+    The checksums of a zip archive cover its members alone. A flipped bit in its headers or its directory passes them,
+    and then fails in a reader in many ways or, worse, makes it read something else.
 
     Args:
         file: An open zip file without a comment, as `torch.save` writes it, to read and write.
@@ -37,7 +60,7 @@ def seal(file: BinaryIO) -> None:
     file.write(LABEL + digest.encode())
 
 
-def is_sealed(path: Path) -> bool:
+def is_sealed_zip(path: Path) -> bool:
     """Return whether a file ends in such a checksum, right or wrong."""
     try:
         with path.open("rb") as file:
@@ -46,8 +69,8 @@ def is_sealed(path: Path) -> bool:
         return False
 
 
-def is_intact(path: Path) -> bool:
-    """Return whether a file is there and matches the checksum that `seal` appended; without one it does not."""
+def is_intact_zip(path: Path) -> bool:
+    """Return whether a file is there and matches the checksum that `seal_zip` appended; without one it does not."""
     try:
         with path.open("rb") as file:
             size, digest = _found(file)
