@@ -147,11 +147,11 @@ class Interruption(lightning.Callback):
         rank_zero_info(f"{where}. Its state was saved as {path}. {way}")
 
 
-def _save(trainer: lightning.Trainer, pl_module: Any, save: Callable[[lightning.Trainer, Any], Path]) -> Path:
+def _save(trainer: lightning.Trainer, pl_module: Any, writer: Callable[[lightning.Trainer, Any], Path]) -> Path:
     """Save the state, in an evaluation too, which is made up for later."""
     if trainer.validating:  # else Lightning would go on in its midst
         trainer.fit_loop.epoch_loop.val_loop.batch_progress.reset()
-    return save(trainer, pl_module)
+    return writer(trainer, pl_module)
 
 
 def arithmetic() -> dict[str, str]:
