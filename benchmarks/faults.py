@@ -1,6 +1,6 @@
 """Stop trainings in every way, start the same command again, and compare with a run that was never stopped.
 
-    python -m benchmarks.faults             all faults, 50 kills: about 13 minutes on two cores
+    python -m benchmarks.faults             all faults, more than 1,000: about half an hour on two cores
     python -m benchmarks.faults --short     what the tests do
 
 Each training is a process of its own, forked from one that has loaded the libraries, with a tiny StyleGAN2, a judge and
@@ -27,8 +27,17 @@ import torch
 
 from audiogen.callbacks.checkpoint import CHECKPOINT_FOLDER, CHECKPOINT_PATTERN
 from benchmarks.faults_bench import CLIPS, EVALUATIONS, SAVE_EVERY, STEP, Bench, Outcome, differences, load, saved_clips
+from benchmarks.faults_of_files import (
+    damaged_checkpoints,
+    damaged_embeddings,
+    damaged_records,
+    damaged_stores,
+    damaged_tables,
+)
 from benchmarks.faults_of_processes import (
     early_warning,
+    errors,
+    killed_builds,
     kills,
     kills_while_saving,
     lost_process,
@@ -255,19 +264,26 @@ def table(outcomes: list[Outcome]) -> str:
 def measure(folder: Path, short: bool) -> Iterator[Outcome]:
     """Yield what becomes of each kind of fault."""
     bench = Bench(folder)
-    yield kills(bench, 6 if short else 50)
-    yield kills_while_saving(bench, 4 if short else 40)
+    yield kills(bench, 6 if short else 100)
+    yield kills_while_saving(bench, 4 if short else 60)
     for name in ("SIGTERM", "SIGUSR1", "SIGINT"):
-        yield warnings(bench, name, 1 if short else 10)
+        yield warnings(bench, name, 1 if short else 15)
     for name in ("SIGUSR1", "SIGKILL"):
         yield stops_in_evaluation(bench, name, (EVALUATIONS,) if short else tuple(range(1, EVALUATIONS + 1)))
     yield early_warning(bench)
+    yield errors(bench, 4 if short else 24)
+    yield killed_builds(bench, 2 if short else 20)
     yield full_disk(bench, 600)
     if not short:
         yield full_disk(bench, 300)
         yield full_disk(bench, 1000)
     yield read_only(bench)
     yield damaged(bench)
+    yield damaged_checkpoints(bench, 16 if short else 300)
+    yield damaged_stores(bench, 16 if short else 200)
+    yield damaged_embeddings(bench, 8 if short else 100)
+    yield damaged_tables(bench, 8 if short else 100)
+    yield damaged_records(bench, 8 if short else 50)
     yield nonfinite(bench, skip=False)
     yield nonfinite(bench, skip=True)
     yield data_changes(bench)
@@ -288,7 +304,7 @@ def main() -> None:
             print(table([outcome]).splitlines()[-1], flush=True)
             for place in outcome.differ[:5]:
                 print(f"    {place}")
-        print(f"\n{table(outcomes)}")
+        print(f"\n{table(outcomes)}\n\n{sum(outcome.injected for outcome in outcomes)} faults.")
     print(f"\nA checkpoint every {SAVE_EVERY} clips, steps of {STEP}.")
     lost = max(outcome.lost for outcome in outcomes)
     good = all(each.injected == each.survived and not each.differ for each in outcomes) and lost <= SAVE_EVERY

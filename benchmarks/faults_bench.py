@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 from audiogen.callbacks.checkpoint import CHECKPOINT_FOLDER, CHECKPOINT_PATTERN, is_whole
+from audiogen.run_settings import STATE_KEY
 
 STEP, SAVE_EVERY, JUDGE_EVERY, CLIPS = 8, 16, 48, 160  # clips; the last evaluation is not one of the interval's
 EVALUATIONS = math.ceil(CLIPS / JUDGE_EVERY)
@@ -168,9 +169,13 @@ class Process:
         except FileNotFoundError:
             return 0
 
+    def runs(self) -> bool:
+        """Return whether it has not ended."""
+        return Path(f"/proc/{self.pid}/stat").read_text().split()[2] != "Z"
+
     def wait_for(self, clips: int) -> None:
         """Wait until it has seen so many clips, or has ended."""
-        while self.clips() < clips and Path(f"/proc/{self.pid}/stat").read_text().split()[2] != "Z":
+        while self.clips() < clips and self.runs():
             time.sleep(0.002)
 
     def last_line(self) -> str:
@@ -223,6 +228,8 @@ def differences(one: Path, other: Path) -> list[str]:
     found = []
     for name in (f"kimg-{CLIPS / 1000:09.3f}.ckpt", "best.ckpt"):
         first, second = (torch.load(run / CHECKPOINT_FOLDER / name, weights_only=True) for run in (one, other))
+        for content in (first, second):
+            del content["callbacks"][STATE_KEY]  # they name the run directory
         for part in ("state_dict", "optimizer_states", "clips_seen", "callbacks"):
             found += [f"{name}{place}" for place in _differing(first[part], second[part], f"/{part}")]
     tables = []

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from functools import partial
 from io import BytesIO
 from pathlib import Path
@@ -18,7 +19,7 @@ import torch
 
 from audiogen.callbacks.checkpoint import CHECKPOINT_FOLDER, CHECKPOINT_PATTERN
 from audiogen.signals import EXIT_AGAIN
-from benchmarks.faults_bench import CLIPS, STEP, Bench, Outcome, differences, saved_clips
+from benchmarks.faults_bench import CLIPS, EVALUATIONS, STEP, Bench, Outcome, Process, differences, saved_clips
 
 
 def kills(bench: Bench, num: int) -> Outcome:
@@ -219,3 +220,104 @@ def lost_process(bench: Bench, victims: tuple[int, ...]) -> Outcome:
         outcome.differ += differences(undisturbed, run)
     outcome.note = f"the other ended within {longest:.0f} s"
     return outcome
+
+
+ERRORS = ("callback", "step", "evaluation", "data")
+
+
+def errors(bench: Bench, num: int) -> Outcome:
+    """Exceptions in a callback, in the midst of a step, in an evaluation and in the reading of clips."""
+    outcome = Outcome("exception in callback, step, evaluation, data")
+    draw = random.Random(3)
+    for index in range(num):
+        run, place = bench.folder / f"error-{index}", ERRORS[index % len(ERRORS)]
+        # The first evaluation and the last step are the occasions at both ends.
+        occasion = (
+            draw.randrange(1, EVALUATIONS + 1) if place == "evaluation" else draw.randrange(2, CLIPS // STEP // 2)
+        )
+        process = bench.fit(run, partial(_fail, place, occasion))
+        status = process.wait()
+        outcome.injected += 1
+        assert status == 1, (status, process.log.read_text())
+        assert "RuntimeError: injected" in process.log.read_text(), process.log.read_text()
+        outcome.lost = max(outcome.lost, process.clips() - saved_clips(run))
+        bench.finish(run, outcome)
+        shutil.rmtree(run)
+    outcome.note = "saved where it stood, or the last checkpoint used"
+    return outcome
+
+
+def _fail(place: str, occasion: int) -> None:
+    """Let a training raise an error at some call."""
+    from audiogen.callbacks.checkpoint import KimgCheckpoint
+    from audiogen.data.loading import Spectrograms
+    from audiogen.metrics.judge import Judge
+    from audiogen.models.stylegan2 import StyleGAN2
+
+    owners: dict[str, tuple[Any, str]] = {
+        "callback": (KimgCheckpoint, "on_train_batch_end"),
+        "step": (StyleGAN2, "r1_backward"),
+        "evaluation": (Judge, "compute"),
+        "data": (Spectrograms, "__getitems__"),
+    }
+    owner, name = owners[place]
+    original, calls = getattr(owner, name), []
+
+    def failing(*args: Any, **kwargs: Any) -> Any:
+        calls.append(name)
+        if len(calls) == occasion:
+            raise RuntimeError("injected")
+        return original(*args, **kwargs)
+
+    setattr(owner, name, failing)
+
+
+def killed_builds(bench: Bench, num: int) -> Outcome:
+    """The build of a store, or one of its workers, is killed: what is built is kept, and the store is the same."""
+    outcome = Outcome("build of a store, or a worker of it, killed")
+    draw = random.Random(4)
+    expected = _built(bench, bench.folder / "build", kill=None)
+    for index in range(num):
+        cache, kill = bench.folder / f"build-{index}", ("main", "worker")[index % 2]
+        outcome.injected += 1
+        found = _built(bench, cache, kill, draw.uniform(0.0, 0.5))
+        if found is None:  # the first process was killed
+            found = _built(bench, cache, kill=None)
+        outcome.survived += found == expected
+        outcome.differ += [] if found == expected else [f"{kill} {index}"]
+        shutil.rmtree(cache)
+    outcome.note = "the rest is built by the next one, or by another worker"
+    return outcome
+
+
+def _built(bench: Bench, cache: Path, kill: str | None, seconds: float = 0.0) -> dict[str, bytes] | None:
+    """Build a store in a process of its own and return its files; None where that process was killed.
+
+    Args:
+        bench: Has the data.
+        cache: Where the store is built.
+        kill: Which process to kill: "main", a "worker" of it, or none.
+        seconds: When.
+    """
+    from benchmarks.faults_of_files import data_of
+
+    def build() -> None:
+        print(data_of(bench, cache, num_workers=2).loaded.summary())
+
+    process = Process(build, bench.logs / f"{cache.name}.log")
+    time.sleep(seconds)
+    if kill == "main":
+        os.kill(process.pid, signal.SIGKILL)
+    while kill == "worker" and process.runs():
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        if children:
+            with suppress(ProcessLookupError):
+                os.kill(int(children[-1]), signal.SIGKILL)
+            break
+        time.sleep(0.005)
+    status = process.wait()
+    if kill == "main" and status == -signal.SIGKILL:
+        return None
+    assert status == 0, process.log.read_text()
+    (place,) = [path for path in (cache / "spectrograms").iterdir() if path.is_dir()]
+    return {path.name: path.read_bytes() for path in place.iterdir()}
