@@ -51,15 +51,16 @@ class Domains(AudioDataset):
             path: split for label, paths in found.items() for path, split in _splits(paths, domains[label]).items()
         }
         others = [note for place in places if place.is_dir() for note in other_files_notes(place)]
-        self.notes = split_notes(splits, self.val_share) + others
         if all(len(paths) == 1 for paths in found.values()):
             self.notes = [cut_note(self.val_share), *others]
             return [clip for label, paths in found.items() for clip in recording(label, paths[0], self.val_share)]
-        return [
+        clips = [
             clip
             for label, paths in found.items()
             for clip in clips_of_class(label, paths, _base(domains[label]), self.val_share, splits)
         ]
+        self.notes = split_notes(splits, clips) + others
+        return clips
 
 
 def _base(place: Path) -> Path:

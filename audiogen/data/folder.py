@@ -51,15 +51,17 @@ class ClassFolders(AudioDataset):
         if not splits:
             for label, paths in classes.items():
                 splits |= split_folders(paths, folder / (label or ""))
-        self.notes = split_notes(splits, self.val_share) + other_files_notes(folder)
+        self.notes = other_files_notes(folder)
         if not splits and all(len(paths) == 1 for paths in classes.values()):
-            self.notes = [cut_note(self.val_share), *self.notes]
+            self.notes.insert(0, cut_note(self.val_share))
             return [clip for label, paths in classes.items() for clip in recording(label, paths[0], self.val_share)]
-        return [
+        clips = [
             clip
             for label, paths in classes.items()
             for clip in clips_of_class(label, paths, folder, self.val_share, splits)
         ]
+        self.notes = split_notes(splits, clips) + self.notes
+        return clips
 
 
 def checked_share(val_share: float) -> float:
@@ -137,13 +139,14 @@ def split_folders(paths: Sequence[Path], folder: Path) -> dict[Path, Split]:
     return {path: found[name] for path, name in names.items()}
 
 
-def split_notes(splits: Mapping[Path, Split], val_share: float) -> list[str]:
-    """Tell which folders are read as splits."""
+def split_notes(splits: Mapping[Path, Split], clips: Sequence[Clip]) -> list[str]:
+    """Say which splits were read from folders, and how many clips of train are used for validation."""
     found = sorted(set(splits.values()), key=["train", "val", "test"].index)
     if not found:
         return []
     note = f"Sub-folders named after splits are read as splits, not as classes: {', '.join(found)}"
-    return [note if "val" in found else f"{note}; {val_share:.0%} of train is used for validation"]
+    num_val = sum(clip.split == "val" for clip in clips)
+    return [note if "val" in found else f"{note}; {num_val} files of train are used for validation"]
 
 
 def recording(label: str | None, path: Path, val_share: float) -> list[Clip]:

@@ -103,7 +103,7 @@ def test_folders_of_splits_are_told(tmp_path: Path) -> None:
     assert data.notes == ["Sub-folders named after splits are read as splits, not as classes: train, val, test"]
     data.scan(touch(tmp_path / "two", *(f"{name}/{i}.wav" for name in ("train", "test") for i in range(4))))
     (note,) = data.notes
-    assert note.endswith("not as classes: train, test; 50% of train is used for validation")
+    assert note.endswith("not as classes: train, test; 2 files of train are used for validation")
     data.scan(touch(tmp_path / "classes", "cat/a.wav", "cat/b.wav"))
     assert data.notes == []
 
