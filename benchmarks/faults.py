@@ -141,7 +141,7 @@ def nonfinite(bench: Bench, skip: bool) -> Outcome:
         assert status == (0 if skip else 1), said
         told = re.findall(r"the gradient of \w+ became NaN or infinite at [\d.]+ kimg.*", said)
         assert told, said
-        assert ("the batch has NaN" in told[-1]) == (place == "batch"), said
+        assert ("The batch has NaN" in told[-1]) == (place == "batch"), said
         outcome.note = told[-1]
         saved_clips(run)
         for file in (run / CHECKPOINT_FOLDER).glob("*.ckpt"):

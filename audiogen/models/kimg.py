@@ -150,10 +150,10 @@ class KimgModule(lightning.LightningModule):
         spec = getattr(self._batch, "spec", None)
         bad = 0 if spec is None else int((~spec.flatten(1).isfinite()).any(dim=1).sum())
         if bad:
-            why = f"the batch has NaN or infinite values in {bad} of its clips"
+            why = f"The batch has NaN or infinite values in {bad} of its clips."
         else:
-            why = "with the same settings it would again; lower the learning rate, say, and go on with --ckpt_path last"
-        return FloatingPointError(f"{what} became NaN or infinite at {self.kimg:g} kimg: {why}")
+            why = "The same settings will fail again. Lower the learning rate, then resume with --ckpt_path last."
+        return FloatingPointError(f"{what} became NaN or infinite at {self.kimg:g} kimg. {why}")
 
     def count_clips(self) -> None:
         """Count one step's clips, log what is due and end the run when all clips have been shown."""
