@@ -26,18 +26,17 @@ def escape_messages() -> None:
         logger = logging.getLogger(name)
         if _escape_record not in logger.filters:
             logger.addFilter(_escape_record)
-    if warnings.formatwarning is not _format_warning:
-        warnings.formatwarning = _format_warning
+    form = warnings.formatwarning  # Lightning has one of its own, once it is imported
+    if not hasattr(form, "escapes"):
+
+        def form_and_escape(*args: Any, **options: Any) -> str:
+            return printable(form(*args, **options))
+
+        form_and_escape.escapes = True  # type: ignore[attr-defined]
+        warnings.formatwarning = form_and_escape
 
 
 def _escape_record(record: logging.LogRecord) -> bool:
     """Escape a message, and keep it."""
     record.msg, record.args = printable(record.getMessage()), ()
     return True
-
-
-_plain_format = warnings.formatwarning
-
-
-def _format_warning(*args: Any, **options: Any) -> str:
-    return printable(_plain_format(*args, **options))
