@@ -134,7 +134,13 @@ def _file(path: Path) -> Path:
         return path
     newest = newest_checkpoint(path)
     if newest is None:
-        raise CheckpointError(f"no checkpoint in run directory {path} ({CHECKPOINT_FOLDER}/{CHECKPOINT_PATTERN})")
+        found = checkpoints(path)
+        why = (
+            f": {found[-1].name} is not a readable checkpoint (damaged, or it holds code, which is not run)"
+            if found
+            else ""
+        )
+        raise CheckpointError(f"no checkpoint in run directory {path} ({CHECKPOINT_FOLDER}/{CHECKPOINT_PATTERN}){why}")
     return newest
 
 

@@ -18,7 +18,7 @@ import yaml
 import audiogen
 from audiogen.__main__ import main
 from audiogen.callbacks.mode_collapse import restore_best
-from audiogen.checksums import seal
+from audiogen.checksums import seal, seal_zip
 from audiogen.cli import main as train
 from audiogen.data.store import SpectrogramStore, StoreWriter
 from audiogen.metrics.embeddings.classifier import Classifier
@@ -36,7 +36,9 @@ from tests.tiny_transfer import melody, write
 @pytest.fixture
 def evil(tmp_path: Path, marker: Path) -> Path:
     """Return a checkpoint that would load, but for a pickle in it that runs a command."""
-    torch.save({**content_of(DIGITS), "more": Evil(marker)}, tmp_path / "evil.ckpt")
+    with (tmp_path / "evil.ckpt").open("w+b") as file:
+        torch.save({**content_of(DIGITS), "more": Evil(marker)}, file)
+        seal_zip(file)  # anybody can
     return tmp_path / "evil.ckpt"
 
 

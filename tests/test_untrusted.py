@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 
 from audiogen.audio.io import write_audio
 from audiogen.checkpoint import CheckpointError, load, newest_checkpoint, read
+from audiogen.checksums import seal_zip
 from audiogen.commands.report import report
 from audiogen.commands.run_config import read_config
 from audiogen.networks.weights import read_weights
@@ -201,7 +202,9 @@ def test_no_path_leads_out_of_a_folder(name: str, run: Path) -> None:
 
 def save_checkpoint(path: Path, **changes: Any) -> Path:
     content = content_of(DIGITS)
-    torch.save({**content, **changes}, path)
+    with path.open("w+b") as file:
+        torch.save({**content, **changes}, file)
+        seal_zip(file)
     return path
 
 

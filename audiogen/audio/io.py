@@ -25,26 +25,11 @@ AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".mp3", ".aiff", ".au", ".c
 # What can be read too.
 _READ_ONLY = {".avr", ".htk", ".iff", ".mp2", ".nist", ".paf", ".pvf", ".sd2", ".sds", ".sf", ".sph", ".svx", ".voc"}
 READ_SUFFIXES = AUDIO_SUFFIXES | _READ_ONLY
-# Sounds that libsndfile does not read: they are listed, so that nobody looks for them in vain.
+# Sounds that libsndfile does not read: they are listed as unreadable, not ignored as other files.
 _UNREAD = {
-    *(
-        ".3gp",
-        ".aac",
-        ".ac3",
-        ".adts",
-        ".alac",
-        ".amr",
-        ".ape",
-        ".asf",
-        ".avi",
-        ".dsf",
-        ".dts",
-        ".eac3",
-        ".flv",
-        ".m4a",
-    ),
-    *(".m4b", ".m4r", ".m4v", ".mka", ".mkv", ".mov", ".mp4", ".mpc", ".mpeg", ".mpg", ".oma", ".qcp", ".ra", ".ram"),
-    *(".rm", ".shn", ".spx", ".tak", ".tta", ".webm", ".weba", ".wma", ".wmv", ".wv"),
+    *(".3gp", ".aac", ".ac3", ".adts", ".alac", ".amr", ".ape", ".asf", ".avi", ".dsf", ".dts", ".eac3", ".flv"),
+    *(".m4a", ".m4b", ".m4r", ".m4v", ".mka", ".mkv", ".mov", ".mp4", ".mpc", ".mpeg", ".mpg", ".oma", ".qcp"),
+    *(".ra", ".ram", ".rm", ".shn", ".spx", ".tak", ".tta", ".webm", ".weba", ".wma", ".wmv", ".wv"),
 }
 SOUND_SUFFIXES = READ_SUFFIXES | _UNREAD
 

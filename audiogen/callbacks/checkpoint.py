@@ -77,12 +77,12 @@ def read_training_state(path: str | Path, map_location: Any = "cpu") -> dict[str
 
 def is_whole(path: Path) -> bool:
     """Return whether a checkpoint is there, matches the checksum of the whole file, and can be read by torch."""
-    if not is_intact_zip(path):
-        return False
     try:
-        require_stored_zip(path)
+        require_stored_zip(path)  # before it is opened: a pipe would have to be waited for
+        if not is_intact_zip(path):
+            return False
         torch.load(path, map_location="cpu", weights_only=True, mmap=True)  # weights stay on disk
-    except Exception:  # such as of a newer release of torch
+    except Exception:  # such as one of a newer release of torch
         return False
     return True
 

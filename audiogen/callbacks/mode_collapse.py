@@ -13,7 +13,6 @@ from audiogen.callbacks.checkpoint import (
     BEST_CHECKPOINT,
     CHECKPOINT_FOLDER,
     UnreadableError,
-    is_whole,
     read_training_state,
 )
 from audiogen.damaged import set_aside
@@ -135,7 +134,7 @@ def restore_best(trainer: lightning.Trainer, pl_module: Any) -> str:
         pl_module: A model with `averaged`, the names of its averaged networks.
     """
     path = Path(trainer.default_root_dir) / CHECKPOINT_FOLDER / BEST_CHECKPOINT
-    if not is_whole(path):
+    if not path.exists():
         return "There is no best checkpoint to go back to: KimgCheckpoint saves one where Evaluation logs fad."
     try:
         content = read_training_state(path)

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from audiogen.atomic import write_text
 from audiogen.audio.io import AUDIO_SUFFIXES, AudioFileError
-from audiogen.checkpoint import CONFIG_NAME, find_config, load, newest_checkpoint
+from audiogen.callbacks.checkpoint import checkpoints
+from audiogen.checkpoint import CONFIG_NAME, find_config, load
 from audiogen.commands.data_arguments import data_and_arguments, data_parser
 from audiogen.commands.evaluate_conversion import EvaluatedConversion, conversion_judges, evaluate_conversion
 from audiogen.commands.generate import pick_device
@@ -125,7 +126,7 @@ def evaluate(
         ValueError: For arguments that cannot be used together, and where there are too few clips to tell anything.
     """
     path, where, notes = Path(checkpoint), pick_device(device), list[str]()
-    sounds = path.is_dir() and newest_checkpoint(path) is None
+    sounds = path.is_dir() and not checkpoints(path)
     model: Any = None if sounds else load(path, where)
     config = None if sounds else find_config(path)
     if against is not None and (Path(against) / CONFIG_NAME).is_file():

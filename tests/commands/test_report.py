@@ -12,6 +12,7 @@ import torch
 from audiogen.__main__ import run
 from audiogen.audio.io import write_audio
 from audiogen.callbacks import metrics_csv, mode_collapse, samples
+from audiogen.callbacks.checkpoint import KimgCheckpoint
 from audiogen.cli import main as train
 from audiogen.commands import report as page_of
 from audiogen.commands.report import read_alarms, report
@@ -210,9 +211,18 @@ def test_what_is_no_run_is_refused(folder: Path, tmp_path: Path) -> None:
     assert not (folder / "report.html").exists()
 
 
-def test_run_that_max_steps_ended_before_the_first_row_has_a_report(tmp_path: Path) -> None:
+def test_run_that_an_error_ended_before_the_first_row_has_a_report(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     data = write_classes(tmp_path / "data", {"low": 300, "high": 2000})
-    train(arguments(data, tmp_path / "run", 1, "--trainer.max_steps", "2", "--model.log_every_kimg", "0.5"))
+
+    def fail(*args: object) -> None:
+        raise RuntimeError("stopped")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(KimgCheckpoint, "on_train_batch_end", fail)
+        with pytest.raises(RuntimeError, match="stopped"):
+            train(arguments(data, tmp_path / "run", 1, "--model.log_every_kimg", "0.5"))
     assert not (tmp_path / "run" / "metrics.csv").exists()
     (saved,) = (tmp_path / "run" / "checkpoints").glob("kimg-*.ckpt")
     assert report(str(tmp_path / "run")).kimg == float(saved.stem.removeprefix("kimg-")) > 0
