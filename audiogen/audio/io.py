@@ -15,23 +15,10 @@ import torch
 from torch import Tensor
 
 from audiogen.atomic import replacing
+from audiogen.audio.formats import AUDIO_SUFFIXES, CONTAINERS, UNREADABLE_SUFFIXES
 from audiogen.audio.mpeg import CountedMP3, counted_mp3
 from audiogen.audio.resample import resample, resample_parts
 from audiogen.untrusted import is_regular
-
-# What can be written, and libsndfile's names of the containers where they are not the suffix.
-_CONTAINERS = {".aif": "AIFF", ".aifc": "AIFF", ".snd": "AU", ".oga": "OGG", ".opus": "OGG", ".wave": "WAV"}
-AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".mp3", ".aiff", ".au", ".caf", ".rf64", ".w64", *_CONTAINERS})
-# What can be read too.
-_READ_ONLY = {".avr", ".htk", ".iff", ".mp2", ".nist", ".paf", ".pvf", ".sd2", ".sds", ".sf", ".sph", ".svx", ".voc"}
-READ_SUFFIXES = AUDIO_SUFFIXES | _READ_ONLY
-# Sounds that libsndfile does not read: they are listed as unreadable, not ignored as other files.
-_UNREAD = {
-    *(".3gp", ".aac", ".ac3", ".adts", ".alac", ".amr", ".ape", ".asf", ".avi", ".dsf", ".dts", ".eac3", ".flv"),
-    *(".m4a", ".m4b", ".m4r", ".m4v", ".mka", ".mkv", ".mov", ".mp4", ".mpc", ".mpeg", ".mpg", ".oma", ".qcp"),
-    *(".ra", ".ram", ".rm", ".shn", ".spx", ".tak", ".tta", ".webm", ".weba", ".wma", ".wmv", ".wv"),
-}
-SOUND_SUFFIXES = READ_SUFFIXES | _UNREAD
 
 # Sizes from here on are placeholders of programs that wrote to a pipe: 0xFFFFFFFF (ffmpeg), 0x7FFFF000 (sox).
 _PLACEHOLDER_BYTES = 0x7FFFF000
@@ -232,7 +219,7 @@ def audio_writer(path: str | Path, sample_rate: int, num_channels: int) -> Itera
     """
     target = Path(path)
     suffix = target.suffix.lower()
-    container, subtype = _CONTAINERS.get(suffix, suffix[1:].upper()), "OPUS" if suffix == ".opus" else None
+    container, subtype = CONTAINERS.get(suffix, suffix[1:].upper()), "OPUS" if suffix == ".opus" else None
     if suffix not in AUDIO_SUFFIXES:
         raise AudioWriteError(f"{target} should end in one of {', '.join(sorted(AUDIO_SUFFIXES))}")
     if subtype is None and soundfile.check_format(container, "PCM_16"):
@@ -398,6 +385,6 @@ def _reason(error: Exception, path: str | Path) -> str:
     if not os.access(path, os.R_OK, effective_ids=os.access in os.supports_effective_ids):
         return "no read permission"
     suffix = Path(path).suffix.lower()
-    if suffix in _UNREAD:
+    if suffix in UNREADABLE_SUFFIXES:
         return f"{suffix} is not a format that is read: convert it, for example with ffmpeg -i NAME{suffix} NAME.flac"
     return re.sub("^Error opening .*: ", "", str(error)).rstrip(".")

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from audiogen.audio.io import AUDIO_SUFFIXES, AudioFileError, AudioWriteError, audio_info, audio_writer, stream_audio
+from audiogen.audio.formats import AUDIO_SUFFIXES
+from audiogen.audio.io import AudioFileError, AudioWriteError, audio_info, audio_writer, stream_audio
 from audiogen.checkpoint import load
 from audiogen.commands.generate import pick_device
 from audiogen.data.folder import find_sounds

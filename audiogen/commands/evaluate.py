@@ -1,7 +1,6 @@
 """Score a trained generator, or a folder of sounds, against real clips."""
 
 import json
-import re
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass
@@ -9,19 +8,19 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import torch
-from torch import Tensor
 
 from audiogen.atomic import write_text
-from audiogen.audio.io import AUDIO_SUFFIXES, AudioFileError
+from audiogen.audio.formats import AUDIO_SUFFIXES
 from audiogen.callbacks.checkpoint import checkpoints
 from audiogen.checkpoint import CONFIG_NAME, find_config, load
 from audiogen.commands.data_arguments import data_and_arguments, data_parser
 from audiogen.commands.evaluate_conversion import EvaluatedConversion, conversion_judges, evaluate_conversion
 from audiogen.commands.generate import pick_device
 from audiogen.commands.run_config import callback_arguments, find_root, read_config, run_builder
+from audiogen.commands.sound_folder import as_many_as, scarcest, usable_files
 from audiogen.data.build import Recipe, clip_waveform
 from audiogen.data.dataset import Split
-from audiogen.data.folder import ClassFolders, files_below, find_sounds
+from audiogen.data.folder import ClassFolders, files_below
 from audiogen.data.module import SpectrogramData
 from audiogen.metrics.embeddings.classifier import Classifier
 from audiogen.metrics.embeddings.embedding import Batches, Embedding
@@ -32,8 +31,6 @@ from audiogen.outputs import check_output_file
 BATCH = 64
 NUM_CLIPS = 1000
 SAVED = (".ckpt", ".safetensors", ".yaml")
-SHOWN = 5  # sounds that were left out, by name
-_GENERATED = re.compile(r"(?P<label>.+)-\d+")  # seven-000.wav, as `generate` names its files
 
 
 Found = TypeVar("Found", "Evaluated", EvaluatedConversion)
@@ -153,14 +150,14 @@ def evaluate(
     chosen = [*([Classifier(judge)] if judge else []), *(embeddings or [])] or _embeddings_of(config, notes)
     data = _real_data(against, config, root, chosen, model, split, notes)
     real = data.split(split).label
-    files, left_out = _usable_files(path, data.label_names, data.recipe, num_clips, real) if sounds else ([], [])
-    few = min([num_clips, *_as_many_as(files, real)])
+    files, left_out = usable_files(path, data.label_names, data.recipe, num_clips, real) if sounds else ([], [])
+    few = min([num_clips, *as_many_as(files, real)])
     bench = Judge(chosen, deepcopy(data.transform).to(where), data.label_names, few, where)
     other: Split = "test" if split == "train" else "train"
     try:
         bench.set_real(clips_on(where, data.split(split)), clips_on(where, data.split(other)))
     except ValueError as error:
-        raise ValueError(f"{error}{_scarcest(files, data.label_names)}") from error
+        raise ValueError(f"{error}{scarcest(files, data.label_names)}") from error
     bench.update(_read(files, bench, data.recipe, where) if sounds else _made(model, bench, seed, truncation))
     figures = bench.compute()
     if ratings is not None:
@@ -299,71 +296,6 @@ def _made(model: Any, judge: Judge, seed: int, truncation: float) -> Batches:
     seeds = torch.tensor(model.clip_seeds(seed, int(number.max()) + 1))[number]
     for rows in torch.arange(len(label)).split(BATCH):
         yield model.sample(label[rows], seeds[rows].tolist(), truncation), label[rows]
-
-
-def _files_of_classes(folder: Path, label_names: Sequence[str]) -> list[list[Path]]:
-    """Return the sounds of each class, by their sub-folder or the beginning of their name.
-
-    Raises:
-        ValueError: For a file of no class.
-    """
-    if not label_names:
-        return [find_sounds(folder)]
-    files: dict[str, list[Path]] = {name: [] for name in label_names}
-    for path in find_sounds(folder):
-        inside = path.relative_to(folder)
-        named = _GENERATED.fullmatch(path.stem)
-        label = inside.parts[0] if len(inside.parts) > 1 else named["label"] if named else path.stem
-        if label not in files:
-            raise ValueError(f"{path} is of no class of the data ({', '.join(label_names)}): name it CLASS-000.wav")
-        files[label].append(path)
-    return list(files.values())
-
-
-def _usable_files(
-    folder: Path, label_names: Sequence[str], recipe: Recipe, most: int, real: Tensor
-) -> tuple[list[list[Path]], list[str]]:
-    """Return up to `most` usable sounds of each class, and notes on those that were left out.
-
-    Raises:
-        ValueError: For a class with fewer than two; `real` has the labels of the real clips, int64 [N].
-    """
-    found: list[list[Path]] = []
-    left_out: list[str] = []
-    for paths in _files_of_classes(folder, label_names):
-        usable: list[Path] = []
-        for path in paths:
-            if len(usable) == most:
-                break
-            try:
-                clip_waveform(path, recipe)
-                usable.append(path)
-            except AudioFileError as error:
-                left_out.append(f"{path}: {error}")
-        found.append(usable)
-    notes = (
-        [f"{len(left_out)} sounds left out", *left_out[:SHOWN], *["..."][: len(left_out) - SHOWN]] if left_out else []
-    )
-    for label, usable in enumerate(found):
-        if len(usable) < 2 and (real == label).any():
-            name = f" of {label_names[label]}" if label_names else ""
-            reasons = "".join(f"\n  {note}" for note in notes)
-            raise ValueError(f"{folder} has {len(usable)} usable sounds{name}, but two or more are needed{reasons}")
-    return found, notes
-
-
-def _scarcest(files: Sequence[Sequence[Path]], label_names: Sequence[str]) -> str:
-    """Say which class has the fewest sounds: the others are taken in proportion to the real clips."""
-    if len(files) < 2:
-        return ""
-    num, name = min(zip(map(len, files), label_names, strict=True))
-    return f". The smallest class of the folder is {name}, with {num} sounds; of the others as many are taken as fit"
-
-
-def _as_many_as(files: Sequence[Sequence[Path]], label: Tensor) -> list[int]:
-    """Return how many clips there can be in all, for each class, if their shares are those of real ones, int64 [N]."""
-    counts = label.bincount(minlength=len(files)).tolist()
-    return [len(paths) * len(label) // num for paths, num in zip(files, counts, strict=False) if num]
 
 
 def _read(files: Sequence[Sequence[Path]], judge: Judge, recipe: Recipe, device: torch.device) -> Batches:

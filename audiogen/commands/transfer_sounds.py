@@ -21,8 +21,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from audiogen.atomic import write_text
+from audiogen.audio.formats import AUDIO_SUFFIXES
 from audiogen.audio.io import (
-    AUDIO_SUFFIXES,
     AudioFileError,
     audio_info,
     audio_writer,

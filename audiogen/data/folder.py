@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from audiogen.audio.io import READ_SUFFIXES, SOUND_SUFFIXES
+from audiogen.audio.formats import READ_SUFFIXES, SOUND_SUFFIXES
 from audiogen.data.dataset import SPLIT_NAMES, AudioDataset, Clip, DatasetError, Split, existing_folder
 from audiogen.untrusted import is_regular
 

@@ -14,9 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from audiogen.audio import mpeg
+from audiogen.audio.formats import AUDIO_SUFFIXES, READ_SUFFIXES
 from audiogen.audio.io import (
-    AUDIO_SUFFIXES,
-    READ_SUFFIXES,
     AudioFileError,
     AudioInfo,
     audio_info,

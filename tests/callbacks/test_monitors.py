@@ -68,3 +68,4 @@ def test_a_name_that_is_logged_may_be_monitored(tmp_path: Path) -> None:
     added = [{"class_path": "lightning.pytorch.callbacks.EarlyStopping", "init_args": settings}]
     args[args.index("--trainer.callbacks") + 1] = json.dumps(added)
     main(args)
+    assert (tmp_path / "run" / "metrics.csv").exists()
