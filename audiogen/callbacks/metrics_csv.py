@@ -80,7 +80,8 @@ class MetricsCSV(Logger):
         columns, *rows = [_fields(line) for line in lines]
         whole = [row for row in rows if _is_row(row, columns)]
         bad = len(rows) - len(whole) - (rows != [] and not _is_row(rows[-1], columns))  # the last one may be cut off
-        if not {"step", "kimg"} <= set(columns) or len(set(columns)) < len(columns) or "\ufffd" in lines[0]:
+        whole_header = b"\n" in content and "\ufffd" not in lines[0] and len(set(columns)) == len(columns)
+        if not whole_header or not {"step", "kimg"} <= set(columns):
             rank_zero_info(set_aside(self.path, "its header"))
             return []
         if bad:

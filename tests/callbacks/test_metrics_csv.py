@@ -152,8 +152,10 @@ def test_damaged_table_is_set_aside_and_its_whole_rows_are_kept(
 
 
 def test_table_with_a_damaged_header_is_set_aside(tmp_path: Path) -> None:
-    for number, name in enumerate(["metrics.csv.damaged", "metrics.csv.2.damaged"]):
-        (tmp_path / FILE_NAME).write_bytes(b"k\xffmg,step,loss\n0.1,100,1.0\n")
+    damages = [b"k\xffmg,step,loss\n0.1,100,1.0\n", b"kimg,step,lo", b"kimg,step,step\n"]
+    for number, damage in enumerate(damages):
+        name = f"metrics.csv{'' if number == 0 else f'.{number + 1}'}.damaged"
+        (tmp_path / FILE_NAME).write_bytes(damage)
         going_on(tmp_path, 100).log_metrics({"loss": float(number)}, step=200)
         assert numbers(tmp_path, "step") == [200]
         assert (tmp_path / name).exists()
