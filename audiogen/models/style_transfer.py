@@ -4,7 +4,7 @@ The spectrogram is the parameter, a fixed network supplies features: those of th
 matrices of the style's are aimed at. Nothing is trained, so a step of the Trainer is an evaluation of a batch of pairs,
 after which each pair's own optimiser moves on.
 
-Beyond the papers: content and style can be weighed by a balance that means the same for any pair (see `Losses`), many
+Beyond the papers: content and style can be weighed by a balance of losses relative to the pair (see `Losses`), many
 balances and pairs are optimised at once, and a sound can go on from a given beginning.
 """
 
