@@ -1,4 +1,4 @@
-"""Let a training be stopped at any moment and go on where it was: part of every run of the command line."""
+"""Stop a training at any moment and resume it where it was: part of every run of the command line."""
 
 import os
 import platform
@@ -22,12 +22,12 @@ OTHERS_LEAVE_SECONDS = 1.0
 
 
 class Interruption(lightning.Callback):
-    """End at a signal, with everything saved.
+    """End at a signal or an error, with everything saved.
 
-    A signal that comes to any process is answered by all at the end of the batch, be it trained on or judged: they
+    A signal to any process is answered by all of them at the end of the batch, in training and in evaluations: they
     save, and leave with status 75 ("run me again"). Lightning would save in the handler, where processes may be at
-    different batches. It also tells where a run goes on with other data than it began with, and makes up for a
-    validation that was cut off.
+    different batches. On resuming, it reports other data and other arithmetic than before, and repeats a validation
+    that was interrupted.
     """
 
     def __init__(self) -> None:
@@ -44,8 +44,10 @@ class Interruption(lightning.Callback):
         """Take what was there before, and report what has changed since."""
         self._validated, before = state_dict["validated"], state_dict["data"]
         self._continued = True
-        changed = {key: (state_dict["arithmetic"].get(key), now) for key, now in arithmetic().items()}
-        if text := ", ".join(f"{key} {then}, now {now}" for key, (then, now) in changed.items() if then != now):
+        recorded, now = state_dict.get("arithmetic", {}), arithmetic()
+        if text := ", ".join(
+            f"{key} {recorded[key]}, now {now[key]}" for key in now if recorded.get(key, now[key]) != now[key]
+        ):
             rank_zero_warn(
                 f"This run continues with other arithmetic than it was trained with ({text}). Sums are rounded "
                 "differently, so its weights will not be bit-identical to those of an uninterrupted run."
