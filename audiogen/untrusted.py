@@ -28,11 +28,13 @@ class UntrustedFileError(ValueError):
 def is_regular(path: Path) -> bool:
     """Return whether a path leads to a regular file on a disk; pipes, devices and files of the kernel are none."""
     try:
-        return (
-            stat.S_ISREG(path.stat().st_mode)
-            and not path.resolve().is_relative_to(_KERNEL_FOLDERS[0])
-            and (not path.resolve().is_relative_to(_KERNEL_FOLDERS[1]))
-        )
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            return False
+        if status.st_blocks:  # files of the kernel occupy no disk blocks, so most files need no slow resolution
+            return True
+        resolved = path.resolve()
+        return not any(resolved.is_relative_to(folder) for folder in _KERNEL_FOLDERS)
     except (OSError, RuntimeError):  # the latter for links in a circle
         return False
 

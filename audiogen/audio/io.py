@@ -121,7 +121,11 @@ def read_audio(path: str | Path, sample_rate: int, num_channels: int = 1) -> Ten
 
 
 def read_parts(
-    path: str | Path, sample_rate: int, num_channels: int, parts: Sequence[tuple[float, float]]
+    path: str | Path,
+    sample_rate: int,
+    num_channels: int,
+    parts: Sequence[tuple[float, float]],
+    info: AudioInfo | None = None,
 ) -> Iterator[Tensor]:
     """Read parts of a sound file one by one, without holding the others in memory.
 
@@ -131,6 +135,7 @@ def read_parts(
         num_channels: Wanted channels.
         parts: Start and duration of each in seconds, in ascending order without overlaps; what lies beyond the end is
         left out.
+        info: The file's header where it has been read already.
 
     Yields:
         wav, float32 [C, T], of each part.
@@ -138,7 +143,7 @@ def read_parts(
     Raises:
         AudioFileError: As `read_audio`, but for parts without sound.
     """
-    info = audio_info(path)
+    info = info or audio_info(path)
     kind = soundfile.SoundFile if info.subtype in _SEEKABLE else _Forward
     with _source(path) as source, kind(source) as file:
         for start_seconds, seconds in parts:
@@ -168,7 +173,7 @@ def stream_audio(path: str | Path, sample_rate: int, num_channels: int = 1) -> I
     """
     info = audio_info(path)
     parts = [(float(start), float(_STREAM_SECONDS)) for start in range(0, math.ceil(info.seconds), _STREAM_SECONDS)]
-    yield from resample_parts(read_parts(path, info.sample_rate, num_channels, parts), info.sample_rate, sample_rate)
+    yield from resample_parts(read_parts(path, info.sample_rate, num_channels, parts, info), info.sample_rate, sample_rate)
 
 
 def require_sound(wav: Tensor, which: str = "every sample is") -> Tensor:
@@ -177,7 +182,8 @@ def require_sound(wav: Tensor, which: str = "every sample is") -> Tensor:
     Raises:
         AudioFileError: Where every sample is the same.
     """
-    if not (wav != wav[:, :1]).any():
+    lowest, highest = (wav.amin(dim=1), wav.amax(dim=1)) if wav.numel() else (wav, wav)
+    if not (lowest != highest).any():
         raise AudioFileError(f"silent ({which} the same)")
     return wav
 
@@ -361,10 +367,11 @@ def _source(path: str | Path) -> Iterator[bytes | CountedMP3]:
 
 
 def _check_samples(wav: Tensor) -> None:
-    if not torch.isfinite(wav).all():
+    peak = float(wav.abs().max()) if wav.numel() else 0.0
+    if not math.isfinite(peak):
         raise AudioFileError("not finite (NaN or Inf samples)")
-    if wav.numel() and wav.abs().max() > MAX_PEAK:
-        raise AudioFileError(f"too loud (peak {wav.abs().max():.3g} times full scale: is it in another unit?)")
+    if peak > MAX_PEAK:
+        raise AudioFileError(f"too loud (peak {peak:.3g} times full scale: is it in another unit?)")
 
 
 def _fit_channels(wav: Tensor, num_channels: int) -> Tensor:

@@ -149,14 +149,16 @@ def _process_parts(path: Path, recipe: Recipe, info: AudioInfo) -> Processed:
     sample_rate, clip = recipe.transform.sample_rate, recipe.transform.num_samples
     pieces, changes, refused, used, energy, low, high = [], [], [], 0, 0.0, 1.0, -1.0
     sounds: list[str] = []
-    for outcome in _read(path, recipe, recipe.parts(info), sounds.append):
+    for outcome in _read(path, recipe, info, recipe.parts(info), sounds.append):
         if isinstance(outcome, AudioFileError):
             refused.append(str(outcome))
             continue
         wav, change = outcome
         spec = recipe.transform(recipe.fit(wav)[None])[0]  # [C, F, L]
-        low, high = min(low, float(spec.min())), max(high, float(spec.max()))
-        used, energy = used + wav.shape[1], energy + float(wav.double().square().mean(dim=0).sum())
+        lowest, highest = spec.aminmax()
+        low, high = min(low, float(lowest)), max(high, float(highest))
+        norm = float(torch.linalg.vector_norm(wav, dtype=torch.float64))
+        used, energy = used + wav.shape[1], energy + norm**2 / len(wav)
         pieces.append(quantise(spec))
         changes.append(change)
     if not pieces:
@@ -208,7 +210,7 @@ def clip_waveform(path: Path, recipe: Recipe, span: tuple[float, float] | None =
     parts = recipe.parts(info)
     start, end = (round(place * len(parts)) for place in span or (0.0, 1.0))
     refused = AudioFileError("too short (no clip of it is in this split)")
-    for outcome in _read(path, recipe, parts[start:end] if span else parts[:1]):
+    for outcome in _read(path, recipe, info, parts[start:end] if span else parts[:1]):
         if not isinstance(outcome, AudioFileError):
             return recipe.fit(outcome[0])[:, : recipe.transform.num_samples]
         refused = outcome
@@ -216,13 +218,18 @@ def clip_waveform(path: Path, recipe: Recipe, span: tuple[float, float] | None =
 
 
 def _read(
-    path: Path, recipe: Recipe, parts: Sequence[tuple[float, float]], on_sound: Callable[[str], object] = str
+    path: Path,
+    recipe: Recipe,
+    info: AudioInfo,
+    parts: Sequence[tuple[float, float]],
+    on_sound: Callable[[str], object] = str,
 ) -> Iterator[tuple[Tensor, list[Change]] | AudioFileError]:
     """Yield each part of a file after preprocessing, float32 [C, T], with what was done to it; or why it is no use.
 
     Args:
         path: The file.
         recipe: What is done to the parts.
+        info: The file's header.
         parts: Start and duration of each in seconds.
         on_sound: Is given a digest of the samples of each part before preprocessing.
 
@@ -230,7 +237,7 @@ def _read(
         AudioFileError: Where the file cannot be read.
     """
     shape = (recipe.transform.sample_rate, recipe.transform.shape[0])
-    for part in read_parts(path, *shape, parts):
+    for part in read_parts(path, *shape, parts, info):
         on_sound(fingerprint(part))
         try:
             wav, change = preprocess(require_sound(part), shape[0], recipe.steps)

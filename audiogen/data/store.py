@@ -14,7 +14,7 @@ import warnings
 import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -104,7 +104,7 @@ class StoreWriter:
             segments.append((len(piece), zlib.crc32(content)))
         self._frames.flush()
         state = self.states[self.num_files] if self.states is not None else ""
-        text = json.dumps({"state": state, "segments": segments, "record": asdict(record)}).encode()
+        text = json.dumps({"state": state, "segments": segments, "record": record}, default=vars).encode()
         self._journal.write(b"%08x %s\n" % (zlib.crc32(text), text))
         self._journal.flush()
         self._take(record, segments)
