@@ -1,7 +1,7 @@
 """Read a run's table of figures and sort them into plots, by their names alone.
 
-Names of metrics are those of `metrics/judge.py`: fad_classifier, with its reference fad_classifier_floor; of one class
-fad_classifier/zero, with fad_classifier_floor/zero. Names that nobody foresaw are drawn under "Further".
+Names of metrics are those of `metrics/evaluator.py`: fad_classifier, with its reference fad_classifier_floor; of one
+class fad_classifier/zero, with fad_classifier_floor/zero. Names that nobody foresaw are drawn under "Further".
 """
 
 import csv

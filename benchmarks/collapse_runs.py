@@ -1,6 +1,6 @@
 """Provoke collapses, and train healthy models, on the embedded digits: `python -m benchmarks.collapse_runs DIR`.
 
-Small conditional StyleGAN2s learn the quickstart's clips; a classifier, trained first, judges them every kimg. The
+Small conditional StyleGAN2s learn the quickstart's clips; a classifier, trained first, evaluates them every kimg. The
 logged signals are what `python -m benchmarks.collapse` replays. About half an hour on 2 cores.
 """
 
@@ -101,17 +101,17 @@ HEALTHY = {
 
 def main(folder: Path, names: list[str]) -> None:
     """Train all, one thread each, as many at a time as AUDIOGEN_JOBS says (2)."""
-    judge = folder / "judge"
-    if not judge.exists():
+    classifier = folder / "classifier"
+    if not classifier.exists():
         _run(
-            ["--config", "configs/classifier_digits.yaml", "--trainer.default_root_dir", str(judge)],
-            folder / "judge.log",
+            ["--config", "configs/classifier_digits.yaml", "--trainer.default_root_dir", str(classifier)],
+            folder / "classifier.log",
         )
     common = {
         "model": {
             "init_args": {**_networks(SMALL, SMALL), "total_kimg": KIMG, "log_every_kimg": 0.25},
         },
-        "trainer": {"callbacks": [_progress(), _evaluation(judge)]},
+        "trainer": {"callbacks": [_progress(), _evaluation(classifier)]},
     }
     (folder / "common.yaml").write_text(yaml.safe_dump(common))
     runs = {name: change for name, change in (COLLAPSES | HEALTHY).items() if not names or name in names}
@@ -143,10 +143,10 @@ def _progress() -> dict[str, Any]:
     return {"class_path": "audiogen.callbacks.progress.KimgProgress"}
 
 
-def _evaluation(judge: Path) -> dict[str, Any]:
+def _evaluation(classifier: Path) -> dict[str, Any]:
     embedding = {
         "class_path": "audiogen.metrics.embeddings.classifier.Classifier",
-        "init_args": {"weights": str(judge)},
+        "init_args": {"weights": str(classifier)},
     }
     return {
         "class_path": "audiogen.callbacks.evaluation.Evaluation",

@@ -3,9 +3,9 @@
     python -m benchmarks.faults             all faults, more than 1,000: about half an hour on two cores
     python -m benchmarks.faults --short     what the tests do
 
-Each training is a process of its own, forked from one that has loaded the libraries, with a tiny StyleGAN2, a judge and
-a save every second step. Disks that are full or read-only are small tmpfs mounts, which need root; without it these
-faults are skipped. Two processes that train together are started as a user would.
+Each training is a process of its own, forked from one that has loaded the libraries, with a tiny StyleGAN2, a
+classifier and a save every second step. Disks that are full or read-only are small tmpfs mounts, which need root;
+without it these faults are skipped. Two processes that train together are started as a user would.
 """
 
 import argparse

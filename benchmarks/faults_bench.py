@@ -46,21 +46,21 @@ class Outcome:
 
 
 class Bench:
-    """Data, a judge and an undisturbed run.
+    """Data, a classifier and an undisturbed run.
 
     Args:
         folder: For everything.
     """
 
     def __init__(self, folder: Path) -> None:
-        from tests.tiny_judge import write_judge
+        from tests.tiny_classifier import write_classifier
 
         self.folder = folder
         self.logs = folder / "logs"
         os.environ["AUDIOGEN_CACHE"] = str(folder / "cache")
-        prepared = Process(lambda: print(write_judge(folder)), self.logs / "judge.log")
+        prepared = Process(lambda: print(write_classifier(folder)), self.logs / "classifier.log")
         assert prepared.wait() == 0, prepared.log.read_text()
-        self.data, self.judge = folder / "data", folder / "judge"
+        self.data, self.classifier = folder / "data", folder / "classifier"
         self.reference = folder / "reference"
         done = self.fit(self.reference)
         assert done.wait() == 0, done.log.read_text()
@@ -77,7 +77,7 @@ class Bench:
             (
                 "evaluation.Evaluation",
                 {
-                    "embeddings": [{"class_path": embedding, "init_args": {"weights": str(self.judge)}}],
+                    "embeddings": [{"class_path": embedding, "init_args": {"weights": str(self.classifier)}}],
                     "every_kimg": JUDGE_EVERY / 1000,
                     "num_clips": 16,
                 },

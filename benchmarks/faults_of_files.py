@@ -136,7 +136,7 @@ def damaged_embeddings(bench: Bench, num: int) -> Outcome:
     folder = bench.folder / "damaged-embeddings"
     data = data_of(bench, bench.folder / "damaged-store")
     batches = [tuple(data.split("val").__getitems__([(i, 0.5) for i in range(len(data.split("val")))]))]
-    embedding = Classifier(str(bench.judge)).eval()
+    embedding = Classifier(str(bench.classifier)).eval()
 
     def embed() -> Embedded:
         return remembered(folder)(embedding, batches, data.transform)  # type: ignore[arg-type]

@@ -124,12 +124,12 @@ def warnings(bench: Bench, name: str, num: int) -> Outcome:
 
 
 def stops_in_evaluation(bench: Bench, name: str, occasions: tuple[int, ...]) -> Outcome:
-    """A signal while clips are judged, in the last evaluation too."""
+    """A signal while clips are evaluated, in the last evaluation too."""
     outcome = Outcome(f"{name} in an evaluation")
     number: int = getattr(signal, name)
     for occasion in occasions:
-        run = bench.folder / f"judging-{name}-{occasion}"
-        process = bench.fit(run, partial(_stop_while_judging, number, occasion))
+        run = bench.folder / f"evaluation-{name}-{occasion}"
+        process = bench.fit(run, partial(_stop_while_evaluating, number, occasion))
         outcome.injected += 1
         status = process.wait()
         assert status == (-number if number == signal.SIGKILL else EXIT_AGAIN), process.log.read_text()
@@ -140,7 +140,7 @@ def stops_in_evaluation(bench: Bench, name: str, occasions: tuple[int, ...]) -> 
     return outcome
 
 
-def _stop_while_judging(number: int, occasion: int) -> None:
+def _stop_while_evaluating(number: int, occasion: int) -> None:
     from audiogen.models.stylegan2 import StyleGAN2
 
     sample, calls = StyleGAN2.sample, [0]
@@ -251,13 +251,13 @@ def _fail(place: str, occasion: int) -> None:
     """Let a training raise an error at some call."""
     from audiogen.callbacks.checkpoint import KimgCheckpoint
     from audiogen.data.loading import Spectrograms
-    from audiogen.metrics.judge import Judge
+    from audiogen.metrics.evaluator import Evaluator
     from audiogen.models.stylegan2 import StyleGAN2
 
     owners: dict[str, tuple[Any, str]] = {
         "callback": (KimgCheckpoint, "on_train_batch_end"),
         "step": (StyleGAN2, "r1_backward"),
-        "evaluation": (Judge, "compute"),
+        "evaluation": (Evaluator, "compute"),
         "data": (Spectrograms, "__getitems__"),
     }
     owner, name = owners[place]

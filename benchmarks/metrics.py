@@ -18,8 +18,8 @@ import scipy.linalg
 import torch
 
 from audiogen.metrics.embeddings.embedding import Embedding
+from audiogen.metrics.evaluator import Clips, Evaluator
 from audiogen.metrics.frechet import FrechetDistance
-from audiogen.metrics.judge import Clips, Judge
 from audiogen.networks.classifier import SpectrogramCNN
 from audiogen.networks.stylegan2 import Generator
 from audiogen.transforms.mel import LogMel
@@ -105,13 +105,13 @@ def evaluation() -> dict[str, Callable[[], object]]:
     transform = LogMel(sample_rate=16000, n_fft=1024, hop_length=256, n_mels=64, num_frames=64)
     torch.manual_seed(0)
     spec, label = torch.rand(1000, 1, 64, 64) * 2 - 1, torch.arange(10).repeat_interleave(100)
-    judge = Judge([ClassifierFeatures(transform)], transform, NAMES, num_clips=1000)
+    evaluator = Evaluator([ClassifierFeatures(transform)], transform, NAMES, num_clips=1000)
     clips = Clips(lambda chosen: spec[chosen], label)
-    judge.set_real(clips, clips)
+    evaluator.set_real(clips, clips)
 
     def score() -> dict[str, float]:
-        judge.update((spec[part], label[part]) for part in torch.arange(1000).split(64))
-        return judge.compute()
+        evaluator.update((spec[part], label[part]) for part in torch.arange(1000).split(64))
+        return evaluator.compute()
 
     generator = Generator((1, 64, 64), 10, z_dim=64, w_dim=256, channel_base=4096, channel_max=128).eval()
     one_hot = torch.nn.functional.one_hot(label).float()

@@ -185,14 +185,14 @@ def occasions_table(occasions: Mapping[int, dict[str, float]], cores: int) -> st
 
 def recipe_occasions(one: Mapping[str, float]) -> list[Occasion]:
     """Return the occasions of the quickstart at its intervals."""
-    judging = Occasion(5.0, one["figures"], one["generated clips"] + one["validation"])
-    return [judging, Occasion(10.0, first=one["checkpoint"] + one["pictures"])]
+    evaluation = Occasion(5.0, one["figures"], one["generated clips"] + one["validation"])
+    return [evaluation, Occasion(10.0, first=one["checkpoint"] + one["pictures"])]
 
 
 def run_table(measured: Measured, links: Links, occasions: Mapping[int, dict[str, float]]) -> str:
     """Return what more cores like the measured one would give the quickstart, each process on its own core."""
     link, pack = links[2][0], packed(measured)
-    judging = recipe_occasions(occasions[1])
+    evaluation = recipe_occasions(occasions[1])
     rows = []
     for fixed in (False, True):
         for num in GPUS:
@@ -200,7 +200,7 @@ def run_table(measured: Measured, links: Links, occasions: Mapping[int, dict[str
             if share not in measured.alone:
                 continue
             step = step_of(measured, measured.alone[share], num * share, pack).seconds(num, link)
-            kimg = seconds_per_kimg(num, step, num * share, judging)
+            kimg = seconds_per_kimg(num, step, num * share, evaluation)
             other = kimg - 1000 / (num * share) * step
             rows.append([num, share, f"{1e3 * step:.1f}", f"{1000 / kimg:.0f}", f"{other / kimg:.0%}", kimg * num])
     alone = rows[0][-1]

@@ -101,7 +101,7 @@ def read_report(path: Path) -> Report:
 
 
 class Clock:
-    """Puts a clock where processes exchange, draw, read, pack, judge and save.
+    """Puts a clock where processes exchange, draw, read, pack, classifier and save.
 
     Args:
         report: Where to.
@@ -125,7 +125,7 @@ class Clock:
         from audiogen import draws, processes
         from audiogen.callbacks.samples import SampleLogger
         from audiogen.data.loading import Spectrograms
-        from audiogen.metrics.judge import Judge
+        from audiogen.metrics.evaluator import Evaluator
         from audiogen.models import kimg
 
         for name in ("randn", "rand", "randint"):
@@ -135,9 +135,9 @@ class Clock:
         processes.average_in_place = kimg.average_in_place = averaging  # type: ignore[attr-defined]
         for owner, name, label in (
             (_EvaluationLoop, "run", "validation"),
-            (Judge, "set_real", "real clips"),
-            (Judge, "update", "generated clips"),
-            (Judge, "compute", "figures"),
+            (Evaluator, "set_real", "real clips"),
+            (Evaluator, "update", "generated clips"),
+            (Evaluator, "compute", "figures"),
             (Trainer, "save_checkpoint", "checkpoint"),
             (SampleLogger, "show", "pictures"),
         ):

@@ -39,7 +39,7 @@ ALLOWED = {
         "fingerprint",
         "checksums",
         "atomic",
-    },  # a classifier that judges is a checkpoint
+    },  # a classifier that evaluates is a checkpoint
     "models": {
         *("networks", "losses", "augment", "transforms", "data.batch", "draws", "processes"),
         *(

@@ -19,8 +19,8 @@ from audiogen.commands.texture import texture
 from audiogen.data.folder import find_sounds
 from audiogen.outputs import MARKER, OutputError, check_output_file, check_output_folder, start_output_folder
 from tests.full_disk import limited_files
+from tests.tiny_classifier import write_classifier
 from tests.tiny_conversion import conversion_arguments
-from tests.tiny_judge import write_judge
 from tests.tiny_run import arguments, write_classes
 from tests.tiny_transfer import bursts, melody, write
 
@@ -39,7 +39,7 @@ LINKS: dict[str, Callable[[Path, Path], object]] = {
 def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Return runs of a generator and of a converter, their data, and a classifier."""
     folder = tmp_path_factory.mktemp("runs")
-    data, judge = write_judge(folder / "judge")
+    data, classifier = write_classifier(folder / "classifier")
     train(
         arguments(
             data, folder / "generator", 0.008, "--data.transform.floor_db", "-100", "--data.transform.ceil_db", "20"
@@ -47,7 +47,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     )
     sounds = write_classes(folder / "sounds", {"low": 300, "high": 2000})
     train(conversion_arguments(sounds, folder / "converter", 0.008))
-    return {"data": data, "judge": judge, "sounds": sounds} | {
+    return {"data": data, "classifier": classifier, "sounds": sounds} | {
         name: folder / name for name in ("generator", "converter")
     }
 
@@ -98,18 +98,18 @@ COMMANDS: dict[str, Command] = {
     "evaluate, ratings": (
         lambda runs, folder: copied(runs["generator"] / "config.yaml", folder / "ratings.json"),
         lambda runs, source, out: audiogen.evaluate(
-            str(runs["generator"]), judge=str(runs["judge"]), ratings=str(source), out=str(out)
+            str(runs["generator"]), evaluator=str(runs["classifier"]), ratings=str(source), out=str(out)
         ),
     ),
     "evaluate, sounds": (
         lambda runs, folder: sound(folder / "sounds" / "low"),
         lambda runs, source, out: audiogen.evaluate(
-            str(source.parent.parent), against=str(runs["data"]), judge=str(runs["judge"]), out=str(out)
+            str(source.parent.parent), against=str(runs["data"]), evaluator=str(runs["classifier"]), out=str(out)
         ),
     ),
-    "evaluate, judge": (
-        lambda runs, folder: copied(checkpoint_of(runs["judge"]), folder / "judge.ckpt"),
-        lambda runs, source, out: audiogen.evaluate(str(runs["generator"]), judge=str(source), out=str(out)),
+    "evaluate, classifier": (
+        lambda runs, folder: copied(checkpoint_of(runs["classifier"]), folder / "classifier.ckpt"),
+        lambda runs, source, out: audiogen.evaluate(str(runs["generator"]), evaluator=str(source), out=str(out)),
     ),
     "report": (
         lambda runs, folder: run_with_table(folder) / "metrics.csv",
@@ -302,7 +302,9 @@ NOT_WRITABLE: dict[str, Callable[[dict[str, Path], Path], object]] = {
     ),
     "stylize": lambda runs, out: stylize("no sound", "no sound", out=out / "x.wav"),
     "texture": lambda runs, out: texture("no sound", out=out / "x.wav"),
-    "evaluate": lambda runs, out: audiogen.evaluate(str(runs["generator"]), judge="no judge", out=str(out / "x.json")),
+    "evaluate": lambda runs, out: audiogen.evaluate(
+        str(runs["generator"]), classifier="no classifier", out=str(out / "x.json")
+    ),
     "export": lambda runs, out: audiogen.export(runs["generator"], out / "x.safetensors"),
 }
 
@@ -378,5 +380,9 @@ def test_metrics_are_shown_where_they_cannot_be_written(
     monkeypatch.setattr("audiogen.commands.evaluate.write_text", fail)
     with pytest.raises(OSError, match=r"(?s)No space left on device; found was:.*fad_classifier .*x\.json"):
         audiogen.evaluate(
-            str(runs["generator"]), judge=str(runs["judge"]), split="val", num_clips=20, out=str(tmp_path / "x.json")
+            str(runs["generator"]),
+            evaluator=str(runs["classifier"]),
+            split="val",
+            num_clips=20,
+            out=str(tmp_path / "x.json"),
         )

@@ -1,4 +1,4 @@
-"""Pictures of spectrograms, judged by their pixels: time to the right, low frequencies at the bottom."""
+"""Pictures of spectrograms, evaluated by their pixels: time to the right, low frequencies at the bottom."""
 
 from pathlib import Path
 

@@ -25,7 +25,7 @@ from audiogen.provenance import is_own, signed
 from audiogen.transforms.phase.method import PhaseMethod
 from audiogen.trust import PARTS_OF_RUNS, PLACES, Builder, MismatchError
 from tests.evil import DIGITS, content_of
-from tests.tiny_judge import write_judge
+from tests.tiny_classifier import write_classifier
 from tests.tiny_run import arguments
 
 # Texts that name no file: choices, layers, classes, and parts of metrics' names.
@@ -36,10 +36,10 @@ HARMLESS = {"name", "kind", "monitor", "content_layer"}
 def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Return a run of this user, and a classifier."""
     folder = tmp_path_factory.mktemp("runs")
-    data, judge = write_judge(folder / "judge")
+    data, classifier = write_classifier(folder / "classifier")
     scale = ("--data.transform.floor_db", "-100", "--data.transform.ceil_db", "20")
     train(arguments(data, folder / "run", 0.008, *scale))
-    return folder / "run", judge
+    return folder / "run", classifier
 
 
 def theirs(run: Path, folder: Path, **changes: Any) -> Path:
@@ -52,47 +52,47 @@ def theirs(run: Path, folder: Path, **changes: Any) -> Path:
 
 
 def test_own_run_is_evaluated_by_its_own_data_wherever_it_lies(runs: tuple[Path, Path], tmp_path: Path) -> None:
-    run, judge = runs
+    run, classifier = runs
     assert is_own(run / "config.yaml")
     shutil.copytree(run, tmp_path / "moved")
-    found = audiogen.evaluate(str(tmp_path / "moved"), judge=str(judge), split="val", num_clips=20)
+    found = audiogen.evaluate(str(tmp_path / "moved"), evaluator=str(classifier), split="val", num_clips=20)
     assert not any("ignored" in note for note in found.settings["notes"])
 
 
 def test_run_of_others_does_not_choose_where_sounds_lie_and_spectrograms_go(
     runs: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    run, judge = runs
+    run, classifier = runs
     data = yaml.safe_load((run / "config.yaml").read_text())["data"]["root"]
     folder = theirs(run, tmp_path / "theirs", cache=str(tmp_path / "away"))
     assert not is_own(folder / "config.yaml")
     with pytest.raises(
         ValueError, match=r"data\.cache, data\.root ignored\. Name the folder with --root DIR, or trust"
     ):
-        audiogen.evaluate(str(folder), judge=str(judge), split="val", num_clips=20)
-    found = audiogen.evaluate(str(folder), judge=str(judge), split="val", num_clips=20, root=data)
+        audiogen.evaluate(str(folder), evaluator=str(classifier), split="val", num_clips=20)
+    found = audiogen.evaluate(str(folder), evaluator=str(classifier), split="val", num_clips=20, root=data)
     assert any("data.cache ignored" in note for note in found.settings["notes"])
     assert not (tmp_path / "away").exists()
     assert "note: " in str(found)
 
 
 def test_run_of_others_downloads_nothing(runs: tuple[Path, Path], tmp_path: Path) -> None:
-    run, judge = runs
+    run, classifier = runs
     dataset = {"class_path": "audiogen.data.speech_commands.SpeechCommands", "init_args": {"download": True}}
     folder = theirs(run, tmp_path / "theirs", dataset=dataset, root=str(tmp_path / "away"))
     with pytest.raises(
         ValueError, match=r"data\.dataset\.download, data\.root ignored|data\.root, data\.dataset\.down"
     ):
-        audiogen.evaluate(str(folder), judge=str(judge), split="val", num_clips=20)
+        audiogen.evaluate(str(folder), evaluator=str(classifier), split="val", num_clips=20)
     assert not (tmp_path / "away").exists()
 
 
 def test_embeddings_of_a_run_of_others_choose_no_files(runs: tuple[Path, Path], tmp_path: Path) -> None:
-    run, judge = runs
+    run, classifier = runs
     folder = theirs(run, tmp_path / "theirs")
     config = yaml.safe_load((folder / "config.yaml").read_text())
     for name, given in (
-        ("classifier.Classifier", {"weights": str(judge)}),
+        ("classifier.Classifier", {"weights": str(classifier)}),
         ("vggish.VGGish", {"download": True, "cache": str(tmp_path / "away")}),
     ):
         embedding = {"class_path": f"audiogen.metrics.embeddings.{name}", "init_args": given}
@@ -219,10 +219,10 @@ def test_relative_data_folder_is_found_from_the_run(
 
 
 def test_missing_split_says_which_to_use(runs: tuple[Path, Path]) -> None:
-    run, judge = runs
+    run, classifier = runs
     for against in (None, str(run / "config.yaml"), str(run)):
         with pytest.raises(ValueError, match="this data set has no test split: use --split val"):
-            audiogen.evaluate(str(run), against=against, judge=str(judge))
+            audiogen.evaluate(str(run), against=against, evaluator=str(classifier))
 
 
 @pytest.mark.parametrize("name", ["checkpoints", "samples", "samples/real"])

@@ -17,8 +17,8 @@ from audiogen import draws
 from audiogen.cli import main
 from audiogen.models import melgan_vc
 from audiogen.signals import EXIT_AGAIN
+from tests.tiny_classifier import classifier_arguments, write_classifier
 from tests.tiny_conversion import conversion_arguments
-from tests.tiny_judge import judge_arguments, write_judge
 from tests.tiny_run import arguments
 from tests.tiny_transfer import bursts, clicks, melody, write, write_recipe
 
@@ -26,15 +26,15 @@ PAIR = ["--trainer.devices", "2", "--trainer.strategy", "ddp"]
 
 
 @pytest.fixture(scope="module")
-def judge(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    return write_judge(tmp_path_factory.mktemp("judge"))
+def classifier(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    return write_classifier(tmp_path_factory.mktemp("classifier"))
 
 
-def with_callbacks(args: list[str], judge: Path, method: str) -> list[str]:
+def with_callbacks(args: list[str], classifier: Path, method: str) -> list[str]:
     """Replace the callbacks by a checkpoint and an evaluation."""
     embedding = {
         "class_path": "audiogen.metrics.embeddings.classifier.Classifier",
-        "init_args": {"weights": str(judge)},
+        "init_args": {"weights": str(classifier)},
     }
     evaluation: dict[str, Any] = {
         "class_path": "audiogen.callbacks.evaluation.Evaluation",
@@ -49,9 +49,9 @@ def with_callbacks(args: list[str], judge: Path, method: str) -> list[str]:
     return args
 
 
-def command_lines(judge: tuple[Path, Path], run: Path) -> dict[str, list[str]]:
+def command_lines(classifier: tuple[Path, Path], run: Path) -> dict[str, list[str]]:
     """Return command lines of 20 steps of 8 clips, by model."""
-    data, weights = judge
+    data, weights = classifier
     scale = ["--data.transform.floor_db", "-100", "--data.transform.ceil_db", "20", "--data.batch_size", "8"]
     full = ["--model.precision", "fp32"]
     gan = [*scale, *full, "--model.style_mixing", "0.5"]
@@ -63,7 +63,10 @@ def command_lines(judge: tuple[Path, Path], run: Path) -> dict[str, list[str]]:
         "StyleGAN2 in float64": with_callbacks(arguments(data, run, 0.16, *gan, *exact), weights, "sample"),
         "MelGAN-VC": conversion_arguments(data, run, 0.16, *conversion),
         # 20 validation clips: two batches in one process, a smaller one in the other
-        "Classifier": ["fit", *judge_arguments(data, run, 0.16, *full, "--data.dataset.init_args.val_share", "0.25")],
+        "Classifier": [
+            "fit",
+            *classifier_arguments(data, run, 0.16, *full, "--data.dataset.init_args.val_share", "0.25"),
+        ],
     }
 
 
@@ -84,22 +87,22 @@ def rows(run: Path) -> list[dict[str, str]]:
 
 
 @pytest.fixture(scope="module")
-def pair(judge: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+def pair(classifier: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """Train a StyleGAN2 in two processes, and return the run and what it said."""
     run = tmp_path_factory.mktemp("pair") / "run"
-    return run, run_command([*command_lines(judge, run)["StyleGAN2"], *PAIR])
+    return run, run_command([*command_lines(classifier, run)["StyleGAN2"], *PAIR])
 
 
 @pytest.mark.parametrize("model", ["StyleGAN2", "StyleGAN2 in float64", "MelGAN-VC", "Classifier"])
 def test_two_processes_with_half_the_batch_each_train_the_weights_of_one(
-    model: str, judge: tuple[Path, Path], pair: tuple[Path, str], tmp_path: Path
+    model: str, classifier: tuple[Path, Path], pair: tuple[Path, str], tmp_path: Path
 ) -> None:
     alone, together = tmp_path / "alone", tmp_path / "together"
-    main(command_lines(judge, alone)[model])
+    main(command_lines(classifier, alone)[model])
     if model == "StyleGAN2":
         together, said = pair
     else:
-        said = run_command([*command_lines(judge, together)[model], *PAIR])
+        said = run_command([*command_lines(classifier, together)[model], *PAIR])
     assert "batch 8 (4 in each of 2 processes)" in said
     assert "Warning" not in said
     one, two = last_state(alone), last_state(together)
@@ -138,9 +141,9 @@ def test_processes_optimise_their_own_pairs_and_one_writes_the_results(tmp_path:
         assert other_losses[name] == pytest.approx(row, rel=1e-3), name
 
 
-def test_all_processes_stop_together_before_a_collapse(judge: tuple[Path, Path], tmp_path: Path) -> None:
+def test_all_processes_stop_together_before_a_collapse(classifier: tuple[Path, Path], tmp_path: Path) -> None:
     rule = {"name": "soon", "signal": "loss/generator", "high": 0.0, "patience": 2, "stop": True}
-    args = command_lines(judge, tmp_path / "run")["StyleGAN2"]
+    args = command_lines(classifier, tmp_path / "run")["StyleGAN2"]
     place = args.index("--trainer.callbacks") + 1
     watch = {
         "class_path": "audiogen.callbacks.mode_collapse.ModeCollapse",
@@ -153,14 +156,14 @@ def test_all_processes_stop_together_before_a_collapse(judge: tuple[Path, Path],
 
 
 def test_processes_that_may_lack_a_domain_are_refused(
-    judge: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    classifier: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(melgan_vc, "num_processes", lambda: 2)
     with pytest.raises(ValueError, match=r"clips of each domain: set --data.domains true"):
-        main([*command_lines(judge, tmp_path)["MelGAN-VC"], "--data.domains", "false"])
+        main([*command_lines(classifier, tmp_path)["MelGAN-VC"], "--data.domains", "false"])
 
 
-class SignalWhileJudging(lightning.Callback):
+class SignalWhileEvaluating(lightning.Callback):
     """Send the second of two processes a signal when its first evaluation begins."""
 
     def on_validation_epoch_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
@@ -169,10 +172,10 @@ class SignalWhileJudging(lightning.Callback):
 
 
 def test_a_signal_to_one_of_two_processes_ends_the_evaluation_of_both(
-    judge: tuple[Path, Path], pair: tuple[Path, str], tmp_path: Path
+    classifier: tuple[Path, Path], pair: tuple[Path, str], tmp_path: Path
 ) -> None:
-    run = command_lines(judge, tmp_path / "run")["StyleGAN2"]
-    signalled = ["--trainer.callbacks+", f"tests.test_processes.{SignalWhileJudging.__name__}"]
+    run = command_lines(classifier, tmp_path / "run")["StyleGAN2"]
+    signalled = ["--trainer.callbacks+", f"tests.test_processes.{SignalWhileEvaluating.__name__}"]
     said = run_command([*run, *PAIR, *signalled], status=EXIT_AGAIN)
     assert "Stopped by a signal to another process at 0.08 kimg" in said
     assert all(not row.get("fad") for row in rows(tmp_path / "run"))

@@ -70,7 +70,7 @@ def verbs(evil: Path, run: Path) -> dict[str, list[Any]]:
         "validate": ["validate", *tiny, "--ckpt_path", evil],
         "test": ["test", *tiny, "--ckpt_path", evil],
         "evaluate": ["evaluate", evil, "--against", data],
-        "evaluate --judge": ["evaluate", data, "--against", data, "--judge", evil],
+        "evaluate --evaluator": ["evaluate", data, "--against", data, "--evaluator", evil],
         "evaluate --embeddings": [
             *("evaluate", data, "--against", data, "--embeddings"),
             json.dumps(
@@ -86,7 +86,7 @@ def verbs(evil: Path, run: Path) -> dict[str, list[Any]]:
 
 
 VERBS = (
-    *("fit", "validate", "test", "evaluate", "evaluate --judge", "evaluate --embeddings", "export", "generate"),
+    *("fit", "validate", "test", "evaluate", "evaluate --evaluator", "evaluate --embeddings", "export", "generate"),
     *("convert", "stylize", "texture"),
 )
 
@@ -220,7 +220,7 @@ def test_no_function_is_called_by_a_config_beside_a_checkpoint(
             config["data"][part] = [download] if part == "preprocess" else download
 
     with pytest.raises((ValueError, ArgumentError)):
-        audiogen.evaluate(str(their_run(run, tmp_path / "theirs", change)), judge=str(DIGITS))
+        audiogen.evaluate(str(their_run(run, tmp_path / "theirs", change)), evaluator=str(DIGITS))
     assert not (tmp_path / "away").exists()
 
 
@@ -236,11 +236,11 @@ def test_config_beside_a_checkpoint_is_not_believed(
             config["trainer"]["callbacks"] = [evaluation | {"init_args": {"embeddings": [EVIL_CLASS]}}]
 
     theirs = their_run(run, tmp_path / "theirs", change)
-    judge = None if part == "callbacks" else str(DIGITS)
+    classifier = None if part == "callbacks" else str(DIGITS)
     with pytest.raises(
         UntrustedClassError, match=r"theirs/config\.yaml names evil_module\.Evil, which is not of audiogen"
     ):
-        audiogen.evaluate(str(theirs), judge=judge)
+        audiogen.evaluate(str(theirs), evaluator=classifier)
 
 
 def test_file_in_the_current_folder_does_not_take_the_place_of_a_recipe(

@@ -33,10 +33,10 @@ def test_file_is_small_and_that_of_the_manifest(name: str) -> None:
 
 @pytest.mark.skipif(not importlib.util.find_spec("espeakng_loader"), reason="the digits need the extra demo")
 def test_digits_are_told_apart_by_speakers_it_was_not_trained_on(tmp_path: Path) -> None:
-    judge = audiogen.load(FOLDER / "digits.safetensors")
-    data = SpectrogramData(SpokenDigits(num_clips=200), judge.transform, root=str(tmp_path), cache=str(tmp_path))
+    evaluator = audiogen.load(FOLDER / "digits.safetensors")
+    data = SpectrogramData(SpokenDigits(num_clips=200), evaluator.transform, root=str(tmp_path), cache=str(tmp_path))
     clips = data.split("test")
     with torch.no_grad():
-        predicted = judge.network(clips.take(range(len(clips)))).argmax(dim=1)  # type: ignore[operator]
-    assert judge.label_names == data.label_names
+        predicted = evaluator.network(clips.take(range(len(clips)))).argmax(dim=1)  # type: ignore[operator]
+    assert evaluator.label_names == data.label_names
     assert float((predicted == clips.label).float().mean()) >= 0.95

@@ -14,7 +14,7 @@ from audiogen.callbacks.mode_collapse import ModeCollapse
 from audiogen.cli import main
 from audiogen.trainer_flags import HONOURED, REFUSED, check_flags
 from tests.callbacks.test_evaluation import flags as evaluated
-from tests.tiny_judge import write_judge
+from tests.tiny_classifier import write_classifier
 from tests.tiny_run import arguments, write_classes
 from tests.tiny_transfer import bursts, melody, write, write_recipe
 
@@ -32,8 +32,8 @@ def run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def judge(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    return write_judge(tmp_path_factory.mktemp("judge"))
+def classifier(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    return write_classifier(tmp_path_factory.mktemp("classifier"))
 
 
 def state(run: Path, kimg: str = "00000.024") -> dict[str, torch.Tensor]:
@@ -152,7 +152,7 @@ def test_max_time_ends_a_run_with_its_state_saved(data: Path, tmp_path: Path) ->
 
 def test_fast_dev_run_goes_through_everything_and_keeps_nothing(
     data: Path,
-    judge: tuple[Path, Path],
+    classifier: tuple[Path, Path],
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
@@ -161,7 +161,7 @@ def test_fast_dev_run_goes_through_everything_and_keeps_nothing(
     monkeypatch.setattr(ModeCollapse, "on_validation_end", lambda self, trainer, model: seen.append(model.clips_seen))
     run = tmp_path / "run"
     with caplog.at_level("INFO"):
-        args = evaluated(judge, run, 50.0, {"class_path": "audiogen.callbacks.mode_collapse.ModeCollapse"})
+        args = evaluated(classifier, run, 50.0, {"class_path": "audiogen.callbacks.mode_collapse.ModeCollapse"})
         main([*args, "--trainer.fast_dev_run", "3"])
     assert seen[-1] == 12
     assert "fast_dev_run: 3 batches went through. Nothing was kept." in caplog.text
@@ -191,10 +191,10 @@ def test_fast_dev_run_of_style_transfer_makes_few_evaluations(tmp_path: Path, ca
     ],
 )
 def test_flags_that_contradict_an_evaluation_are_refused(
-    flags: list[str], message: str, judge: tuple[Path, Path], tmp_path: Path
+    flags: list[str], message: str, classifier: tuple[Path, Path], tmp_path: Path
 ) -> None:
     with pytest.raises(ValueError, match=message):
-        main([*evaluated(judge, tmp_path / "run", 0.024), *flags])
+        main([*evaluated(classifier, tmp_path / "run", 0.024), *flags])
 
 
 def test_mode_collapse_without_validation_is_refused() -> None:

@@ -173,7 +173,9 @@ def stream_audio(path: str | Path, sample_rate: int, num_channels: int = 1) -> I
     """
     info = audio_info(path)
     parts = [(float(start), float(_STREAM_SECONDS)) for start in range(0, math.ceil(info.seconds), _STREAM_SECONDS)]
-    yield from resample_parts(read_parts(path, info.sample_rate, num_channels, parts, info), info.sample_rate, sample_rate)
+    yield from resample_parts(
+        read_parts(path, info.sample_rate, num_channels, parts, info), info.sample_rate, sample_rate
+    )
 
 
 def require_sound(wav: Tensor, which: str = "every sample is") -> Tensor:

@@ -52,9 +52,9 @@ class DropEmpty(PreprocessStep):
     """Drop clips that are too short, or of which nearly the whole spectrogram is under a level.
 
     The level is absolute: at 16 kHz white noise is dropped under -48 dB (RMS, relative to full scale), and a clip that
-    was made louder before is judged as it comes. The spectrogram has the paper's settings at any sample rate: n_fft
+    was made louder before is evaluated as it comes. The spectrogram has the paper's settings at any sample rate: n_fft
     512, hop 256, 128 mel bands with Slaney's norm, log(power + 1e-6) / 2 of the STFT without normalisation. Its ends
-    are padded with silence, where the paper's code mirrors the sound: so clips of any length can be judged.
+    are padded with silence, where the paper's code mirrors the sound: so clips of any length can be evaluated.
 
     Args:
         min_seconds: Clips of this length are still dropped.

@@ -9,16 +9,16 @@ from torch import Tensor
 
 from audiogen.callbacks.evaluation import PeriodicEvaluation
 from audiogen.callbacks.samples import PeriodicSamples, spread
-from audiogen.metrics.conversion import BATCH, ConversionJudge, Task, convert_clips
+from audiogen.metrics.conversion import BATCH, ConversionEvaluator, Task, convert_clips
 from audiogen.metrics.embeddings.embedding import Embedding
-from audiogen.metrics.judge import Clips, Embed
+from audiogen.metrics.evaluator import Clips, Embed
 from audiogen.processes import shares
 
 
 class ConversionEvaluation(PeriodicEvaluation):
     """Convert all validation clips to every target with the averaged translator, and score them by two classifiers.
 
-    The figures are those of `ConversionJudge`.
+    The figures are those of `ConversionEvaluator`.
 
     Args:
         domain: A classifier of the domains, such as speakers.
@@ -36,11 +36,11 @@ class ConversionEvaluation(PeriodicEvaluation):
         self.domain, self.content = domain, content
         self._task: Task | None = None
 
-    def make_judge(self, pl_module: Any, reference: Clips, train: Clips, embedder: Embed) -> list[str]:
-        """Make a judge with the classifiers; see `PeriodicEvaluation`."""
+    def make_evaluator(self, pl_module: Any, reference: Clips, train: Clips, embedder: Embed) -> list[str]:
+        """Make an evaluator with the classifiers; see `PeriodicEvaluation`."""
         settings = (pl_module.transform, pl_module.label_names, pl_module.targets, pl_module.device)
-        self.judge = ConversionJudge(self.domain, self.content, *settings)
-        self._task = self.judge.set_real(reference, train, embedder)
+        self.evaluator = ConversionEvaluator(self.domain, self.content, *settings)
+        self._task = self.evaluator.set_real(reference, train, embedder)
         return []
 
     def make_clips(self, pl_module: Any, reference: Clips, rank: int, world_size: int) -> Iterator[Any]:

@@ -1,4 +1,4 @@
-"""Judge the averaged generator during training, on validation clips; in the verb `test`, on test clips."""
+"""Evaluator the averaged generator during training, on validation clips; in the verb `test`, on test clips."""
 
 import math
 import time
@@ -13,7 +13,7 @@ from lightning.pytorch.utilities import rank_zero_info
 from audiogen.callbacks.interruption import leave_if_asked
 from audiogen.metrics.embeddings.embedding import Embedding
 from audiogen.metrics.embeddings.memory import remembered
-from audiogen.metrics.judge import Clips, Embed, Judge, clips_on
+from audiogen.metrics.evaluator import Clips, Embed, Evaluator, clips_on
 from audiogen.metrics.metric import EmbeddingMetric
 from audiogen.processes import averaged, shares
 
@@ -42,25 +42,25 @@ class PeriodicEvaluation(lightning.Callback, ABC):
         if every_kimg <= 0:
             raise ValueError(f"every_kimg must be > 0, got {every_kimg}")
         self.every_kimg = every_kimg
-        self.judge: Any = None  # the one that was made last
-        self._judged = ""  # the split of the real clips that it has
+        self.evaluator: Any = None  # the one that was made last
+        self._evaluated_split = ""  # the split of the real clips that it has
         self._seconds = 0.0
         self._started = 0.0
 
     @abstractmethod
-    def make_judge(self, pl_module: Any, reference: Clips, train: Clips, embedder: Embed) -> list[str]:
-        """Make `judge`, give it real clips, and return what there is to say of them."""
+    def make_evaluator(self, pl_module: Any, reference: Clips, train: Clips, embedder: Embed) -> list[str]:
+        """Make `evaluator`, give it real clips, and return what there is to say of them."""
 
     @abstractmethod
     def make_clips(self, pl_module: Any, reference: Clips, rank: int, world_size: int) -> Iterator[Any]:
-        """Make this process's share of the clips in batches for the judge, as many batches as other processes do.
+        """Make this process's share of the clips in batches for the evaluator, as many batches as other processes do.
 
         None stands for a batch that only others have.
         """
 
     def metric_names(self) -> set[str] | None:
         """Return the names of all metrics that it logs, once it knows real clips; None where they are not known."""
-        names = self.judge.names()
+        names = self.evaluator.names()
         return None if names is None else names | {"evaluation/seconds", "evaluation/share"}
 
     def setup(self, trainer: lightning.Trainer, pl_module: Any, stage: str) -> None:
@@ -70,7 +70,7 @@ class PeriodicEvaluation(lightning.Callback, ABC):
             ValueError: For data without the split that is needed, models of another kind, and flags of the Trainer that
                 would validate at other times or never.
         """
-        self._judged = ""  # by the judge of another model
+        self._evaluated_split = ""  # by the evaluator of another model
         name = type(self).__name__
         if sum(isinstance(callback, PeriodicEvaluation) for callback in trainer.callbacks) > 1:  # type: ignore[attr-defined]
             raise ValueError("there are two callbacks that evaluate: name all embeddings in one")
@@ -99,16 +99,16 @@ class PeriodicEvaluation(lightning.Callback, ABC):
         self._started, self._seconds = time.monotonic(), 0.0
 
     def on_validation_epoch_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
-        """Judge by validation clips."""
+        """Evaluator by validation clips."""
         if not trainer.sanity_checking:
             self._evaluate(trainer, pl_module, "val")
 
     def on_test_epoch_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
-        """Judge by test clips."""
+        """Evaluator by test clips."""
         self._evaluate(trainer, pl_module, "test")
 
     def on_train_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
-        """Say what judging cost."""
+        """Say what evaluating cost."""
         share = self._seconds / max(time.monotonic() - self._started, 1e-9)
         rank_zero_info(f"Evaluation took {self._seconds:.0f} s, {share:.0%} of the training's time")
 
@@ -117,8 +117,8 @@ class PeriodicEvaluation(lightning.Callback, ABC):
         self._prepare(trainer, pl_module, split)
         clips = clips_on(pl_module.device, trainer.datamodule.split(split))  # type: ignore[attr-defined]
         made = self.make_clips(pl_module, clips, trainer.global_rank, trainer.world_size)
-        self.judge.update(_until_stopped(trainer, pl_module, made))
-        figures = self.judge.compute()
+        self.evaluator.update(_until_stopped(trainer, pl_module, made))
+        figures = self.evaluator.compute()
         self._seconds += time.monotonic() - start
         if trainer.state.fn == "fit":
             now = time.monotonic()
@@ -130,17 +130,17 @@ class PeriodicEvaluation(lightning.Callback, ABC):
             pl_module.log_dict({f"{split}/{name}": value for name, value in figures.items()})
 
     def _prepare(self, trainer: lightning.Trainer, pl_module: Any, split: str) -> None:
-        """Have a judge made that knows the real clips of a split, where the last one does not."""
-        if self._judged == split:
+        """Have an evaluator made that knows the real clips of a split, where the last one does not."""
+        if self._evaluated_split == split:
             return
         start = time.monotonic()
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         reference, train = (clips_on(pl_module.device, data.split(name)) for name in (split, "train"))
-        for note in self.make_judge(pl_module, reference, train, remembered(data.cache.with_name("embeddings"))):
+        for note in self.make_evaluator(pl_module, reference, train, remembered(data.cache.with_name("embeddings"))):
             rank_zero_info(f"Evaluation: {note}")
         seconds = time.monotonic() - start
         rank_zero_info(f"Evaluation: {len(reference.label)} {split} clips embedded in {seconds:.1f} s")
-        self._judged = split
+        self._evaluated_split = split
 
 
 class Evaluation(PeriodicEvaluation):
@@ -171,16 +171,16 @@ class Evaluation(PeriodicEvaluation):
         self.embeddings, self.num_clips, self.seed = embeddings, num_clips, seed
         self.extra_metrics = extra_metrics or []
 
-    def make_judge(self, pl_module: Any, reference: Clips, train: Clips, embedder: Embed) -> list[str]:
-        """Make a judge with the embeddings; see `PeriodicEvaluation`."""
+    def make_evaluator(self, pl_module: Any, reference: Clips, train: Clips, embedder: Embed) -> list[str]:
+        """Make an evaluator with the embeddings; see `PeriodicEvaluation`."""
         settings = (pl_module.transform, pl_module.label_names, self.num_clips, pl_module.device, self.extra_metrics)
-        self.judge = Judge(self.embeddings, *settings)
-        self.judge.set_real(reference, train, embedder)
-        return self.judge.notes
+        self.evaluator = Evaluator(self.embeddings, *settings)
+        self.evaluator.set_real(reference, train, embedder)
+        return self.evaluator.notes
 
     def make_clips(self, pl_module: Any, reference: Clips, rank: int, world_size: int) -> Iterator[Any]:
         """Generate clips; clip i of a class has the seed it has in `generate`. See `PeriodicEvaluation`."""
-        label, number = self.judge.wanted
+        label, number = self.evaluator.wanted
         seeds = torch.tensor(pl_module.clip_seeds(self.seed, int(number.max()) + 1))[number]
         for rows in shares(len(label), SAMPLE_BATCH, rank, world_size):
             made = pl_module.sample(label[rows], seeds[rows].tolist()) if len(rows) else None

@@ -33,7 +33,7 @@ class ModeCollapse(lightning.Callback):
 
     Args:
         rules: The rules; by default those that were calibrated.
-        warm_up_kimg: Before, nothing is judged.
+        warm_up_kimg: Before, nothing is evaluated.
         stop: Whether to stop at all; otherwise all rules only warn.
     """
 
@@ -76,12 +76,12 @@ class ModeCollapse(lightning.Callback):
     def on_train_batch_end(
         self, trainer: lightning.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Judge the means of a stretch of training."""
+        """Evaluator the means of a stretch of training."""
         if pl_module.crossed(pl_module.log_every_kimg):
             self._apply_rules(trainer, pl_module, pl_module.last_logged)
 
     def on_validation_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
-        """Judge the figures of an evaluation."""
+        """Evaluator the figures of an evaluation."""
         if trainer.state.fn == "fit":
             known = trainer.callback_metrics
             validated = {name: float(known[name]) for name in VALIDATED if name in known}

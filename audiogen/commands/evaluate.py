@@ -14,7 +14,7 @@ from audiogen.audio.formats import AUDIO_SUFFIXES
 from audiogen.callbacks.checkpoint import checkpoints
 from audiogen.checkpoint import CONFIG_NAME, find_config, load
 from audiogen.commands.data_arguments import data_and_arguments, data_parser
-from audiogen.commands.evaluate_conversion import EvaluatedConversion, conversion_judges, evaluate_conversion
+from audiogen.commands.evaluate_conversion import EvaluatedConversion, conversion_classifiers, evaluate_conversion
 from audiogen.commands.generate import pick_device
 from audiogen.commands.run_config import callback_arguments, find_root, read_config, run_builder
 from audiogen.commands.sound_folder import as_many_as, scarcest, usable_files
@@ -24,8 +24,8 @@ from audiogen.data.folder import ClassFolders, files_below
 from audiogen.data.module import SpectrogramData
 from audiogen.metrics.embeddings.classifier import Classifier
 from audiogen.metrics.embeddings.embedding import Batches, Embedding
+from audiogen.metrics.evaluator import Evaluator, clips_on
 from audiogen.metrics.heep import heep, heep_overall, read_ratings, s_gen
-from audiogen.metrics.judge import Judge, clips_on
 from audiogen.outputs import check_output_file
 
 BATCH = 64
@@ -80,7 +80,7 @@ def evaluate(
     checkpoint: str,
     against: str | None = None,
     root: str | None = None,
-    judge: str | None = None,
+    evaluator: str | None = None,
     content: str | None = None,
     embeddings: list[Embedding] | None = None,
     split: Literal["train", "val", "test"] = "test",
@@ -93,8 +93,8 @@ def evaluate(
 ) -> Evaluated | EvaluatedConversion:
     """Score a generator, a translator, or sounds that are there already, against real clips.
 
-    Real and generated clips alike are judged by their spectrograms, or by sounds made of these where an embedding takes
-    sounds or another spectrogram: what is lost on the way counts for neither.
+    Real and generated clips alike are evaluated by their spectrograms, or by sounds made of these where an embedding
+    takes sounds or another spectrogram: what is lost on the way counts for neither.
 
     Args:
         checkpoint: A checkpoint, a run directory for its newest one, or a folder of sounds: with a sub-folder for each
@@ -102,8 +102,8 @@ def evaluate(
         against: A recipe or a run's config.yaml, whose data are the real clips, or a folder of real sounds; by default
             the data of the checkpoint's run.
         root: Folder of the data set, for a config that names none, and for runs of others, whose paths are ignored.
-        judge: A trained classifier to embed the clips with: its checkpoint or run directory, or a .safetensors file.
-            Of a translator it tells the domains apart: which does it take a converted clip for?
+        evaluator: A trained classifier to embed the clips with: its checkpoint or run directory, or a .safetensors
+            file. Of a translator it tells the domains apart: which does it take a converted clip for?
         content: Of a translator alone: a trained classifier of what should stay, such as words.
         embeddings: Other embeddings, beside or in place of it; by default those of the run's own evaluation.
         split: Which real clips to compare with, train, val or test. Models are chosen on val and reported on test. A
@@ -131,28 +131,28 @@ def evaluate(
     if against is not None and Path(against).is_dir():
         split = "val"  # one of the halves
     file = _file(out, config, split)
-    named = [path, config, *(Path(one) for one in (against, judge, content, ratings) if one)]
+    named = [path, config, *(Path(one) for one in (against, evaluator, content, ratings) if one)]
     check_output_file(file, [inner for one in named if one is not None for inner in _inputs(one)])
     if hasattr(model, "convert"):
         given = {"--embeddings": embeddings is not None, "--num_clips": num_clips != NUM_CLIPS, "--seed": seed != 0}
         given |= {"--truncation": truncation != 1, "--ratings": ratings is not None}
         if meaningless := [flag for flag, is_given in given.items() if is_given]:
             raise ValueError(f"{', '.join(meaningless)} mean nothing for a translator, which converts all clips once")
-        judges = conversion_judges(judge, content, config, notes)
-        data = _real_data(against, config, root, [judges[0]], model, split, notes)
+        classifiers = conversion_classifiers(evaluator, content, config, notes)
+        data = _real_data(against, config, root, [classifiers[0]], model, split, notes)
         settings = {"by": checkpoint, "kimg": model.kimg, "against": f"{split} clips of {against or config}"}
         settings |= {"note": "; ".join(notes)} if notes else {}
-        return _written(evaluate_conversion(model, data, judges, split, settings, file))
+        return _written(evaluate_conversion(model, data, classifiers, split, settings, file))
     if content is not None:
         raise ValueError("--content is for translators, whose clips have a source")
     if model is not None and not hasattr(model, "sample"):
         raise ValueError(f"{checkpoint} is a {type(model).__name__}, which makes no clips")
-    chosen = [*([Classifier(judge)] if judge else []), *(embeddings or [])] or _embeddings_of(config, notes)
+    chosen = [*([Classifier(evaluator)] if evaluator else []), *(embeddings or [])] or _embeddings_of(config, notes)
     data = _real_data(against, config, root, chosen, model, split, notes)
     real = data.split(split).label
     files, left_out = usable_files(path, data.label_names, data.recipe, num_clips, real) if sounds else ([], [])
     few = min([num_clips, *as_many_as(files, real)])
-    bench = Judge(chosen, deepcopy(data.transform).to(where), data.label_names, few, where)
+    bench = Evaluator(chosen, deepcopy(data.transform).to(where), data.label_names, few, where)
     other: Split = "test" if split == "train" else "train"
     try:
         bench.set_real(clips_on(where, data.split(split)), clips_on(where, data.split(other)))
@@ -244,7 +244,9 @@ def _data_of_folder(folder: Path, known: Sequence[Any]) -> SpectrogramData:
     """
     transforms = [each.transform for each in known if each.transform is not None]
     if not transforms:
-        raise ValueError("two folders of sounds need an embedding with a spectrogram of its own: --judge CLASSIFIER")
+        raise ValueError(
+            "two folders of sounds need an embedding with a spectrogram of its own: --evaluator CLASSIFIER"
+        )
     folders = ClassFolders(val_share=0.5)
     folders.label_order = tuple(next((each.label_names for each in known if each.label_names), ()))
     return SpectrogramData(folders, transforms[0], root=str(folder))
@@ -285,22 +287,22 @@ def _embeddings_of(config: Path | None, notes: list[str]) -> list[Embedding]:
     if found := callback_arguments(config, "audiogen.callbacks.evaluation.Evaluation", types, notes):
         return list(found["embeddings"])
     raise ValueError(
-        "name an embedding to measure distances in: --judge CLASSIFIER (`fit --config configs/classifier_fsdd.yaml` "
+        "name a classifier to embed clips with: --evaluator CLASSIFIER (`fit --config configs/classifier_fsdd.yaml` "
         "trains one), or --embeddings"
     )
 
 
-def _made(model: Any, judge: Judge, seed: int, truncation: float) -> Batches:
+def _made(model: Any, evaluator: Evaluator, seed: int, truncation: float) -> Batches:
     """Yield clips of a generator."""
-    label, number = judge.wanted
+    label, number = evaluator.wanted
     seeds = torch.tensor(model.clip_seeds(seed, int(number.max()) + 1))[number]
     for rows in torch.arange(len(label)).split(BATCH):
         yield model.sample(label[rows], seeds[rows].tolist(), truncation), label[rows]
 
 
-def _read(files: Sequence[Sequence[Path]], judge: Judge, recipe: Recipe, device: torch.device) -> Batches:
+def _read(files: Sequence[Sequence[Path]], evaluator: Evaluator, recipe: Recipe, device: torch.device) -> Batches:
     """Yield the first sounds of each class as spectrograms, padded and cut as the real ones are."""
-    label, number = judge.wanted
+    label, number = evaluator.wanted
     for rows in torch.arange(len(label)).split(BATCH):
         paths = [files[index][place] for index, place in zip(label[rows].tolist(), number[rows].tolist(), strict=True)]
         wav = torch.stack([clip_waveform(path, recipe) for path in paths])  # [B, C, T]

@@ -7,10 +7,10 @@ from typing import Any
 from audiogen.commands.run_config import callback_arguments
 from audiogen.data.dataset import Split
 from audiogen.data.module import SpectrogramData
-from audiogen.metrics.conversion import ConversionJudge, convert_clips
+from audiogen.metrics.conversion import ConversionEvaluator, convert_clips
 from audiogen.metrics.embeddings.classifier import Classifier
 from audiogen.metrics.embeddings.embedding import Embedding
-from audiogen.metrics.judge import clips_on
+from audiogen.metrics.evaluator import clips_on
 
 FIGURES = {  # and which figure is that of the sources, and of real clips of the target
     "target_share": ("target_share_source", "target_share_real"),
@@ -55,7 +55,7 @@ class EvaluatedConversion:
 def evaluate_conversion(
     model: Any,
     data: SpectrogramData,
-    judges: tuple[Embedding, Embedding | None],
+    classifiers: tuple[Embedding, Embedding | None],
     split: Any,
     settings: dict[str, Any],
     file: Path,
@@ -65,7 +65,7 @@ def evaluate_conversion(
     Args:
         model: A translator on its device.
         data: With the model's spectrogram and domains.
-        judges: Classifiers of the domains and of the content.
+        classifiers: Classifiers of the domains and of the content.
         split: Of which clips are converted, and compared with.
         settings: What is said of what was done.
         file: JSON file to be written.
@@ -74,19 +74,19 @@ def evaluate_conversion(
         The figures.
 
     Raises:
-        ValueError: As `ConversionJudge`.
+        ValueError: As `ConversionEvaluator`.
     """
-    judge = ConversionJudge(*judges, model.transform, model.label_names, model.targets, model.device)
+    evaluator = ConversionEvaluator(*classifiers, model.transform, model.label_names, model.targets, model.device)
     other: Split = "test" if split == "train" else "train"
     clips, others = (clips_on(model.device, data.split(name)) for name in (split, other))
-    task = judge.set_real(clips, others)
-    judge.update(convert_clips(model, clips, task))
+    task = evaluator.set_real(clips, others)
+    evaluator.update(convert_clips(model, clips, task))
     names = [model.label_names[index] for index in model.targets]
     told = {"converted": f"{len(task.source)} clips to {', '.join(names)}", **settings}
-    return EvaluatedConversion(judge.compute(), told, names, file)
+    return EvaluatedConversion(evaluator.compute(), told, names, file)
 
 
-def conversion_judges(
+def conversion_classifiers(
     domain: str | None, content: str | None, config: Path | None, notes: list[str]
 ) -> tuple[Embedding, Embedding | None]:
     """Return the classifiers that were named, and for those that were not, those of the run's own evaluation.
@@ -108,7 +108,7 @@ def conversion_judges(
     named = of_run.get("domain") if domain is None else Classifier(domain, "domain")
     if named is None:
         raise ValueError(
-            "name a classifier of the domains: --judge CLASSIFIER (`fit --config configs/classifier_folder.yaml` "
+            "name a classifier of the domains: --evaluator CLASSIFIER (`fit --config configs/classifier_folder.yaml` "
             "trains one), and perhaps one of what should stay: --content CLASSIFIER"
         )
     return named, of_run.get("content") if content is None else Classifier(content, "content")

@@ -90,7 +90,7 @@ class LoadedData:
         return "".join(f"{clip.path}: {reason}\n" for reason, clip in self.rejected)
 
     def fingerprint(self) -> str:
-        """Return a digest of what is trained and judged on: the content of files, their order, splits and classes."""
+        """Return a digest of the files that are trained and evaluated on, their order, splits and classes."""
         splits: dict[str, list[Any]] = {}
         for name, clips in self.splits.items():
             store = self.store

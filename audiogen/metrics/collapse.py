@@ -85,7 +85,7 @@ class Watch:
 
     Args:
         rules: The rules.
-        warm_up_kimg: Before, signals are neither judged nor remembered: all runs begin wildly.
+        warm_up_kimg: Before, signals are neither evaluated nor remembered: all runs begin wildly.
     """
 
     def __init__(self, rules: Sequence[Rule], warm_up_kimg: float) -> None:

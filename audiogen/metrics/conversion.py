@@ -8,8 +8,8 @@ from torch import Tensor
 from torchmetrics import MeanMetric
 
 from audiogen.metrics.embeddings.embedding import Embedded, Embedding, embed
+from audiogen.metrics.evaluator import Clips, Embed
 from audiogen.metrics.frechet import FrechetDistance
-from audiogen.metrics.judge import Clips, Embed
 from audiogen.transforms.transform import SpectrogramTransform
 
 BATCH = 64
@@ -49,7 +49,7 @@ def convert_clips(model: Any, clips: Clips, task: Task) -> Conversions:
         yield spec, source, target.to(spec.device)
 
 
-class ConversionJudge:
+class ConversionEvaluator:
     """Score converted clips beside what real clips score.
 
     Figures:

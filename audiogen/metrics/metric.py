@@ -16,7 +16,7 @@ class EmbeddingMetric(Metric, ABC):
     torchmetrics puts together in `compute`. All arithmetic is float64.
 
     Attributes:
-        per_class: Whether the judge computes it for each class too.
+        per_class: Whether the evaluator computes it for each class too.
         reference: What the score of real training clips is called: "floor" of distances, "real" of others.
     """
 

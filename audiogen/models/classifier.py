@@ -1,4 +1,4 @@
-"""A classifier of spectrograms, trained on real clips: the judge of generated ones."""
+"""A classifier of spectrograms, trained on real clips: it evaluates generated ones."""
 
 from collections.abc import Callable
 from typing import Any, Literal

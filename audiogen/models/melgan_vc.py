@@ -1,12 +1,13 @@
 """MelGAN-VC (Pasini, 2019; paper K): unpaired conversion between domains of sound, such as voices or instruments.
 
-A clip is cut into pieces that are translated one by one; the discriminator judges them joined, so that seams show. A
+A clip is cut into pieces that are translated one by one; the discriminator sees them joined, so that seams show. A
 siamese network describes pieces by vectors, and translation has to keep the differences between them.
 
 Beyond the paper: any of several domains can be the target, which the translator is then told; sources are all others.
 Pairs of pieces that the siamese network compares may come from different clips, as in TraVeLGAN; clips may be converted
 back, as in CycleGAN; the translator's weights are averaged. Batch normalisation sees pieces to convert and to reproduce
-together, as its running statistics do. A batch of converted clips, judged once, teaches both sides, as in `StyleGAN2`.
+together, as its running statistics do. A batch of converted clips, evaluated once, teaches both sides, as in
+`StyleGAN2`.
 """
 
 from collections.abc import Callable
@@ -44,7 +45,7 @@ class Roles(NamedTuple):
         source: float32 [N, C, F, L], to be converted.
         origin: int64 [N], their domains.
         aim: int64 [N], their targets.
-        real: float32 [M, C, F, L], of target domains: to be judged as real, and to be reproduced.
+        real: float32 [M, C, F, L], of target domains: to be shown to the discriminator as real, and to be reproduced.
         own: int64 [M], their domains.
     """
 
@@ -69,7 +70,7 @@ class MelGANVC(KimgModule):
             `forward(spec, target) -> logits` [B].
         targets: Domains to convert to, or "all"; the last one by default. Sources are all other domains.
         augment: Applied to all clips before anything else.
-        judged_augment: Applied to real and converted clips alike before the discriminator sees them.
+        discriminator_augment: Applied to real and converted clips alike before the discriminator sees them.
         total_kimg: Length of the training in thousands of clips shown, of all domains together.
         learning_rate: Of the translator and the siamese network.
         discriminator_learning_rate: Of the discriminator.
@@ -107,7 +108,7 @@ class MelGANVC(KimgModule):
         discriminator: Callable[[Shape, int], nn.Module],
         targets: list[str] | Literal["all"] | None = None,
         augment: nn.Module | None = None,
-        judged_augment: nn.Module | None = None,
+        discriminator_augment: nn.Module | None = None,
         total_kimg: float = 1000.0,
         learning_rate: float = 0.0001,
         discriminator_learning_rate: float = 0.0004,
@@ -151,7 +152,7 @@ class MelGANVC(KimgModule):
         self.discriminator: Any = channels_last(discriminator(transform.shape, num_targets))
         self.translator_ema: Any = deepcopy(self.translator).eval().requires_grad_(False)
         self.augment = augment if augment is not None else nn.Identity()
-        self.judged_augment = judged_augment if judged_augment is not None else nn.Identity()
+        self.discriminator_augment = discriminator_augment if discriminator_augment is not None else nn.Identity()
         allowed = torch.zeros(len(label_names), len(label_names))  # [source, target]
         allowed[:, self.targets] = 1
         self.register_buffer("allowed", allowed.fill_diagonal_(0), persistent=False)
@@ -232,20 +233,20 @@ class MelGANVC(KimgModule):
         """Compute the gradients of the discriminator and, where asked for, of the other two networks."""
         with torch.set_grad_enabled(of_translator), self._autocast():
             converted, reproduced = self.translate(self.translator, roles)
-        judged = converted.detach().requires_grad_(of_translator)
+        fake_input = converted.detach().requires_grad_(of_translator)
         with self._autocast():
-            fake_logits = self._judge(judged, roles.aim)
-            real_logits = self._judge(roles.real, roles.own)
+            fake_logits = self._logits(fake_input, roles.aim)
+            real_logits = self._logits(roles.real, roles.own)
         if of_translator:
             # Through the discriminator for the translator: gradients of the clips, none of the weights.
             adversarial = -fake_logits.mean()
-            self.manual_backward(adversarial, inputs=[judged], retain_graph=True)
-            assert judged.grad is not None
+            self.manual_backward(adversarial, inputs=[fake_input], retain_graph=True)
+            assert fake_input.grad is not None
             losses = self.keeping_losses(roles, converted, reproduced)
             if self.weights["cycle"]:
                 losses["cycle"] = self.cycle_loss(roles, converted)
             weighted = [self.weights[name] * loss for name, loss in losses.items()]
-            total = (converted * judged.grad).sum() + torch.stack(weighted).sum()
+            total = (converted * fake_input.grad).sum() + torch.stack(weighted).sum()
             self.manual_backward(total, inputs=[*self.translator.parameters(), *self.siamese.parameters()])
             for name, loss in {"adversarial": adversarial, **losses}.items():
                 self.record(f"loss/{name}", loss)
@@ -365,15 +366,15 @@ class MelGANVC(KimgModule):
         roles = self.roles(batch)
         with self._autocast():
             converted, reproduced = self.translate(self.translator_ema, roles)
-            fake, real = self._judge(converted, roles.aim), self._judge(roles.real, roles.own)
+            fake, real = self._logits(converted, roles.aim), self._logits(roles.real, roles.own)
         figures = self.keeping_losses(roles, converted, reproduced)
         figures |= {"logits_real": real.mean(), "logits_fake": fake.mean()}
         for name, value in figures.items():
             self.log_held_out(f"{split}/{name}", value)
 
-    def _judge(self, spec: Tensor, target: Tensor) -> Tensor:
+    def _logits(self, spec: Tensor, target: Tensor) -> Tensor:
         """Return logits, float32 [B]."""
-        return self.discriminator(self.judged_augment(spec), self.named(target)).float()
+        return self.discriminator(self.discriminator_augment(spec), self.named(target)).float()
 
     def _scheduled_optimizers(self) -> list[Any]:
         """Return the optimisers with the learning rates of this step, and the config's betas in a continued run too."""

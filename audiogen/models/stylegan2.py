@@ -1,7 +1,7 @@
 """Conditional StyleGAN2 (Karras et al., 2020) on spectrograms; without classes it is the unconditional one.
 
-Deviations from the reference. A step generates one batch and judges it once, and both networks learn from that
-judgement; the reference generates and judges a second batch for the discriminator. It saves a quarter of the
+Deviations from the reference. A step generates one batch and evaluates it once, and both networks learn from that
+evaluation; the reference generates and evaluates a second batch for the discriminator. It saves a quarter of the
 generator's and an eighth of the discriminator's arithmetic; both networks then move from the same state at once.
 Generated clips have the classes of the real ones in the batch. Low precision is bf16, whose range needs no clamping of
 activations.
@@ -211,12 +211,12 @@ class StyleGAN2(KimgModule):
         discriminator_weights = list(self.discriminator.parameters())
         with self._autocast():
             fake = self.generator.synthesis(self._styles(self._latents(len(real)), label))
-            judged = fake.detach().requires_grad_()
-            fake_logits = self.discriminator(self.augment(judged), label)
+            fake_input = fake.detach().requires_grad_()
+            fake_logits = self.discriminator(self.augment(fake_input), label)
             generator_loss, fake_loss = logistic_real(fake_logits), logistic_fake(fake_logits)
         # Through the discriminator for the generator: gradients of the clips, none of the weights.
-        self.manual_backward(generator_loss, inputs=[judged], retain_graph=True)
-        self.manual_backward(fake, gradient=judged.grad, inputs=list(self.generator.parameters()))
+        self.manual_backward(generator_loss, inputs=[fake_input], retain_graph=True)
+        self.manual_backward(fake, gradient=fake_input.grad, inputs=list(self.generator.parameters()))
         self.manual_backward(fake_loss, inputs=discriminator_weights)
         with self._autocast():
             real_logits = self.discriminator(self.augment(real), label)
@@ -226,7 +226,7 @@ class StyleGAN2(KimgModule):
         self.record("loss/discriminator", real_loss.detach() + fake_loss.detach())
         self.record("logits/real", real_logits.mean())
         self.record("logits/real_positive", (real_logits > 0).float().mean())
-        spread = [minibatch_stddev(spec.float(), STDDEV_GROUP).mean() for spec in (judged.detach(), real)]
+        spread = [minibatch_stddev(spec.float(), STDDEV_GROUP).mean() for spec in (fake_input.detach(), real)]
         self.record("minibatch_stddev/ratio", spread[0] / spread[1])
         self.record("logits/fake", fake_logits.mean())
 

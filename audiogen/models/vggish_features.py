@@ -1,4 +1,4 @@
-"""VGGish as a judge of content: the perceptual loss of paper C, computed within the graph of the spectrogram.
+"""VGGish as a content network: the perceptual loss of paper C, computed within the graph of the spectrogram.
 
 Paper C's code evaluated VGGish on numbers it had taken out of the graph, so the loss had no gradient. Here its log-mel
 patches are made of the spectrogram's magnitudes by interpolation, in frequency to VGGish's bins and in time to its

@@ -1,4 +1,4 @@
-"""A small convolutional classifier of spectrograms: the judge of generated clips."""
+"""A small convolutional classifier of spectrograms: it evaluates generated clips."""
 
 from collections.abc import Sequence
 from itertools import pairwise

@@ -150,7 +150,7 @@ def test_clips_of_the_shortest_length_are_still_dropped(num_samples: int, droppe
     assert is_dropped(DropEmpty(), noise(num_samples)) is dropped
 
 
-def test_clip_of_one_sample_can_be_judged() -> None:
+def test_clip_of_one_sample_can_be_evaluated_split() -> None:
     assert not is_dropped(DropEmpty(min_seconds=0), torch.ones(1, 1))
 
 

@@ -17,10 +17,10 @@ from audiogen.callbacks.conversion import ConversionEvaluation, ConversionLogger
 from audiogen.cli import main
 from audiogen.commands.report import report
 from audiogen.metrics.conversion import Task
-from audiogen.metrics.judge import Clips
+from audiogen.metrics.evaluator import Clips
 from tests.test_training import differing
+from tests.tiny_classifier import write_classifier
 from tests.tiny_conversion import conversion_arguments
-from tests.tiny_judge import write_judge
 from tests.tiny_run import SAMPLE_RATE, arguments, write_classes
 
 FIGURES = {
@@ -36,8 +36,8 @@ FIGURES = {
 
 
 @pytest.fixture(scope="module")
-def judge(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    return write_judge(tmp_path_factory.mktemp("judge"))
+def classifier(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    return write_classifier(tmp_path_factory.mktemp("classifier"))
 
 
 def evaluation(weights: Path, **settings: Any) -> dict[str, Any]:
@@ -56,9 +56,9 @@ LOGGER = {
 
 
 @pytest.fixture(scope="module")
-def run(judge: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def run(classifier: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "run"
-    main(conversion_arguments(judge[0], folder, 0.024, callbacks=[evaluation(judge[1]), LOGGER]))
+    main(conversion_arguments(classifier[0], folder, 0.024, callbacks=[evaluation(classifier[1]), LOGGER]))
     return folder
 
 
@@ -93,10 +93,12 @@ def test_the_same_clips_are_drawn_and_heard(run: Path) -> None:
     assert {(info.samplerate, info.frames) for info in infos} == {(SAMPLE_RATE, 24 * 128)}
 
 
-def test_a_continued_run_equals_one_that_was_never_stopped(run: Path, judge: tuple[Path, Path], tmp_path: Path) -> None:
-    callbacks = [evaluation(judge[1]), LOGGER]
-    main(conversion_arguments(judge[0], tmp_path / "parts", 0.008, callbacks=callbacks))
-    main(conversion_arguments(judge[0], tmp_path / "parts", 0.024, "--ckpt_path", "last", callbacks=callbacks))
+def test_a_continued_run_equals_one_that_was_never_stopped(
+    run: Path, classifier: tuple[Path, Path], tmp_path: Path
+) -> None:
+    callbacks = [evaluation(classifier[1]), LOGGER]
+    main(conversion_arguments(classifier[0], tmp_path / "parts", 0.008, callbacks=callbacks))
+    main(conversion_arguments(classifier[0], tmp_path / "parts", 0.024, "--ckpt_path", "last", callbacks=callbacks))
     whole, parts = (
         torch.load(folder / "checkpoints/kimg-00000.024.ckpt", weights_only=True)
         for folder in (run, tmp_path / "parts")
@@ -106,14 +108,14 @@ def test_a_continued_run_equals_one_that_was_never_stopped(run: Path, judge: tup
 
 
 def test_all_options_at_once_are_continued_exactly_too(
-    judge: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    classifier: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The second part begins in the middle of the translator's interval, and in the middle of a pass over the clips."""
     options = {"targets": "all", "translator_interval": 3, "cycle_weight": 1, "pairs": "batch", "ema_half_life_kimg": 1}
     options |= {"decay_from": 0.5, "learning_rate": 0.001, "discriminator_learning_rate": 0.002}
     flags = [part for name, value in options.items() for part in (f"--model.{name}", str(value))]
-    main(conversion_arguments(judge[0], tmp_path / "whole", 0.024, *flags))
-    command = conversion_arguments(judge[0], tmp_path / "parts", 0.024, *flags)
+    main(conversion_arguments(classifier[0], tmp_path / "whole", 0.024, *flags))
+    command = conversion_arguments(classifier[0], tmp_path / "parts", 0.024, *flags)
 
     def stop(self: KimgCheckpoint, trainer: Any, model: Any, *args: Any) -> None:
         if model.clips_seen == 16:
@@ -136,7 +138,7 @@ def test_all_options_at_once_are_continued_exactly_too(
     assert rates == pytest.approx([0.001 * 2 * 4 / 24, 0.002 * 2 * 4 / 24])  # of the last step, with 4 clips to go
 
 
-def test_evaluate_scores_a_run_by_its_own_classifiers(run: Path, judge: tuple[Path, Path]) -> None:
+def test_evaluate_scores_a_run_by_its_own_classifiers(run: Path, classifier: tuple[Path, Path]) -> None:
     found = audiogen.evaluate(str(run), split="val")
     last = read_metrics(run)[-1]
     for name in FIGURES:
@@ -150,18 +152,22 @@ def test_evaluate_scores_a_run_by_its_own_classifiers(run: Path, judge: tuple[Pa
         "success",
         "fad",
     ]
-    named = audiogen.evaluate(str(run), judge=str(judge[1]), split="val", out=str(run / "named.json"))
+    named = audiogen.evaluate(str(run), evaluator=str(classifier[1]), split="val", out=str(run / "named.json"))
     assert named.figures == found.figures
 
 
-def test_evaluate_takes_other_data_to_compare_with(run: Path, judge: tuple[Path, Path], tmp_path: Path) -> None:
+def test_evaluate_takes_other_data_to_compare_with(run: Path, classifier: tuple[Path, Path], tmp_path: Path) -> None:
     shared = audiogen.export(run, tmp_path / "model.safetensors")
-    of_folder = audiogen.evaluate(str(shared), str(judge[0]), judge=str(judge[1]), out=str(tmp_path / "a.json"))
+    of_folder = audiogen.evaluate(
+        str(shared), str(classifier[0]), evaluator=str(classifier[1]), out=str(tmp_path / "a.json")
+    )
     assert of_folder.settings["converted"] == "20 clips to low"  # half of forty
     assert "content_kept" not in of_folder.figures
-    of_run = audiogen.evaluate(str(shared), str(run), judge=str(judge[1]), split="val", out=str(tmp_path / "b.json"))
+    of_run = audiogen.evaluate(
+        str(shared), str(run), evaluator=str(classifier[1]), split="val", out=str(tmp_path / "b.json")
+    )
     assert of_run.figures["fad"] == audiogen.evaluate(str(run), split="val").figures["fad"]
-    with pytest.raises(ValueError, match="name a classifier of the domains: --judge"):
+    with pytest.raises(ValueError, match="name a classifier of the domains: --evaluator"):
         audiogen.evaluate(str(shared), str(run))
 
 
@@ -184,31 +190,31 @@ def test_report_shows_a_translator(run: Path) -> None:
         assert text in page
 
 
-def test_export_and_load_convert_the_same(run: Path, judge: tuple[Path, Path], tmp_path: Path) -> None:
+def test_export_and_load_convert_the_same(run: Path, classifier: tuple[Path, Path], tmp_path: Path) -> None:
     shared = audiogen.export(run, tmp_path / "model.safetensors")
-    source = sorted((judge[0] / "high").glob("*.wav"))[0]
+    source = sorted((classifier[0] / "high").glob("*.wav"))[0]
     made = [audiogen.convert(path, source).wav for path in (run, shared)]
     assert made[0].equal(made[1])
 
 
-def test_evaluation_of_another_kind_of_model_is_refused(judge: tuple[Path, Path], tmp_path: Path) -> None:
-    args = arguments(judge[0], tmp_path / "gan")
-    args[args.index("--trainer.callbacks") + 1] = json.dumps([evaluation(judge[1])])
+def test_evaluation_of_another_kind_of_model_is_refused(classifier: tuple[Path, Path], tmp_path: Path) -> None:
+    args = arguments(classifier[0], tmp_path / "gan")
+    args[args.index("--trainer.callbacks") + 1] = json.dumps([evaluation(classifier[1])])
     with pytest.raises(
         ValueError, match="ConversionEvaluation needs a model with a method convert; StyleGAN2 has none"
     ):
         main(args)
     generator = {
         "class_path": "audiogen.callbacks.evaluation.Evaluation",
-        "init_args": {"embeddings": [evaluation(judge[1])["init_args"]["domain"]]},
+        "init_args": {"embeddings": [evaluation(classifier[1])["init_args"]["domain"]]},
     }
     with pytest.raises(ValueError, match="Evaluation needs a model with a method sample; MelGANVC has none"):
-        main(conversion_arguments(judge[0], tmp_path / "vc", callbacks=[generator]))
+        main(conversion_arguments(classifier[0], tmp_path / "vc", callbacks=[generator]))
 
 
-def test_content_is_asked_of_translators_alone(judge: tuple[Path, Path], tmp_path: Path) -> None:
+def test_content_is_asked_of_translators_alone(classifier: tuple[Path, Path], tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="--content is for translators"):
-        audiogen.evaluate(str(judge[1]), content=str(judge[1]))
+        audiogen.evaluate(str(classifier[1]), content=str(classifier[1]))
 
 
 @pytest.mark.parametrize("settings", [{"every_kimg": 0}, {"num_clips": 0}])

@@ -14,27 +14,29 @@ import audiogen
 from audiogen.callbacks.checkpoint import KimgCheckpoint
 from audiogen.callbacks.mode_collapse import EVENTS, ModeCollapse, restore_best
 from audiogen.cli import main
-from tests.tiny_judge import write_judge
+from tests.tiny_classifier import write_classifier
 from tests.tiny_run import arguments
 
 
 @pytest.fixture(scope="module")
-def judge(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    return write_judge(tmp_path_factory.mktemp("judge"))
+def classifier(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    return write_classifier(tmp_path_factory.mktemp("classifier"))
 
 
-def evaluation(judge: Path, **settings: Any) -> dict[str, Any]:
+def evaluation(classifier: Path, **settings: Any) -> dict[str, Any]:
     embedding = {
         "class_path": "audiogen.metrics.embeddings.classifier.Classifier",
-        "init_args": {"weights": str(judge)},
+        "init_args": {"weights": str(classifier)},
     }
     settings = {"embeddings": [embedding], "every_kimg": 0.008, "num_clips": 16} | settings
     return {"class_path": "audiogen.callbacks.evaluation.Evaluation", "init_args": settings}
 
 
-def flags(judge: tuple[Path, Path], run: Path, kimg: float, *callbacks: dict[str, Any], **settings: Any) -> list[str]:
-    """Return the command line of a tiny run with evaluation, on the judge's data and spectrograms."""
-    data, weights = judge
+def flags(
+    classifier: tuple[Path, Path], run: Path, kimg: float, *callbacks: dict[str, Any], **settings: Any
+) -> list[str]:
+    """Return the command line of a tiny run with evaluation, on the classifier's data and spectrograms."""
+    data, weights = classifier
     args = arguments(data, run, kimg, "--data.transform.floor_db", "-100", "--data.transform.ceil_db", "20")
     at = args.index("--trainer.callbacks") + 1
     first = {"class_path": "audiogen.callbacks.checkpoint.KimgCheckpoint", "init_args": {"every_kimg": 0.016}}
@@ -48,9 +50,9 @@ def read_metrics(run: Path) -> list[dict[str, str]]:
 
 
 @pytest.fixture(scope="module")
-def run(judge: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def run(classifier: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "run"
-    main(flags(judge, folder, 0.024))
+    main(flags(classifier, folder, 0.024))
     return folder
 
 
@@ -74,14 +76,14 @@ def test_best_checkpoint_is_that_of_the_least_distance(run: Path) -> None:
     assert audiogen.load(run).clips_seen == 24  # of a run directory it is the newest
 
 
-def test_evaluation_changes_nothing_in_the_training(judge: tuple[Path, Path], run: Path, tmp_path: Path) -> None:
-    main(flags(judge, tmp_path / "rare", 0.024, every_kimg=0.024))
+def test_evaluation_changes_nothing_in_the_training(classifier: tuple[Path, Path], run: Path, tmp_path: Path) -> None:
+    main(flags(classifier, tmp_path / "rare", 0.024, every_kimg=0.024))
     states = [torch.load(r / "checkpoints/kimg-00000.024.ckpt", weights_only=True) for r in (run, tmp_path / "rare")]
     for name, tensor in states[0]["state_dict"].items():
         assert torch.equal(tensor, states[1]["state_dict"][name]), name
 
 
-def test_lightnings_own_callbacks_find_the_figures(judge: tuple[Path, Path], tmp_path: Path) -> None:
+def test_lightnings_own_callbacks_find_the_figures(classifier: tuple[Path, Path], tmp_path: Path) -> None:
     checkpoint = {
         "class_path": "lightning.pytorch.callbacks.ModelCheckpoint",
         "init_args": {"monitor": "fad", "dirpath": str(tmp_path / "theirs"), "filename": "{fad:.2f}"},
@@ -90,7 +92,7 @@ def test_lightnings_own_callbacks_find_the_figures(judge: tuple[Path, Path], tmp
         "class_path": "lightning.pytorch.callbacks.EarlyStopping",
         "init_args": {"monitor": "coherence", "mode": "max", "patience": 1, "min_delta": 1.0},
     }
-    main(flags(judge, tmp_path / "run", 0.1, checkpoint, stopping))
+    main(flags(classifier, tmp_path / "run", 0.1, checkpoint, stopping))
     rows = [row for row in read_metrics(tmp_path / "run") if row["fad"]]
     assert [row["kimg"] for row in rows] == ["0.008", "0.016"]  # stopped at the second
     (saved,) = (tmp_path / "theirs").iterdir()
@@ -98,23 +100,23 @@ def test_lightnings_own_callbacks_find_the_figures(judge: tuple[Path, Path], tmp
 
 
 def test_test_verb_reports_by_test_clips_only_where_there_are_some(
-    judge: tuple[Path, Path], run: Path, capsys: pytest.CaptureFixture[str]
+    classifier: tuple[Path, Path], run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    args = flags(judge, run, 0.024)
+    args = flags(classifier, run, 0.024)
     main(["validate", *args[1:]])
     assert "val/fad_classifier" in capsys.readouterr().out
     with pytest.raises(ValueError, match="this data set has no test split"):
         main(["test", *args[1:]])
 
 
-def test_data_without_validation_clips_are_refused(judge: tuple[Path, Path], tmp_path: Path) -> None:
+def test_data_without_validation_clips_are_refused(classifier: tuple[Path, Path], tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="needs validation clips, and this data set has none"):
-        main([*flags(judge, tmp_path / "run", 0.008), "--data.dataset.init_args.val_share", "0"])
+        main([*flags(classifier, tmp_path / "run", 0.008), "--data.dataset.init_args.val_share", "0"])
 
 
-def test_too_few_clips_are_refused_before_training(judge: tuple[Path, Path], tmp_path: Path) -> None:
+def test_too_few_clips_are_refused_before_training(classifier: tuple[Path, Path], tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="in 4 features needs 5 clips, there are 8 real and 4 generated ones"):
-        main(flags(judge, tmp_path / "run", 0.008, num_clips=4))
+        main(flags(classifier, tmp_path / "run", 0.008, num_clips=4))
 
 
 def watched(**rule: Any) -> dict[str, Any]:
@@ -124,11 +126,11 @@ def watched(**rule: Any) -> dict[str, Any]:
 
 
 def test_an_alarm_stops_the_run_restores_the_best_and_says_what_it_saw(
-    judge: tuple[Path, Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+    classifier: tuple[Path, Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     rule = watched(signal="val/logits_real", high=-1e9, patience=2)  # the second evaluation is alarming
     with caplog.at_level("INFO"):
-        main(flags(judge, tmp_path / "run", 0.1, rule))
+        main(flags(classifier, tmp_path / "run", 0.1, rule))
     assert "Mode collapse: test. val/logits_real is" in caplog.text
     assert "Stopped at 0.0 kimg. The averaged generator is again that of 0.0 kimg, the best one." in caplog.text
     (event,) = [json.loads(line) for line in (tmp_path / "run" / EVENTS).read_text().splitlines()]
@@ -138,12 +140,12 @@ def test_an_alarm_stops_the_run_restores_the_best_and_says_what_it_saw(
 
 
 def test_an_alarm_of_the_training_itself_stops_too_and_a_warning_does_not(
-    judge: tuple[Path, Path], tmp_path: Path
+    classifier: tuple[Path, Path], tmp_path: Path
 ) -> None:
     rule = watched(signal="loss/discriminator", low=1e9, stop=False)
-    main(flags(judge, tmp_path / "warned", 0.016, rule))
+    main(flags(classifier, tmp_path / "warned", 0.016, rule))
     assert audiogen.load(tmp_path / "warned").clips_seen == 16
-    main(flags(judge, tmp_path / "stopped", 0.032, watched(signal="loss/discriminator", low=1e9), every_kimg=0.02))
+    main(flags(classifier, tmp_path / "stopped", 0.032, watched(signal="loss/discriminator", low=1e9), every_kimg=0.02))
     assert audiogen.load(tmp_path / "stopped").clips_seen == 8
 
 
@@ -166,14 +168,16 @@ def test_without_a_best_checkpoint_it_says_so(tmp_path: Path) -> None:
     assert "no best checkpoint" in restore_best(trainer, None)
 
 
-def test_two_evaluations_are_refused(judge: tuple[Path, Path], tmp_path: Path) -> None:
+def test_two_evaluations_are_refused(classifier: tuple[Path, Path], tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="two callbacks that evaluate: name all embeddings in one"):
-        main(flags(judge, tmp_path / "run", 0.008, evaluation(judge[1])))
+        main(flags(classifier, tmp_path / "run", 0.008, evaluation(classifier[1])))
 
 
-def test_a_judge_that_is_missing_is_told_with_how_to_train_it(judge: tuple[Path, Path], tmp_path: Path) -> None:
+def test_a_classifier_that_is_missing_is_told_with_how_to_train_it(
+    classifier: tuple[Path, Path], tmp_path: Path
+) -> None:
     with pytest.raises(Exception, match=r"no classifier .*nowhere: train one with `python -m audiogen fit"):
-        main(flags((judge[0], tmp_path / "nowhere"), tmp_path / "run", 0.008))
+        main(flags((classifier[0], tmp_path / "nowhere"), tmp_path / "run", 0.008))
 
 
 SOON = {"name": "soon", "signal": "loss/generator", "high": 0.0, "stop": True}
@@ -189,10 +193,10 @@ def averaged(run: Path) -> dict[str, torch.Tensor]:
 
 
 def test_a_run_that_was_stopped_before_a_collapse_stays_so_whatever_happens_then(
-    judge: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    classifier: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Stopped at 16 clips of 32, where a checkpoint is saved too, then judged, and the best average is put back.
-    whole, killed = (flags(judge, tmp_path / name, 0.032, COLLAPSE) for name in ("whole", "killed"))
+    # Stopped at 16 clips of 32, where a checkpoint is saved too, then evaluated, and the best average is put back.
+    whole, killed = (flags(classifier, tmp_path / name, 0.032, COLLAPSE) for name in ("whole", "killed"))
     main(whole)
     with monkeypatch.context() as patch:
 
@@ -215,10 +219,10 @@ def test_a_run_that_was_stopped_before_a_collapse_stays_so_whatever_happens_then
 
 
 def test_a_continued_run_is_evaluated_and_watched_as_one_that_was_never_stopped(
-    judge: tuple[Path, Path], run: Path, tmp_path: Path
+    classifier: tuple[Path, Path], run: Path, tmp_path: Path
 ) -> None:
-    main(flags(judge, tmp_path / "parts", 0.016))
-    main([*flags(judge, tmp_path / "parts", 0.024), "--ckpt_path", "last"])
+    main(flags(classifier, tmp_path / "parts", 0.016))
+    main([*flags(classifier, tmp_path / "parts", 0.024), "--ckpt_path", "last"])
     rows = [[(row["kimg"], row["fad"]) for row in read_metrics(folder)] for folder in (run, tmp_path / "parts")]
     assert rows[0] == rows[1]
     states = [torch.load(f / "checkpoints/kimg-00000.024.ckpt", weights_only=True) for f in (run, tmp_path / "parts")]

@@ -11,18 +11,18 @@ from audiogen.callbacks import interruption
 from audiogen.callbacks.monitors import LogsMetrics, check_monitors
 from audiogen.cli import main
 from tests.test_processes import command_lines
-from tests.tiny_judge import write_judge
+from tests.tiny_classifier import write_classifier
 from tests.tiny_run import arguments, write_classes
 
 
 @pytest.fixture(scope="module")
-def judge(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    return write_judge(tmp_path_factory.mktemp("judge"))
+def classifier(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    return write_classifier(tmp_path_factory.mktemp("classifier"))
 
 
 @pytest.mark.parametrize("model", ["StyleGAN2", "StyleGAN2 in float64", "MelGAN-VC", "Classifier"])
 def test_names_known_at_the_start_are_those_that_are_logged(
-    model: str, judge: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model: str, classifier: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     known: set[str] = set()
 
@@ -34,7 +34,7 @@ def test_names_known_at_the_start_are_those_that_are_logged(
         check_monitors(trainer, pl_module)
 
     monkeypatch.setattr(interruption, "check_monitors", spy)
-    main(command_lines(judge, tmp_path / "run")[model])  # the one in float64 seeks modes
+    main(command_lines(classifier, tmp_path / "run")[model])  # the one in float64 seeks modes
     with (tmp_path / "run" / "metrics.csv").open() as file:
         logged = set(next(csv.reader(file)))
     assert logged - {"step", "kimg"} == known

@@ -10,7 +10,7 @@ import pytest
 
 from audiogen.callbacks.wandb_logger import ID_FILE, KimgWandbLogger
 from audiogen.cli import main
-from tests.tiny_judge import write_judge
+from tests.tiny_classifier import write_classifier
 from tests.tiny_run import arguments
 
 
@@ -25,7 +25,7 @@ def read(run: Path) -> list[dict[str, Any]]:
 def test_run_on_disk_has_figures_by_kimg_pictures_sounds_and_the_config(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    data, _ = write_judge(tmp_path)
+    data, _ = write_classifier(tmp_path)
     more = ["--config", "configs/trainer/wandb.yaml", "--trainer.logger.init_args.mode", "offline"]
     main(arguments(data, tmp_path / "run", 0.016, *more))
     import wandb

@@ -12,24 +12,26 @@ import audiogen
 from audiogen.__main__ import main
 from audiogen.cli import main as train
 from audiogen.metrics.embeddings.embedding import Embedding
-from tests.tiny_judge import CLASSES, write_judge
+from tests.tiny_classifier import CLASSES, write_classifier
 from tests.tiny_run import SAMPLE_RATE, arguments, write_classes
 
 
 @pytest.fixture(scope="module")
-def judge(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    return write_judge(tmp_path_factory.mktemp("judge"))
+def classifier(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    return write_classifier(tmp_path_factory.mktemp("classifier"))
 
 
 @pytest.fixture(scope="module")
-def run(judge: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def run(classifier: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "run"
-    train(arguments(judge[0], folder, 0.008, "--data.transform.floor_db", "-100", "--data.transform.ceil_db", "20"))
+    train(
+        arguments(classifier[0], folder, 0.008, "--data.transform.floor_db", "-100", "--data.transform.ceil_db", "20")
+    )
     return folder
 
 
-def test_a_run_is_scored_by_its_own_data(judge: tuple[Path, Path], run: Path) -> None:
-    found = audiogen.evaluate(str(run), judge=str(judge[1]), split="val", num_clips=20)
+def test_a_run_is_scored_by_its_own_data(classifier: tuple[Path, Path], run: Path) -> None:
+    found = audiogen.evaluate(str(run), evaluator=str(classifier[1]), split="val", num_clips=20)
     assert {"fad_classifier", "fad_classifier_floor", "coherence", "coherence_real", "fad"} <= set(found.figures)
     assert found.figures["coherence_real"] >= 0.75
     assert found.file == run / "evaluation-val.json"
@@ -43,24 +45,35 @@ def test_a_run_is_scored_by_its_own_data(judge: tuple[Path, Path], run: Path) ->
 
 
 def test_the_verb_prints_the_table(
-    judge: tuple[Path, Path],
+    classifier: tuple[Path, Path],
     run: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    flags = ["--judge", str(judge[1]), "--split", "val", "--num_clips", "16", "--out", str(tmp_path / "found.json")]
+    flags = [
+        "--evaluator",
+        str(classifier[1]),
+        "--split",
+        "val",
+        "--num_clips",
+        "16",
+        "--out",
+        str(tmp_path / "found.json"),
+    ]
     monkeypatch.setattr(sys, "argv", ["audiogen", "evaluate", str(run), *flags])
     main()
     assert "coherence" in capsys.readouterr().out
     assert (tmp_path / "found.json").exists()
 
 
-def test_real_sounds_score_like_real_ones_and_wrong_ones_worse(judge: tuple[Path, Path], tmp_path: Path) -> None:
+def test_real_sounds_score_like_real_ones_and_wrong_ones_worse(classifier: tuple[Path, Path], tmp_path: Path) -> None:
     good = write_classes(tmp_path / "good", CLASSES, num=8)
     bad = write_classes(tmp_path / "bad", {"low": 2000.0, "high": 300.0}, num=8)
     found = [
-        audiogen.evaluate(str(folder), against=str(judge[0]), judge=str(judge[1]), out=str(tmp_path / "x.json"))
+        audiogen.evaluate(
+            str(folder), against=str(classifier[0]), evaluator=str(classifier[1]), out=str(tmp_path / "x.json")
+        )
         for folder in (good, bad)
     ]
     assert [one.figures["coherence"] for one in found] == pytest.approx([1, 0], abs=0.15)
@@ -68,15 +81,15 @@ def test_real_sounds_score_like_real_ones_and_wrong_ones_worse(judge: tuple[Path
     assert "40 val clips" in found[0].settings["against"]  # half of the folder
 
 
-def test_sounds_of_generate_are_known_by_their_names(judge: tuple[Path, Path], run: Path, tmp_path: Path) -> None:
+def test_sounds_of_generate_are_known_by_their_names(classifier: tuple[Path, Path], run: Path, tmp_path: Path) -> None:
     audiogen.generate(run, num=6, out=tmp_path / "made")
     found = audiogen.evaluate(
-        str(tmp_path / "made"), against=str(judge[0]), judge=str(judge[1]), out=str(tmp_path / "x.json")
+        str(tmp_path / "made"), against=str(classifier[0]), evaluator=str(classifier[1]), out=str(tmp_path / "x.json")
     )
     assert "12 clips of " in found.settings["generated"]
 
 
-def test_other_sample_rates_and_lengths_are_fitted(judge: tuple[Path, Path], tmp_path: Path) -> None:
+def test_other_sample_rates_and_lengths_are_fitted(classifier: tuple[Path, Path], tmp_path: Path) -> None:
     for name, frequency in CLASSES.items():
         (tmp_path / "made" / name).mkdir(parents=True)
         for index in range(8):
@@ -84,7 +97,7 @@ def test_other_sample_rates_and_lengths_are_fitted(judge: tuple[Path, Path], tmp
             tone = 0.4 * np.sin(2 * np.pi * frequency * (1 + 0.01 * index) * time)
             soundfile.write(tmp_path / "made" / name / f"{index}.wav", tone, 22050)
     found = audiogen.evaluate(
-        str(tmp_path / "made"), against=str(judge[0]), judge=str(judge[1]), out=str(tmp_path / "x.json")
+        str(tmp_path / "made"), against=str(classifier[0]), evaluator=str(classifier[1]), out=str(tmp_path / "x.json")
     )
     assert found.figures["coherence"] == 1
     assert SAMPLE_RATE == 8000
@@ -96,12 +109,12 @@ def ratings(folder: Path, **other: float) -> Path:
     return path
 
 
-def test_human_ratings_give_heep_and_s_gen(judge: tuple[Path, Path], run: Path, tmp_path: Path) -> None:
+def test_human_ratings_give_heep_and_s_gen(classifier: tuple[Path, Path], run: Path, tmp_path: Path) -> None:
     good = write_classes(tmp_path / "good", CLASSES, num=8)
     found = audiogen.evaluate(
         str(good),
-        against=str(judge[0]),
-        judge=str(judge[1]),
+        against=str(classifier[0]),
+        evaluator=str(classifier[1]),
         ratings=str(ratings(tmp_path)),
         out=str(tmp_path / "x.json"),
     )
@@ -111,25 +124,25 @@ def test_human_ratings_give_heep_and_s_gen(judge: tuple[Path, Path], run: Path, 
     assert found.figures["s_gen/high"] == pytest.approx((1 / fad + expected) / 2)
 
 
-def test_what_cannot_be_compared_is_refused(judge: tuple[Path, Path], run: Path, tmp_path: Path) -> None:
-    data, weights = (str(path) for path in judge)
+def test_what_cannot_be_compared_is_refused(classifier: tuple[Path, Path], run: Path, tmp_path: Path) -> None:
+    data, weights = (str(path) for path in classifier)
     with pytest.raises(ValueError, match="makes no clips"):
-        audiogen.evaluate(weights, judge=weights)
-    with pytest.raises(ValueError, match="name an embedding to measure distances in: --judge CLASSIFIER"):
+        audiogen.evaluate(weights, classifier=weights)
+    with pytest.raises(ValueError, match="name an embedding to measure distances in: --evaluator CLASSIFIER"):
         audiogen.evaluate(str(run))
     with pytest.raises(ValueError, match="holds a StyleGAN2, not a classifier"):
-        audiogen.evaluate(str(run), judge=str(run))
+        audiogen.evaluate(str(run), evaluator=str(run))
     with pytest.raises(ValueError, match="name what to compare with"):
-        audiogen.evaluate(data, judge=weights)
+        audiogen.evaluate(data, classifier=weights)
     with pytest.raises(ValueError, match="this data set has no test split"):
-        audiogen.evaluate(str(run), judge=weights)
+        audiogen.evaluate(str(run), classifier=weights)
     with pytest.raises(ValueError, match="in 4 features needs 5 clips"):
-        audiogen.evaluate(str(run), judge=weights, split="val", num_clips=4)
+        audiogen.evaluate(str(run), classifier=weights, split="val", num_clips=4)
     other = write_classes(tmp_path / "other", {"a": 300.0, "b": 900.0}, num=8)
     with pytest.raises(ValueError, match=r"the model knows high, low, .* has a, b"):
-        audiogen.evaluate(str(run), against=str(other), judge=weights)
+        audiogen.evaluate(str(run), against=str(other), classifier=weights)
     with pytest.raises(ValueError, match=r"is of no class of the data \(high, low\)"):
-        audiogen.evaluate(str(other), against=data, judge=weights)
+        audiogen.evaluate(str(other), against=data, classifier=weights)
 
 
 class Loudness(Embedding):
@@ -142,14 +155,16 @@ class Loudness(Embedding):
         return clips.square().mean(dim=(1, 2))[:, None, None]
 
 
-def test_two_folders_need_an_embedding_with_a_spectrogram(judge: tuple[Path, Path]) -> None:
+def test_two_folders_need_an_embedding_with_a_spectrogram(classifier: tuple[Path, Path]) -> None:
     with pytest.raises(ValueError, match="two folders of sounds need an embedding with a spectrogram of its own"):
-        audiogen.evaluate(str(judge[0]), against=str(judge[0]), embeddings=[Loudness()])
+        audiogen.evaluate(str(classifier[0]), against=str(classifier[0]), embeddings=[Loudness()])
 
 
-def test_sounds_that_cannot_be_used_are_left_out_named_and_counted(judge: tuple[Path, Path], tmp_path: Path) -> None:
+def test_sounds_that_cannot_be_used_are_left_out_named_and_counted(
+    classifier: tuple[Path, Path], tmp_path: Path
+) -> None:
     good = write_classes(tmp_path / "good", CLASSES, num=8)
-    others = {"against": str(judge[0]), "judge": str(judge[1]), "out": str(tmp_path / "x.json")}
+    others = {"against": str(classifier[0]), "classifier": str(classifier[1]), "out": str(tmp_path / "x.json")}
     before = audiogen.evaluate(str(good), **others)
     soundfile.write(good / "low" / "00.wav", np.zeros(4000), SAMPLE_RATE)
     (good / "high" / "00.m4a").write_bytes(b"nothing")
@@ -163,17 +178,17 @@ def test_sounds_that_cannot_be_used_are_left_out_named_and_counted(judge: tuple[
 
 
 @pytest.mark.parametrize("num", [0, 1])
-def test_class_with_too_few_sounds_is_named(judge: tuple[Path, Path], tmp_path: Path, num: int) -> None:
+def test_class_with_too_few_sounds_is_named(classifier: tuple[Path, Path], tmp_path: Path, num: int) -> None:
     good = write_classes(tmp_path / "good", CLASSES, num=8)
     for index in range(num, 8):
         (good / "low" / f"{index}.wav").unlink()
     with pytest.raises(ValueError, match=rf"good has {num} usable sounds of low, but two or more are needed"):
-        audiogen.evaluate(str(good), against=str(judge[0]), judge=str(judge[1]))
+        audiogen.evaluate(str(good), against=str(classifier[0]), evaluator=str(classifier[1]))
 
 
-def test_class_that_limits_the_others_is_named(judge: tuple[Path, Path], tmp_path: Path) -> None:
+def test_class_that_limits_the_others_is_named(classifier: tuple[Path, Path], tmp_path: Path) -> None:
     good = write_classes(tmp_path / "good", CLASSES, num=8)
     for index in range(2, 8):
         (good / "low" / f"{index}.wav").unlink()
     with pytest.raises(ValueError, match=r"needs 5 clips.*The smallest class of the folder is low, with 2 sounds"):
-        audiogen.evaluate(str(good), against=str(judge[0]), judge=str(judge[1]))
+        audiogen.evaluate(str(good), against=str(classifier[0]), evaluator=str(classifier[1]))

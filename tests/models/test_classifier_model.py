@@ -9,17 +9,17 @@ import torch
 import audiogen
 from audiogen.checkpoint import CheckpointError
 from audiogen.cli import main
-from tests.tiny_judge import judge_arguments, write_judge
+from tests.tiny_classifier import classifier_arguments, write_classifier
 from tests.tiny_run import write_classes
 
 
 @pytest.fixture(scope="module")
-def judge(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    return write_judge(tmp_path_factory.mktemp("judge"))
+def classifier(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    return write_classifier(tmp_path_factory.mktemp("classifier"))
 
 
-def test_tones_of_two_heights_are_told_apart(judge: tuple[Path, Path]) -> None:
-    _, run = judge
+def test_tones_of_two_heights_are_told_apart(classifier: tuple[Path, Path]) -> None:
+    _, run = classifier
     model = audiogen.load(run)
     assert model.label_names == ["high", "low"]
     rows = (run / "metrics.csv").read_text().splitlines()
@@ -27,13 +27,15 @@ def test_tones_of_two_heights_are_told_apart(judge: tuple[Path, Path]) -> None:
     assert float(last[names.index("val/accuracy")]) >= 0.9
 
 
-def test_validate_and_test_print_the_accuracy(judge: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
-    main(["validate", *judge_arguments(*judge)])
+def test_validate_and_test_print_the_accuracy(
+    classifier: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["validate", *classifier_arguments(*classifier)])
     assert "val/accuracy" in capsys.readouterr().out
 
 
-def test_learning_rate_rises_and_falls_by_kimg(judge: tuple[Path, Path]) -> None:
-    _, run = judge
+def test_learning_rate_rises_and_falls_by_kimg(classifier: tuple[Path, Path]) -> None:
+    _, run = classifier
     states = [
         torch.load(path, weights_only=True)["optimizer_states"][0]["param_groups"][0]["lr"]
         for path in sorted((run / "checkpoints").glob("*.ckpt"))
@@ -44,20 +46,20 @@ def test_learning_rate_rises_and_falls_by_kimg(judge: tuple[Path, Path]) -> None
 def test_data_of_one_class_are_refused(tmp_path: Path) -> None:
     data = write_classes(tmp_path / "data", {"": 300})
     with pytest.raises(ValueError, match="at least two classes, the data have 0"):
-        main(["fit", *judge_arguments(data, tmp_path / "run")])
+        main(["fit", *classifier_arguments(data, tmp_path / "run")])
 
 
-def test_exported_model_is_the_same_and_holds_its_settings(judge: tuple[Path, Path], tmp_path: Path) -> None:
-    path = audiogen.export(judge[1], tmp_path / "judge.safetensors")
-    before, after = audiogen.load(judge[1]), audiogen.load(path)
+def test_exported_model_is_the_same_and_holds_its_settings(classifier: tuple[Path, Path], tmp_path: Path) -> None:
+    path = audiogen.export(classifier[1], tmp_path / "evaluator.safetensors")
+    before, after = audiogen.load(classifier[1]), audiogen.load(path)
     assert after.kimg == before.kimg == 0.4
     assert after.transform.same_spectrogram(before.transform)
     assert all(torch.equal(tensor, after.state_dict()[name]) for name, tensor in before.state_dict().items())
 
 
-def test_exports_that_are_none_are_refused(judge: tuple[Path, Path], tmp_path: Path) -> None:
+def test_exports_that_are_none_are_refused(classifier: tuple[Path, Path], tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"should end in \.safetensors"):
-        audiogen.export(judge[1], tmp_path / "judge.pt")
+        audiogen.export(classifier[1], tmp_path / "evaluator.pt")
     broken = tmp_path / "broken.safetensors"
     broken.write_bytes(b"\x00" * 100)
     with pytest.raises(CheckpointError, match=r"broken\.safetensors is not a readable checkpoint"):

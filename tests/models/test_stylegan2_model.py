@@ -47,7 +47,7 @@ def assert_gradients(network: nn.Module, loss: Tensor) -> None:
 
 
 @pytest.mark.parametrize("augmented", [False, True])
-def test_one_judgement_gives_the_gradients_of_both_losses(real: Tensor, augmented: bool) -> None:
+def test_one_evaluation_gives_the_gradients_of_both_losses(real: Tensor, augmented: bool) -> None:
     model = make(augment=nn.Hardtanh(-0.5, 0.5) if augmented else None)
     torch.manual_seed(5)
     model.adversarial_backward(real, LABEL)

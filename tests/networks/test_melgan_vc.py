@@ -68,7 +68,7 @@ def test_spectral_norms_are_one_where_the_reference_has_them() -> None:
     assert not any(hasattr(module, "parametrizations") for module in Siamese((1, 16, 16), width=16).modules())
 
 
-def test_targets_change_the_translation_and_the_judgement() -> None:
+def test_targets_change_the_translation_and_the_logits() -> None:
     torch.manual_seed(0)
     translator = Translator((1, 8, 16), num_targets=3, width=8).eval()
     for module in translator.modules():

@@ -12,7 +12,7 @@ import torch
 
 from benchmarks.faults_bench import saved_clips
 from tests.slurm.cluster import Cluster, Job, free_ports, missing, output_of, wait_until
-from tests.tiny_judge import write_judge
+from tests.tiny_classifier import write_classifier
 from tests.tiny_run import arguments, write_classes
 
 pytestmark = pytest.mark.skipif(bool(missing()), reason=missing())
@@ -168,7 +168,7 @@ def test_a_job_whose_time_is_up_goes_on(cluster: Cluster, data: Path, tmp_path: 
 
 
 def test_a_sweep_trains_a_line_in_each_task_and_its_checkpoints_are_scored(cluster: Cluster, tmp_path: Path) -> None:
-    data, judge = write_judge(tmp_path)
+    data, classifier = write_classifier(tmp_path)
     lines = tmp_path / "two runs.txt"
     runs = [tmp_path / "first run", tmp_path / "second"]
     written = []
@@ -179,7 +179,9 @@ def test_a_sweep_trains_a_line_in_each_task_and_its_checkpoints_are_scored(clust
     job = cluster.submit("--array=1-2", "slurm/sweep.sbatch", lines)
     job.wait("COMPLETED")
     assert [saved_clips(run) for run in runs] == [8, 16]
-    scores = cluster.submit("slurm/evaluate.sbatch", runs[1], "--judge", judge, "--split", "val", "--num_clips", "16")
+    scores = cluster.submit(
+        "slurm/evaluate.sbatch", runs[1], "--evaluator", classifier, "--split", "val", "--num_clips", "16"
+    )
     scores.wait("COMPLETED")
     names = [f"kimg-00000.{clips:03d}" for clips in (8, 16)]
     assert sorted(path.stem for path in (runs[1] / "evaluations").iterdir()) == names

@@ -14,7 +14,7 @@ from audiogen.networks.stylegan2.sizes import Level, levels
 
 
 class Discriminator(nn.Module):
-    """Judge spectrograms given their class.
+    """Evaluator spectrograms given their class.
 
     Args:
         shape: (C, F, L) of the spectrogram.

@@ -64,7 +64,7 @@ def test_clips_of_another_length_are_cut_or_padded_for_its_own_spectrogram(num_f
     assert clips_for(Level(transform=other), tones(mel()), mel()).shape == (2, 1, 32, num_frames)
 
 
-def test_another_spectrogram_is_judged_by_its_sound() -> None:
+def test_another_spectrogram_is_evaluated_by_its_sound() -> None:
     own = mel(n_mels=64, hop_length=64)
     spec = clips_for(Level(transform=own), tones(mel()), mel())
     distance = spec - own(0.5 * torch.sin(2 * math.pi * 440 * torch.arange(own.num_samples) / 8000)[None, None])

@@ -1,4 +1,4 @@
-"""The judge: names of figures, references, refusals, and processes that share the work."""
+"""The evaluator: names of figures, references, refusals, and processes that share the work."""
 
 import os
 from pathlib import Path
@@ -9,7 +9,7 @@ import torch.multiprocessing
 from torch import Tensor
 
 from audiogen.metrics.embeddings.embedding import Embedding
-from audiogen.metrics.judge import Clips, Judge
+from audiogen.metrics.evaluator import Clips, Evaluator
 from audiogen.transforms.mel import LogMel
 
 NAMES = ["low", "high"]
@@ -49,16 +49,16 @@ def real(num: int, seed: int) -> Clips:
     return Clips(lambda rows: spec[rows], label)
 
 
-def judge_of(*embeddings: Embedding, num: int = 40) -> Judge:
-    found = Judge(embeddings, transform(), NAMES, num)
+def evaluator_of(*embeddings: Embedding, num: int = 40) -> Evaluator:
+    found = Evaluator(embeddings, transform(), NAMES, num)
     found.set_real(real(25, 0), real(40, 1))
     return found
 
 
 def test_figures_are_named_after_metric_embedding_and_class() -> None:
-    judge = judge_of(Means(), Means("other", kind="i", knows=False))
-    judge.update([clips(20, 2)])
-    figures = judge.compute()
+    evaluator = evaluator_of(Means(), Means("other", kind="i", knows=False))
+    evaluator.update([clips(20, 2)])
+    figures = evaluator.compute()
     assert {"fad", "fad_floor", "fad_means", "fad_means_floor", "fad_means/low", "fad_means_floor/high"} <= set(figures)
     assert {"coherence", "coherence_real", "coherence/low", "class_entropy"} <= set(figures)
     assert {"kad_means", "precision_means", "coverage_means_real", "vendi_means", "diversity_min_means"} <= set(figures)
@@ -69,12 +69,12 @@ def test_figures_are_named_after_metric_embedding_and_class() -> None:
 
 
 def test_clips_like_the_real_ones_score_like_them_and_others_worse() -> None:
-    judge = judge_of(Means())
-    judge.update([clips(20, 2)])
-    alike = judge.compute()
+    evaluator = evaluator_of(Means())
+    evaluator.update([clips(20, 2)])
+    alike = evaluator.compute()
     spec, label = clips(20, 3)
-    judge.update([(spec[:1].expand_as(spec), label)])
-    collapsed = judge.compute()
+    evaluator.update([(spec[:1].expand_as(spec), label)])
+    collapsed = evaluator.compute()
     assert alike["fad"] < 4 * alike["fad_floor"]
     assert collapsed["fad"] > 20 * alike["fad"]
     assert alike["coherence"] == alike["coherence_real"] == 1
@@ -85,89 +85,89 @@ def test_clips_like_the_real_ones_score_like_them_and_others_worse() -> None:
 
 
 def test_each_computation_starts_anew() -> None:
-    judge = judge_of(Means())
+    evaluator = evaluator_of(Means())
     found = []
     for _ in range(2):
-        judge.update([clips(20, 2)])
-        found.append(judge.compute())
+        evaluator.update([clips(20, 2)])
+        found.append(evaluator.compute())
     assert found[0] == pytest.approx(found[1], rel=1e-9, abs=1e-12)  # BLAS rounds by the alignment of memory
 
 
 def test_batches_and_their_order_change_nothing() -> None:
-    judge, (spec, label) = judge_of(Means(rows=2)), clips(20, 2)
-    judge.update([(spec, label)])
-    at_once = judge.compute()
+    evaluator, (spec, label) = evaluator_of(Means(rows=2)), clips(20, 2)
+    evaluator.update([(spec, label)])
+    at_once = evaluator.compute()
     for part in torch.randperm(40, generator=torch.Generator().manual_seed(0)).split(7):
-        judge.update([(spec[part], label[part])])
-    assert judge.compute() == pytest.approx(at_once, rel=1e-6, abs=1e-9)
+        evaluator.update([(spec[part], label[part])])
+    assert evaluator.compute() == pytest.approx(at_once, rel=1e-6, abs=1e-9)
 
 
 def test_too_few_clips_for_the_embedding_are_refused() -> None:
-    judge = Judge([Means()], transform(), NAMES, 4)
+    evaluator = Evaluator([Means()], transform(), NAMES, 4)
     with pytest.raises(ValueError, match="in 4 features needs 5 clips, there are 50 real and 4 generated ones"):
-        judge.set_real(real(25, 0), real(40, 1))
+        evaluator.set_real(real(25, 0), real(40, 1))
 
 
 def test_classes_with_too_few_clips_are_left_out_and_said() -> None:
-    judge = Judge([Means()], transform(), NAMES, 40)
-    judge.set_real(real(4, 0), real(40, 1))
-    judge.update([clips(20, 2)])
-    figures = judge.compute()
+    evaluator = Evaluator([Means()], transform(), NAMES, 40)
+    evaluator.set_real(real(4, 0), real(40, 1))
+    evaluator.update([clips(20, 2)])
+    figures = evaluator.compute()
     assert "fad_means" in figures
     assert "fad_means/low" not in figures
     assert "diversity_means/low" in figures
-    assert any("no FrechetDistance of 2 of 2 classes, such as low" in note for note in judge.notes)
+    assert any("no FrechetDistance of 2 of 2 classes, such as low" in note for note in evaluator.notes)
 
 
 def test_classifier_of_other_classes_gives_no_coherence() -> None:
-    judge = Judge([Means()], transform(), ["a", "b"], 40)
-    judge.set_real(real(25, 0), real(40, 1))
-    judge.update([clips(20, 2)])
-    assert "coherence" not in judge.compute()
-    assert any("other classes" in note for note in judge.notes)
+    evaluator = Evaluator([Means()], transform(), ["a", "b"], 40)
+    evaluator.set_real(real(25, 0), real(40, 1))
+    evaluator.update([clips(20, 2)])
+    assert "coherence" not in evaluator.compute()
+    assert any("other classes" in note for note in evaluator.notes)
 
 
-def test_data_without_classes_are_judged_as_a_whole() -> None:
-    judge = Judge([Means(knows=False)], transform(), [], 30)
+def test_data_without_classes_are_evaluated_as_a_whole() -> None:
+    evaluator = Evaluator([Means(knows=False)], transform(), [], 30)
     spec, _ = clips(25, 0)
     label = torch.zeros(50, dtype=torch.long)
-    judge.set_real(Clips(lambda rows: spec[rows], label), Clips(lambda rows: spec[rows], label))
-    judge.update([(spec[:30], label[:30])])
-    figures = judge.compute()
+    evaluator.set_real(Clips(lambda rows: spec[rows], label), Clips(lambda rows: spec[rows], label))
+    evaluator.update([(spec[:30], label[:30])])
+    figures = evaluator.compute()
     assert figures["fad"] >= 0
     assert not any("/" in name for name in figures)
 
 
 def test_embeddings_need_different_names() -> None:
     with pytest.raises(ValueError, match=r"embeddings of different names, got \['means', 'means'\]"):
-        Judge([Means(), Means()], transform(), NAMES, 40)
+        Evaluator([Means(), Means()], transform(), NAMES, 40)
     with pytest.raises(ValueError, match="different names, got none"):
-        Judge([], transform(), NAMES, 40)
+        Evaluator([], transform(), NAMES, 40)
 
 
 def test_embedding_that_is_nan_names_the_clip() -> None:
-    judge = judge_of(Means())
+    evaluator = evaluator_of(Means())
     spec, label = clips(20, 2)
     spec[33] = torch.nan
     with pytest.raises(ValueError, match=r"means: the embedding of clip 33 \(class 1\) is NaN"):
-        judge.update([(spec, label)])
+        evaluator.update([(spec, label)])
 
 
-def _judge_a_share(rank: int, folder: str) -> None:
+def _evaluate_a_share(rank: int, folder: str) -> None:
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": Path(folder, "port").read_text()}
     torch.distributed.init_process_group("gloo", rank=rank, world_size=2)
-    judge, (spec, label) = judge_of(Means(rows=2)), clips(20, 2)
-    judge.update([(spec[rank::2], label[rank::2])])
-    torch.save(judge.compute(), Path(folder, f"{rank}.pt"))
+    evaluator, (spec, label) = evaluator_of(Means(rows=2)), clips(20, 2)
+    evaluator.update([(spec[rank::2], label[rank::2])])
+    torch.save(evaluator.compute(), Path(folder, f"{rank}.pt"))
     torch.distributed.destroy_process_group()
 
 
 def test_two_processes_find_what_one_does(tmp_path: Path) -> None:
-    judge = judge_of(Means(rows=2))
-    judge.update([clips(20, 2)])
-    alone = judge.compute()
+    evaluator = evaluator_of(Means(rows=2))
+    evaluator.update([clips(20, 2)])
+    alone = evaluator.compute()
     (tmp_path / "port").write_text(str(20000 + os.getpid() % 20000))
-    torch.multiprocessing.spawn(_judge_a_share, args=(str(tmp_path),), nprocs=2)
+    torch.multiprocessing.spawn(_evaluate_a_share, args=(str(tmp_path),), nprocs=2)
     for rank in range(2):
         assert torch.load(tmp_path / f"{rank}.pt") == pytest.approx(alone, rel=1e-6, abs=1e-9)
 
@@ -177,51 +177,51 @@ def test_clips_are_made_in_the_shares_of_real_ones() -> None:
     spec, label = clips(200, 0)
     unbalanced = torch.cat([torch.arange(180), torch.arange(200, 220)])
     reference = Clips(lambda rows: spec[unbalanced][rows], label[unbalanced])
-    judge = Judge([Means()], transform(), NAMES, 100)
-    judge.set_real(reference, real(150, 1))
-    wanted, number = judge.wanted
+    evaluator = Evaluator([Means()], transform(), NAMES, 100)
+    evaluator.set_real(reference, real(150, 1))
+    wanted, number = evaluator.wanted
     assert wanted.bincount().tolist() == [90, 10]
     assert number.tolist() == [*range(90), *range(10)]
     fresh, fresh_label = clips(90, 3)
     chosen = torch.cat([torch.arange(90), torch.arange(90, 100)])
-    judge.update([(fresh[chosen], fresh_label[chosen])])
-    figures = judge.compute()
+    evaluator.update([(fresh[chosen], fresh_label[chosen])])
+    figures = evaluator.compute()
     assert figures["fad"] < 3 * figures["fad_floor"] < 0.05
     assert figures["diversity_means"] == pytest.approx(1, abs=0.3)
 
 
 def test_classes_without_real_clips_are_not_made_and_said() -> None:
     spec, label = clips(30, 0)
-    judge = Judge([Means()], transform(), NAMES, 20)
-    judge.set_real(Clips(lambda rows: spec[:30][rows], label[:30]), real(40, 1))
-    assert judge.wanted[0].tolist() == [0] * 20
-    assert "no real clips of high: none are made" in judge.notes
+    evaluator = Evaluator([Means()], transform(), NAMES, 20)
+    evaluator.set_real(Clips(lambda rows: spec[:30][rows], label[:30]), real(40, 1))
+    assert evaluator.wanted[0].tolist() == [0] * 20
+    assert "no real clips of high: none are made" in evaluator.notes
 
 
 def test_classes_with_too_few_training_clips_have_no_floor() -> None:
     spec, label = clips(40, 1)
-    judge = Judge([Means()], transform(), NAMES, 40)
-    judge.set_real(real(25, 0), Clips(lambda rows: spec[:41][rows], label[:41]))
-    assert "fad_means_floor/low" in judge.real
-    assert "fad_means_floor/high" not in judge.real
-    assert "diversity_means_real/high" not in judge.real
+    evaluator = Evaluator([Means()], transform(), NAMES, 40)
+    evaluator.set_real(real(25, 0), Clips(lambda rows: spec[:41][rows], label[:41]))
+    assert "fad_means_floor/low" in evaluator.real
+    assert "fad_means_floor/high" not in evaluator.real
+    assert "diversity_means_real/high" not in evaluator.real
 
 
 def test_no_coherence_of_real_clips_by_a_classifier_of_other_classes() -> None:
-    judge = Judge([Means()], transform(), ["a", "b"], 40)
-    judge.set_real(real(25, 0), real(40, 1))
-    assert "coherence_real" not in judge.real
+    evaluator = Evaluator([Means()], transform(), ["a", "b"], 40)
+    evaluator.set_real(real(25, 0), real(40, 1))
+    assert "coherence_real" not in evaluator.real
 
 
 def test_fid_is_not_called_fad() -> None:
-    judge = judge_of(Means("pictures", kind="i"), Means())
-    assert judge.real["fad_floor"] == judge.real["fad_means_floor"]
-    assert "fad_floor" not in judge_of(Means(kind="i")).real
+    evaluator = evaluator_of(Means("pictures", kind="i"), Means())
+    assert evaluator.real["fad_floor"] == evaluator.real["fad_means_floor"]
+    assert "fad_floor" not in evaluator_of(Means(kind="i")).real
 
 
 def test_nan_is_told_by_the_number_of_the_clip_over_all_batches() -> None:
-    judge = judge_of(Means())
+    evaluator = evaluator_of(Means())
     spec, label = clips(20, 2)
     spec[33] = torch.nan
     with pytest.raises(ValueError, match="the embedding of clip 33 "):
-        judge.update((spec[part], label[part]) for part in torch.arange(40).split(8))
+        evaluator.update((spec[part], label[part]) for part in torch.arange(40).split(8))

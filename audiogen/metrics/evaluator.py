@@ -79,7 +79,7 @@ def default_metrics(embedding: Embedding) -> list[EmbeddingMetric]:
     return [FrechetDistance(), FrechetInfinity(), kernel, Neighbours(), Diversity(), Spread(), Vendi()]
 
 
-class Judge:
+class Evaluator:
     """Score generated clips against real ones.
 
     Names of figures are those of the metrics with the embedding's: fad_classifier, coverage_vggish; of one class

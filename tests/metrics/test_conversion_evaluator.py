@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from audiogen.metrics.conversion import ConversionJudge, all_conversions
+from audiogen.metrics.conversion import ConversionEvaluator, all_conversions
 from audiogen.metrics.embeddings.embedding import Embedding
+from audiogen.metrics.evaluator import Clips
 from audiogen.metrics.frechet import frechet_distance, moments
-from audiogen.metrics.judge import Clips
 from audiogen.transforms.mel import LogMel
 
 TRANSFORM = LogMel(8000, 256, 128, n_mels=8, num_frames=4)
@@ -47,16 +47,16 @@ def as_clips(spec: Tensor, label: Tensor) -> Clips:
     return Clips(lambda rows: spec[rows], label)
 
 
-def make(targets: tuple[int, ...] = (1,), words: bool = True, known: tuple[str, ...] = NAMES) -> ConversionJudge:
+def make(targets: tuple[int, ...] = (1,), words: bool = True, known: tuple[str, ...] = NAMES) -> ConversionEvaluator:
     content = Rounded("word", ("zero", "one", "two", "three"), band=4) if words else None
-    return ConversionJudge(Rounded("speaker", known), content, TRANSFORM, NAMES, targets)
+    return ConversionEvaluator(Rounded("speaker", known), content, TRANSFORM, NAMES, targets)
 
 
 def convert(
-    judge: ConversionJudge, right: float = 1.0, kept: float = 1.0, parts: int = 1
+    evaluator: ConversionEvaluator, right: float = 1.0, kept: float = 1.0, parts: int = 1
 ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """Yield conversions of which some shares reach their target and keep their word."""
-    task = judge.set_real(as_clips(REAL, LABEL), as_clips(speak(LABEL, WORD, 1), LABEL))
+    task = evaluator.set_real(as_clips(REAL, LABEL), as_clips(speak(LABEL, WORD, 1), LABEL))
     place = torch.arange(len(task.source)) / len(task.source)
     domain = torch.where(place < right, task.target, LABEL[task.source])
     word = torch.where(place < kept, WORD[task.source], (WORD[task.source] + 1) % 4)
@@ -73,9 +73,9 @@ def test_every_clip_is_converted_to_every_other_target() -> None:
 
 @pytest.mark.parametrize(("right", "kept"), [(1.0, 1.0), (0.5, 0.25), (0.0, 0.75)])
 def test_shares_are_counted(right: float, kept: float) -> None:
-    judge = make()
-    judge.update(convert(judge, right, kept))
-    figures = judge.compute()
+    evaluator = make()
+    evaluator.update(convert(evaluator, right, kept))
+    figures = evaluator.compute()
     assert figures["target_share"] == pytest.approx(right)
     assert figures["content_kept"] == pytest.approx(kept)
     assert figures["success"] == pytest.approx(min(right, kept))  # the first clips, in both
@@ -84,15 +84,15 @@ def test_shares_are_counted(right: float, kept: float) -> None:
 
 
 def test_distances_are_those_of_moments() -> None:
-    judge = make()
-    judge.update(convert(judge, 0.5))
-    figures = judge.compute()
+    evaluator = make()
+    evaluator.update(convert(evaluator, 0.5))
+    figures = evaluator.compute()
     rows = lambda spec: spec[:, 0, :2, 0]  # noqa: E731
     own = moments(rows(REAL[LABEL == 1]))
     expected = {
         "fad_source": moments(rows(REAL[LABEL != 1])),
         "fad_floor": moments(rows(speak(LABEL, WORD, 1)[LABEL == 1])),
-        "fad": moments(rows(torch.cat([spec for spec, _, _ in convert(judge, 0.5)]))),
+        "fad": moments(rows(torch.cat([spec for spec, _, _ in convert(evaluator, 0.5)]))),
     }
     for name, found in expected.items():
         assert figures[name] == pytest.approx(float(frechet_distance(*found, *own)))
@@ -100,9 +100,9 @@ def test_distances_are_those_of_moments() -> None:
 
 
 def test_several_targets_have_figures_of_their_own_and_a_mean() -> None:
-    judge = make((0, 2))
-    judge.update(convert(judge, right=0.5))  # the first half: those to anna
-    figures = judge.compute()
+    evaluator = make((0, 2))
+    evaluator.update(convert(evaluator, right=0.5))  # the first half: those to anna
+    figures = evaluator.compute()
     assert figures["target_share/anna"] == 1
     assert figures["target_share/carl"] == 0
     assert figures["target_share"] == 0.5
@@ -111,26 +111,26 @@ def test_several_targets_have_figures_of_their_own_and_a_mean() -> None:
 
 
 def test_batches_do_not_matter_and_the_next_pass_starts_anew() -> None:
-    judge = make((0, 1, 2))
-    judge.update(convert(judge, 0.6, 0.7))
-    first = judge.compute()
-    judge.update(convert(judge, 0.6, 0.7, parts=7))
-    assert judge.compute() == pytest.approx(first)
+    evaluator = make((0, 1, 2))
+    evaluator.update(convert(evaluator, 0.6, 0.7))
+    first = evaluator.compute()
+    evaluator.update(convert(evaluator, 0.6, 0.7, parts=7))
+    assert evaluator.compute() == pytest.approx(first)
 
 
 def test_domains_are_found_by_name_among_others() -> None:
-    judge = make(known=("zora", "bert", "anna"))
-    judge.update(convert(judge))
-    assert judge.compute()["target_share"] == 1  # bert is class 1 there too
-    judge = make((0,), known=("zora", "bert", "anna"))
-    judge.update(convert(judge))
-    assert judge.compute()["target_share"] == 0  # anna's clips are class 0, which that classifier takes for zora
+    evaluator = make(known=("zora", "bert", "anna"))
+    evaluator.update(convert(evaluator))
+    assert evaluator.compute()["target_share"] == 1  # bert is class 1 there too
+    evaluator = make((0,), known=("zora", "bert", "anna"))
+    evaluator.update(convert(evaluator))
+    assert evaluator.compute()["target_share"] == 0  # anna's clips are class 0, which that classifier takes for zora
 
 
 def test_without_a_classifier_of_the_content_nothing_is_said_of_it() -> None:
-    judge = make(words=False)
-    judge.update(convert(judge))
-    figures = judge.compute()
+    evaluator = make(words=False)
+    evaluator.update(convert(evaluator))
+    figures = evaluator.compute()
     assert "content_kept" not in figures
     assert figures["success"] == figures["target_share"] == 1
 
@@ -141,7 +141,7 @@ def test_classifiers_that_cannot_tell_are_refused() -> None:
     with pytest.raises(ValueError, match="it knows no classes"):
         make(known=())
     with pytest.raises(ValueError, match="word knows no classes"):
-        ConversionJudge(Rounded("speaker", NAMES), Rounded("word", ()), TRANSFORM, NAMES, [1])
+        ConversionEvaluator(Rounded("speaker", NAMES), Rounded("word", ()), TRANSFORM, NAMES, [1])
 
 
 def test_too_few_clips_are_refused() -> None:

@@ -8,7 +8,7 @@ from tests.tiny_run import SAMPLE_RATE, write_classes
 CLASSES = {"low": 300.0, "high": 2000.0}
 
 
-def judge_arguments(data: Path, run: Path, kimg: float = 0.4, *more: str) -> list[str]:
+def classifier_arguments(data: Path, run: Path, kimg: float = 0.4, *more: str) -> list[str]:
     """Return the flags of a tiny classifier, without the verb."""
     values = {
         "data.root": data,
@@ -29,8 +29,8 @@ def judge_arguments(data: Path, run: Path, kimg: float = 0.4, *more: str) -> lis
     return ["--config", "configs/classifier_fsdd.yaml", "--config", "configs/trainer/cpu.yaml", *flags, *more]
 
 
-def write_judge(folder: Path) -> tuple[Path, Path]:
+def write_classifier(folder: Path) -> tuple[Path, Path]:
     """Write sounds of two classes, with validation clips, and train a classifier; return both folders."""
     data = write_classes(folder / "data", CLASSES, num=40)
-    main(["fit", *judge_arguments(data, folder / "judge")])
-    return data, folder / "judge"
+    main(["fit", *classifier_arguments(data, folder / "classifier")])
+    return data, folder / "classifier"
