@@ -15,8 +15,8 @@ os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")
 
 TRAINING_VERBS = {
     "fit": "train a model from a config",
-    "validate": "compute a model's figures on the validation clips",
-    "test": "compute a model's figures on the test clips",
+    "validate": "compute a model's metrics on the validation clips",
+    "test": "compute a model's metrics on the test clips",
 }
 # Verbs that are functions: module, function, what it does.
 COMMANDS = {

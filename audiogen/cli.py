@@ -202,7 +202,7 @@ class AudiogenCLI(LightningCLI):
         lines = [f"Done: {self.model.kimg:g} kimg. The run is in {root}:"]
         places = {
             "pictures and sounds": root / SAMPLE_FOLDER,
-            "figures": root / "metrics.csv",
+            "metrics": root / "metrics.csv",
             "what was watched": root / EVENTS,
             "settings": root / CONFIG_NAME,
             "checkpoints": root / CHECKPOINT_FOLDER,
@@ -264,7 +264,7 @@ def _start(ckpt_path: str | None, newest: Path | None, root: Path, training: boo
         ckpt_path: What the user named: a checkpoint, a run directory, "last" or nothing.
         newest: The newest checkpoint of the run directory.
         root: The run directory.
-        training: Only a training may start from the beginning; figures are of the newest checkpoint by default.
+        training: Only a training may start from the beginning; metrics are of the newest checkpoint by default.
 
     Raises:
         ValueError: Where there is nothing to start from, or the run directory has gone on from there.

@@ -1,4 +1,4 @@
-"""Read a run's table of figures and sort them into plots, by their names alone.
+"""Read a run's table of metrics and sort them into plots, by their names alone.
 
 Names of metrics are those of `metrics/evaluator.py`: fad_classifier, with its reference fad_classifier_floor; of one
 class fad_classifier/zero, with fad_classifier_floor/zero. Names that nobody foresaw are drawn under "Further".
@@ -53,7 +53,7 @@ _TOGETHER = re.compile(r"(?:val/)?(logits)[/_](?:real|fake|train)$|(loss|penalty
 
 
 class Point(NamedTuple):
-    """A figure at some time."""
+    """A metric at some time."""
 
     kimg: float
     value: float
@@ -65,7 +65,7 @@ class Table:
 
     Attributes:
         kimg: Of the last row.
-        curves: Points in the order of the rows, by name; a figure that was never logged is not there.
+        curves: Points in the order of the rows, by name; a metric that was never logged is not there.
         texts: Names of columns that hold something else than numbers.
     """
 
@@ -80,8 +80,8 @@ class Plot:
 
     Attributes:
         title: What they are.
-        curves: Points by the names of the figures.
-        references: What real clips score, by the names of the figures: "floor" or "real", and the value.
+        curves: Points by the names of the metrics.
+        references: What real clips score, by the names of the metrics: "floor" or "real", and the value.
         log: Whether the values are drawn on a logarithmic axis.
     """
 
@@ -91,7 +91,7 @@ class Plot:
     log: bool = False
 
     def label(self, name: str) -> str:
-        """Return what tells a figure from the others in this plot; nothing where it is the title."""
+        """Return what tells a metric from the others in this plot; nothing where it is the title."""
         return "" if name == self.title else name.removeprefix(f"{self.title}/")
 
 
@@ -139,7 +139,7 @@ def whole_lines(text: str) -> list[str]:
 def sort_plots(curves: Mapping[str, list[Point]]) -> dict[str, list[Plot]]:
     """Return the plots below each heading; headings without any are left out.
 
-    References are no plots of their own, nor is `fad` where it repeats the figure of an embedding.
+    References are no plots of their own, nor is `fad` where it repeats the metric of an embedding.
     """
     titles: dict[str, dict[str, list[str]]] = {heading: {} for heading in HEADINGS}
     for name in sorted(curves, key=_rank):
@@ -155,7 +155,7 @@ def sort_plots(curves: Mapping[str, list[Point]]) -> dict[str, list[Plot]]:
 
 
 def heading_of(name: str) -> str:
-    """Return the heading that a figure belongs under.
+    """Return the heading that a metric belongs under.
 
     Example:
         >>> heading_of("fad_vggish"), heading_of("coherence/seven"), heading_of("my_own")
@@ -180,10 +180,10 @@ def reference_of(name: str, curves: Mapping[str, Sequence[Point]]) -> tuple[str,
 
 
 def best_point(name: str, points: Sequence[Point], reference: float | None = None) -> Point | None:
-    """Return when a metric was best; None for figures that are no metrics, and without what it should be near to.
+    """Return when a metric was best; None for metrics that are no metrics, and without what it should be near to.
 
     Args:
-        name: Of the figure: it tells whether less or more is better.
+        name: Of the metric: it tells whether less or more is better.
         points: Those that are not finite are passed over.
         reference: What real clips score.
 
@@ -201,17 +201,17 @@ def best_point(name: str, points: Sequence[Point], reference: float | None = Non
 
 
 def _metric(name: str) -> str:
-    """Return the metric that a figure is of, without embedding and class; nothing for other figures."""
+    """Return the metric that a metric is of, without embedding and class; nothing for other metrics."""
     return next((metric for metric in METRICS if re.match(rf"{metric}(_|/|$)", name)), "")
 
 
 def _rank(name: str) -> int:
-    """Return the place of a figure's metric in the list, the end for others."""
+    """Return the place of a metric's metric in the list, the end for others."""
     return [*METRICS, ""].index(_metric(name))
 
 
 def _referred(name: str) -> str:
-    """Return the name of the figure that a reference belongs to; nothing for other names."""
+    """Return the name of the metric that a reference belongs to; nothing for other names."""
     match = re.fullmatch(rf"([^/]+)_(?:{'|'.join(REFERENCES)})(/.*)?", name)
     return match[1] + (match[2] or "") if match else ""
 
@@ -221,7 +221,7 @@ def _repeats(name: str, curves: Mapping[str, list[Point]]) -> bool:
 
 
 def _title(name: str) -> str:
-    """Return the title of a figure's plot."""
+    """Return the title of a metric's plot."""
     if heading_of(name) == OF_CLASSES:
         return name.partition("/")[0]
     together = _TOGETHER.match(name)

@@ -1,6 +1,6 @@
 """Replay runs that collapsed, and healthy ones, through the rules: `python -m benchmarks.collapse [DIR]`.
 
-The runs are those of `benchmarks.collapse_runs`, whose logged figures are in `benchmarks/collapse_runs.json`; with DIR,
+The runs are those of `benchmarks.collapse_runs`, whose logged metrics are in `benchmarks/collapse_runs.json`; with DIR,
 its runs are read, and that file is written anew. For each rule: the collapses it caught, its false alarms, and how much
 of training was left before the Frechet distance had doubled from its best. Then when each run would have been warned of
 and stopped.
@@ -51,8 +51,8 @@ def alarms_of(rows: list[Row]) -> list[Alarm]:
     alarms = []
     for row in rows:
         for names in (TRAINING, EVALUATION):  # rows of one time hold both
-            if figures := {name: row[name] for name in names if name in row}:
-                alarms += watch.update(row["kimg"], figures)
+            if scores := {name: row[name] for name in names if name in row}:
+                alarms += watch.update(row["kimg"], scores)
     return alarms
 
 

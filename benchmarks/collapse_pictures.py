@@ -11,7 +11,7 @@ from audiogen.metrics.collapse import Alarm
 from benchmarks.collapse import RECORDED, Row, alarms_of
 
 PICTURES = {"healthy.png": "healthy", "collapsing.png": "labels_dropped"}
-# Title: figures with their labels, and the figure that real clips score.
+# Title: metrics with their labels, and the metric that real clips score.
 PLOTS: dict[str, tuple[dict[str, str], str]] = {
     "fad": ({"fad": ""}, "fad_floor"),
     "coherence": ({"coherence": ""}, "coherence_real"),

@@ -50,7 +50,7 @@ def write_sounds(folder: Path, size: int) -> list[Path]:
 
 
 def measure(size: int) -> dict[str, float]:
-    """Return the figures of one size."""
+    """Return the metrics of one size."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "sounds").mkdir()
@@ -97,8 +97,8 @@ def main(sizes: list[int]) -> None:
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
         rows.append(json.loads(done.stdout.splitlines()[-1]))
         print("".join(f"{value:>18,.2f}" for value in rows[-1].values()), flush=True)
-    figures = {f"{name}_{row['clips']}": round(value, 3) for row in rows for name, value in row.items()}
-    print(json.dumps(figures))
+    scores = {f"{name}_{row['clips']}": round(value, 3) for row in rows for name, value in row.items()}
+    print(json.dumps(scores))
 
 
 if __name__ == "__main__":

@@ -224,7 +224,7 @@ def saved_clips(run: Path) -> int:
 
 
 def differences(one: Path, other: Path) -> list[str]:
-    """Return where two runs differ, states bit by bit: the last checkpoint, the best one, the table of figures."""
+    """Return where two runs differ, states bit by bit: the last checkpoint, the best one, the table of metrics."""
     found = []
     for name in (f"kimg-{CLIPS / 1000:09.3f}.ckpt", "best.ckpt"):
         first, second = (torch.load(run / CHECKPOINT_FOLDER / name, weights_only=True) for run in (one, other))
@@ -246,7 +246,7 @@ def differences(one: Path, other: Path) -> list[str]:
 
 
 def _alike(one: str, other: str | None) -> bool:
-    """Compare figures; matrix products of float64 were seen to differ by 1e-15 with the place of their factors."""
+    """Compare metrics; matrix products of float64 were seen to differ by 1e-15 with the place of their factors."""
     return one == other or (bool(one and other) and math.isclose(float(one), float(other or 0), rel_tol=1e-12))
 
 
@@ -259,7 +259,7 @@ def _differing(one: Any, other: Any, place: str) -> list[str]:
         ]
     if isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor):
         return [] if torch.equal(one, other) else [place]
-    if isinstance(one, float) and isinstance(other, float):  # figures: see `_alike`
+    if isinstance(one, float) and isinstance(other, float):  # metrics: see `_alike`
         return [] if math.isclose(one, other, rel_tol=1e-12) else [place]
     return [] if one == other else [place]
 

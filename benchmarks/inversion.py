@@ -152,8 +152,8 @@ def measure(sound: str, wav: Tensor, transforms: dict[str, SpectrogramTransform]
 
 def line(row: Row) -> str:
     """Return a row of the table."""
-    figures = [row.lsd_db, row.own_db, row.stoi, row.pesq]
-    columns = "".join(f"{'-' if figure is None else f'{figure:.2f}':>7}" for figure in figures)
+    scores = [row.lsd_db, row.own_db, row.stoi, row.pesq]
+    columns = "".join(f"{'-' if figure is None else f'{figure:.2f}':>7}" for figure in scores)
     return f"{row.sound:<8}{row.representation:<6}{row.inverse:<24}{columns}{row.seconds:>10.4f}"
 
 

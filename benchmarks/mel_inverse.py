@@ -73,14 +73,14 @@ def main() -> None:
         print(f"{name:<12}{errors[name]:>17.3f}{time:>10.3f}{time / (NUM_CLIPS * transform.seconds):>30.5f}")
     speed = seconds["librosa"] / seconds["audiogen"]
     print(f"\naudiogen is {speed:.1f} times as fast")
-    figures = {
+    scores = {
         "log_mel_l1_db": errors["audiogen"],
         "log_mel_l1_db_librosa": errors["librosa"],
         "seconds": seconds["audiogen"],
         "seconds_librosa": seconds["librosa"],
         "times_faster": speed,
     }
-    print(json.dumps({name: round(value, 4) for name, value in figures.items()}))
+    print(json.dumps({name: round(value, 4) for name, value in scores.items()}))
 
 
 if __name__ == "__main__":

@@ -85,7 +85,7 @@ def conv_rate(bands: int, frames: int, dtype: torch.dtype) -> tuple[Callable[[],
 
 
 def measure_steps(name: str, dtype: torch.dtype) -> dict[str, float]:
-    """Print a table of training steps and return its figures."""
+    """Print a table of training steps and return its metrics."""
     transform = TRANSFORMS[name]()
     _, bands, frames = transform.shape
     batch = Batch(torch.rand(BATCH, 1, bands, frames) * 2 - 1, torch.arange(BATCH) % 2)
@@ -105,14 +105,14 @@ def measure_steps(name: str, dtype: torch.dtype) -> dict[str, float]:
     rate = conv_flop / seconds["convolutions"]
     print(f"\nstep of {BATCH} crops, {name}; convolutions alone: {rate / 1e9:.0f} GFLOP/s")
     print(f"{'':<32}{'crops/s':>9}{'GFLOP/crop':>12}{'share of conv rate':>20}")
-    figures = {"conv_gflop_per_s": rate / 1e9}
+    scores = {"conv_gflop_per_s": rate / 1e9}
     for kind in list(candidates)[:3]:
         flop = count_flop(candidates[kind])
         share = flop / seconds[kind] / rate
         print(f"{kind:<32}{BATCH / seconds[kind]:>9.1f}{flop / BATCH / 1e9:>12.2f}{share:>20.2f}")
         if kind == "auto":
-            figures |= {"crops_per_s": BATCH / seconds[kind], "share_of_conv_rate": share}
-    return figures
+            scores |= {"crops_per_s": BATCH / seconds[kind], "share_of_conv_rate": share}
+    return scores
 
 
 def measure_conversion(name: str) -> dict[str, float]:
@@ -145,15 +145,15 @@ def main() -> None:
     torch.set_flush_denormal(True)
     dtype = torch.bfloat16 if has_fast_bf16(torch.device("cpu")) else torch.float32
     print(f"MelGAN-VC, {torch.get_num_threads()} threads, auto = {dtype}")
-    figures: dict[str, float] = {}
+    scores: dict[str, float] = {}
     for name in TRANSFORMS:
         size = name.replace(" ", "")
-        figures |= {f"{key}_{size}": value for key, value in measure_steps(name, dtype).items()}
+        scores |= {f"{key}_{size}": value for key, value in measure_steps(name, dtype).items()}
     for name in TRANSFORMS:
         found = measure_conversion(name)
-        figures |= {f"conversion_{key}_{name.replace(' ', '')}": value for key, value in found.items()}
-    figures["conversion_real_time_factor"] = found["whole"]  # of the last, larger one
-    print(json.dumps({key: round(value, 3) for key, value in figures.items()}))
+        scores |= {f"conversion_{key}_{name.replace(' ', '')}": value for key, value in found.items()}
+    scores["conversion_real_time_factor"] = found["whole"]  # of the last, larger one
+    print(json.dumps({key: round(value, 3) for key, value in scores.items()}))
 
 
 if __name__ == "__main__":

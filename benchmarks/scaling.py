@@ -185,7 +185,7 @@ def occasions_table(occasions: Mapping[int, dict[str, float]], cores: int) -> st
 
 def recipe_occasions(one: Mapping[str, float]) -> list[Occasion]:
     """Return the occasions of the quickstart at its intervals."""
-    evaluation = Occasion(5.0, one["figures"], one["generated clips"] + one["validation"])
+    evaluation = Occasion(5.0, one["metrics"], one["generated clips"] + one["validation"])
     return [evaluation, Occasion(10.0, first=one["checkpoint"] + one["pictures"])]
 
 

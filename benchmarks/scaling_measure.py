@@ -190,7 +190,7 @@ def measure_occasions(nums: Sequence[int], folder: Path) -> dict[int, dict[str, 
         spans = [(span.name, span.seconds) for span in report.spans if span.step >= 0]
         times = {name: seconds for name, seconds in reversed(spans) if name not in ("draw", "read", "pack")}
         # The first validation holds what follows it; the best checkpoint is saved within it too.
-        inside = sum(times[name] for name in ("generated clips", "figures", "checkpoint"))
+        inside = sum(times[name] for name in ("generated clips", "metrics", "checkpoint"))
         found[num] = times | {"validation": times["validation"] - inside}
     return found
 

@@ -190,7 +190,7 @@ def _of_stylegan2(sizes: Mapping[str, Any], weights: Mapping[str, int]) -> dict[
 
 
 def log_names(sizes: Mapping[str, Any]) -> int:
-    """Return how many figures a model logs the means of."""
+    """Return how many metrics a model logs the means of."""
     if "generator" in sizes["weights"]:
         return 8 + 2 * bool(sizes["r1_interval"]) + 3 * bool(sizes["path_length_interval"])
     return 10

@@ -137,7 +137,7 @@ class Clock:
             (_EvaluationLoop, "run", "validation"),
             (Evaluator, "set_real", "real clips"),
             (Evaluator, "update", "generated clips"),
-            (Evaluator, "compute", "figures"),
+            (Evaluator, "compute", "metrics"),
             (Trainer, "save_checkpoint", "checkpoint"),
             (SampleLogger, "show", "pictures"),
         ):

@@ -57,7 +57,7 @@ def begin(recipe: str, content: Tensor, style: Tensor, precision: Precision, win
 
 
 def measure(recipe: str, rounds: int) -> dict[str, float]:
-    """Print a table of evaluations and return its figures."""
+    """Print a table of evaluations and return its metrics."""
     content, style = music(SECONDS)[0], drops(SECONDS)
     fast = has_fast_bf16(torch.device("cpu"))
     dtype = torch.bfloat16 if fast else torch.float32
@@ -93,8 +93,8 @@ def main() -> None:
     options = parser.parse_args()
     torch.manual_seed(0)
     print(f"style transfer of {SECONDS:g} s at {MUSIC_RATE} Hz, {torch.get_num_threads()} threads")
-    figures = {recipe: measure(recipe, options.rounds) for recipe in options.recipes}
-    print(json.dumps({name: {key: round(value, 3) for key, value in row.items()} for name, row in figures.items()}))
+    scores = {recipe: measure(recipe, options.rounds) for recipe in options.recipes}
+    print(json.dumps({name: {key: round(value, 3) for key, value in row.items()} for name, row in scores.items()}))
 
 
 if __name__ == "__main__":

@@ -157,7 +157,7 @@ def main() -> None:
     print(f"{'audiogen auto, R1 and path length (fp32)':<42}{regularised:>9.1f}\n")
     for name, error in penalty_errors().items():
         print(f"gradient of {name:<26} relative error against float64 {error:.1e}")
-    figures = {
+    scores = {
         "images_per_s": BATCH / seconds["audiogen auto"],
         "images_per_s_regularised": regularised,
         "share_of_conv_rate": flop * BATCH / seconds["audiogen auto"] / rate,
@@ -166,7 +166,7 @@ def main() -> None:
         "gflop_per_image": flop / 1e9,
         "conv_gflop_per_s": rate / 1e9,
     }
-    print(json.dumps({name: round(value, 3) for name, value in figures.items()}))
+    print(json.dumps({name: round(value, 3) for name, value in scores.items()}))
 
 
 if __name__ == "__main__":

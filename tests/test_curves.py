@@ -1,4 +1,4 @@
-"""Reading the table of figures, and where each of them is drawn."""
+"""Reading the table of metrics, and where each of them is drawn."""
 
 from pathlib import Path
 
@@ -77,7 +77,7 @@ def test_headings(name: str, heading: str) -> None:
     assert heading_of(name) == heading
 
 
-def test_references_belong_to_their_figures_and_are_no_plots() -> None:
+def test_references_belong_to_their_metrics_and_are_no_plots() -> None:
     names = ["fad_a", "fad_a_floor", "fad_a/x", "fad_a_floor/x", "fad_a/y", "coherence", "coherence_real"]
     plots = sort_plots({name: curve(index + 1) for index, name in enumerate(names)})
     assert plots["Quality"] == [
@@ -127,7 +127,7 @@ def test_distances_and_losses_are_logarithmic_where_all_are_positive() -> None:
     assert log == {"fad_a": True, "kad_a": False, "coherence": False, "loss": False, "penalty": True, "kid": False}
 
 
-def test_all_figures_are_drawn_below_known_headings() -> None:
+def test_all_metrics_are_drawn_below_known_headings() -> None:
     names = ["x", "y/z/w", "fad_", "coverage_q/7", "Ünïcode", "$a_b$"]
     plots = sort_plots({name: curve(0) for name in names})
     assert sorted(name for found in plots.values() for plot in found for name in plot.curves) == sorted(names)

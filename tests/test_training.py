@@ -51,7 +51,7 @@ def differing(a: object, b: object, path: str = "") -> list[str]:
     return [] if same else [path]
 
 
-def test_a_run_leaves_settings_checkpoints_pictures_sounds_and_figures(run: Path) -> None:
+def test_a_run_leaves_settings_checkpoints_pictures_sounds_and_metrics(run: Path) -> None:
     names = [".lock", "checkpoints", "config.yaml", "metrics.csv", "samples"]
     assert sorted(p.name for p in run.iterdir()) == names
     assert sorted(p.name for p in (run / "checkpoints").iterdir()) == [Path(KIMG.format(k)).name for k in (8, 16, 24)]
@@ -193,7 +193,7 @@ def test_the_same_command_goes_on_with_a_run_that_began_elsewhere(run: Path, dat
     assert (tmp_path / "branch" / KIMG.format(24)).stat().st_mtime == changed
 
 
-def test_figures_of_no_checkpoint_are_refused(data: Path, tmp_path: Path) -> None:
+def test_metrics_of_no_checkpoint_are_refused(data: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no checkpoint in"):
         main(["validate", *arguments(data, tmp_path / "nothing")[1:]])
 

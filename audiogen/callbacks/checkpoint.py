@@ -124,7 +124,7 @@ class KimgCheckpoint(Checkpoint):
     Args:
         every_kimg: Interval.
         keep: How many of the newest to keep; null keeps all.
-        monitor: Logged figure that tells the best; where it is not logged, there is no `best.ckpt`.
+        monitor: Logged metric that tells the best; where it is not logged, there is no `best.ckpt`.
         mode: Whether the best is the least ("min") or the greatest ("max").
     """
 
@@ -166,7 +166,7 @@ class KimgCheckpoint(Checkpoint):
                 part.unlink(missing_ok=True)
 
     def on_validation_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
-        """Save `best.ckpt` where the monitored figure is better than ever."""
+        """Save `best.ckpt` where the monitored metric is better than ever."""
         self._went_on = True
         value = trainer.strategy.broadcast(float(trainer.callback_metrics.get(self.monitor, math.nan)))
         if trainer.state.fn != "fit" or trainer.sanity_checking or math.isnan(value):

@@ -18,7 +18,7 @@ from audiogen.processes import shares
 class ConversionEvaluation(PeriodicEvaluation):
     """Convert all validation clips to every target with the averaged translator, and score them by two classifiers.
 
-    The figures are those of `ConversionEvaluator`.
+    The metrics are those of `ConversionEvaluator`.
 
     Args:
         domain: A classifier of the domains, such as speakers.

@@ -21,9 +21,9 @@ SAMPLE_BATCH = 64
 
 
 class PeriodicEvaluation(lightning.Callback, ABC):
-    """Compute figures at an interval, log them, and tell what it cost.
+    """Compute metrics at an interval, log them, and tell what it cost.
 
-    It decides when the Trainer validates: figures come with the validation pass, so that Lightning's ModelCheckpoint
+    It decides when the Trainer validates: metrics come with the validation pass, so that Lightning's ModelCheckpoint
     and EarlyStopping find them by their names, such as `fad`. The verbs `validate` and `test` print them.
 
     Args:
@@ -118,16 +118,16 @@ class PeriodicEvaluation(lightning.Callback, ABC):
         clips = clips_on(pl_module.device, trainer.datamodule.split(split))  # type: ignore[attr-defined]
         made = self.make_clips(pl_module, clips, trainer.global_rank, trainer.world_size)
         self.evaluator.update(_until_stopped(trainer, pl_module, made))
-        figures = self.evaluator.compute()
+        scores = self.evaluator.compute()
         self._seconds += time.monotonic() - start
         if trainer.state.fn == "fit":
             now = time.monotonic()
             clocks = torch.tensor([now - start, self._seconds / (now - self._started)], device=pl_module.device)
             seconds, share = averaged(clocks).tolist()
-            figures |= {"evaluation/seconds": seconds, "evaluation/share": share}
-            pl_module.log_by_clips(figures)
+            scores |= {"evaluation/seconds": seconds, "evaluation/share": share}
+            pl_module.log_by_clips(scores)
         else:
-            pl_module.log_dict({f"{split}/{name}": value for name, value in figures.items()})
+            pl_module.log_dict({f"{split}/{name}": value for name, value in scores.items()})
 
     def _prepare(self, trainer: lightning.Trainer, pl_module: Any, split: str) -> None:
         """Have an evaluator made that knows the real clips of a split, where the last one does not."""

@@ -1,4 +1,4 @@
-"""Keep all logged figures in one table, `metrics.csv`, which goes on where a continued run goes on."""
+"""Keep all logged metrics in one table, `metrics.csv`, which goes on where a continued run goes on."""
 
 import csv
 from argparse import Namespace

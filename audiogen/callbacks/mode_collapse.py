@@ -1,4 +1,4 @@
-"""Stop a GAN before it collapses: watch the logged figures, warn, stop, and restore the best averaged generator."""
+"""Stop a GAN before it collapses: watch the logged metrics, warn, stop, and restore the best averaged generator."""
 
 import json
 from collections.abc import Sequence
@@ -81,14 +81,14 @@ class ModeCollapse(lightning.Callback):
             self._apply_rules(trainer, pl_module, pl_module.last_logged)
 
     def on_validation_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
-        """Evaluator the figures of an evaluation."""
+        """Apply the rules to the metrics of an evaluation."""
         if trainer.state.fn == "fit":
             known = trainer.callback_metrics
             validated = {name: float(known[name]) for name in VALIDATED if name in known}
             self._apply_rules(trainer, pl_module, pl_module.last_logged | validated)
 
-    def _apply_rules(self, trainer: lightning.Trainer, pl_module: Any, figures: dict[str, float]) -> None:
-        alarms = self.watch.update(pl_module.kimg, figures)
+    def _apply_rules(self, trainer: lightning.Trainer, pl_module: Any, scores: dict[str, float]) -> None:
+        alarms = self.watch.update(pl_module.kimg, scores)
         alarms = [alarm._replace(stop=alarm.stop and self.stop) for alarm in alarms]
         alarms = trainer.strategy.broadcast(alarms)  # all processes stop together
         for alarm in alarms:

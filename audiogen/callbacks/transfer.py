@@ -76,7 +76,7 @@ def _results(trainer: lightning.Trainer, pl_module: Any, clips_seen: int) -> lis
         made = {"-".join(filter(None, (stem, name))): index * len(names) + i for i, name in enumerate(names)}
         shown = {"content": content, **{file: spec[row] for file, row in made.items()}, "style": style}
         panels = {name: panel.cpu() for name, panel in shown.items()}
-        losses = {file: _figures(transfer.losses, row) for file, row in made.items()}
+        losses = {file: _scores(transfer.losses, row) for file, row in made.items()}
         results.append(_Result(stem, panels, {file: wavs[row].clone() for file, row in made.items()}, losses))
     return results
 
@@ -96,7 +96,7 @@ def _write(trainer: lightning.Trainer, pl_module: Any, results: Sequence[_Result
     _add_rows(folder / "losses.json", {name: row for result in results for name, row in result.losses.items()})
 
 
-def _figures(losses: Any, row: int) -> dict[str, float]:
+def _scores(losses: Any, row: int) -> dict[str, float]:
     return {name: float(values[row]) for name, values in losses._asdict().items()}
 
 

@@ -1,4 +1,4 @@
-"""Log to Weights & Biases: one W&B run for each run directory, all figures against kimg."""
+"""Log to Weights & Biases: one W&B run for each run directory, all metrics against kimg."""
 
 import os
 import secrets
@@ -82,7 +82,7 @@ class KimgWandbLogger(WandbLogger):
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Log figures; `step` counts clips."""
+        """Log metrics; `step` counts clips."""
         values = {name: value for name, value in metrics.items() if name != "epoch"}
         if step is not None:
             values["kimg"] = step / 1000

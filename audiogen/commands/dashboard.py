@@ -1,4 +1,4 @@
-"""Build a W&B workspace for this package's runs: the figures in sections, over kimg, with pictures and sounds.
+"""Build a W&B workspace for this package's runs: the metrics in sections, over kimg, with pictures and sounds.
 
 Names of metrics end with those of the embeddings, which the workspace cannot know: its plots find them by patterns.
 """
@@ -114,11 +114,11 @@ def _workspaces() -> tuple[Any, Any]:
 
 
 def _of_metrics(metrics: Mapping[str, str], end: str) -> list[Any]:
-    """Return a plot for each metric, of the figures in all embeddings; `end` follows the embedding's name."""
+    """Return a plot for each metric, of the metrics in all embeddings; `end` follows the embedding's name."""
     return [_plot(title, pattern=f"^{stem}(_[^/]*)?{end}") for title, stem in metrics.items()]
 
 
 def _plot(title: str, names: Sequence[str] = (), pattern: str | None = None) -> Any:
-    """Return a plot of figures, by their names or by a pattern; distances and losses on a logarithmic axis."""
+    """Return a plot of metrics, by their names or by a pattern; distances and losses on a logarithmic axis."""
     log = title in ("fad", *DISTANCES, *LOSSES)
     return _workspaces()[1].LinePlot(title=title, x="kimg", y=list(names), metric_regex=pattern, log_y=log)

@@ -41,39 +41,39 @@ class Evaluated:
     """What `evaluate` found.
 
     Attributes:
-        figures: By name.
+        scores: Metrics by name.
         settings: What was compared with what.
         label_names: The classes.
         file: The JSON file with all of it.
     """
 
-    figures: dict[str, float]
+    scores: dict[str, float]
     settings: dict[str, Any]
     label_names: list[str]
     file: Path
 
     def __str__(self) -> str:
-        """Return a table of the figures beside those of real clips, and one of the classes."""
+        """Return a table of the metrics beside those of real clips, and one of the classes."""
         lines = [f"{name}: {value}" for name, value in self.settings.items() if name != "notes"]
         lines += [f"note: {note}" for note in self.settings["notes"]]
         lines += ["", f"{'':<34}{'generated':>12}{'real':>12}"]
-        overall = [name for name in self.figures if "/" not in name and not _is_reference(name)]
-        lines += [f"{name:<34}{self.figures[name]:>12.4g}{self._reference(name):>12}" for name in overall]
-        kinds = sorted({name.split("/")[0] for name in self.figures if "/" in name and not _is_reference(name)})
+        overall = [name for name in self.scores if "/" not in name and not _is_reference(name)]
+        lines += [f"{name:<34}{self.scores[name]:>12.4g}{self._reference(name):>12}" for name in overall]
+        kinds = sorted({name.split("/")[0] for name in self.scores if "/" in name and not _is_reference(name)})
         if kinds:
             lines += ["", f"{'class':<20}" + "".join(f"{kind:>24}{'real':>10}" for kind in kinds)]
         for label in self.label_names if kinds else []:
             cells = [f"{self._text(f'{kind}/{label}'):>24}{self._reference(f'{kind}/{label}'):>10}" for kind in kinds]
             lines.append(f"{label:<20}" + "".join(cells))
-        return "\n".join([*lines, "", f"All figures are in {self.file}"])
+        return "\n".join([*lines, "", f"All metrics are in {self.file}"])
 
     def _text(self, name: str) -> str:
-        return f"{self.figures[name]:.4g}" if name in self.figures else "-"
+        return f"{self.scores[name]:.4g}" if name in self.scores else "-"
 
     def _reference(self, name: str) -> str:
         head, *of_class = name.split("/")
         found = ("/".join([f"{head}_{kind}", *of_class]) for kind in ("floor", "real"))
-        return next((self._text(other) for other in found if other in self.figures), "-")
+        return next((self._text(other) for other in found if other in self.scores), "-")
 
 
 def evaluate(
@@ -116,7 +116,7 @@ def evaluate(
         device: Such as cuda; by default a GPU where there is one.
 
     Returns:
-        The figures.
+        The metrics.
 
     Raises:
         OutputError: If the JSON file is one of the inputs, or cannot be written.
@@ -159,16 +159,16 @@ def evaluate(
     except ValueError as error:
         raise ValueError(f"{error}{scarcest(files, data.label_names)}") from error
     bench.update(_read(files, bench, data.recipe, where) if sounds else _made(model, bench, seed, truncation))
-    figures = bench.compute()
+    scores = bench.compute()
     if ratings is not None:
-        figures |= _rated(Path(ratings), figures, data.label_names)
+        scores |= _rated(Path(ratings), scores, data.label_names)
     settings = {
         "generated": f"{int(bench.counts.sum())} clips of {path}",
         "against": f"{len(data.split(split))} {split} clips of {against or config}",
         "notes": [*notes, *bench.notes, *left_out],
         **({} if model is None else {"kimg": model.kimg}),
     }
-    return _written(Evaluated(figures, settings, data.label_names, file))
+    return _written(Evaluated(scores, settings, data.label_names, file))
 
 
 def _file(out: str | None, config: Path | None, split: str) -> Path:
@@ -188,7 +188,7 @@ def _written(found: Found) -> Found:
     Raises:
         OSError: If it cannot be written; the message holds the table, so that nothing is lost.
     """
-    content = {"settings": found.settings, "figures": found.figures}
+    content = {"settings": found.settings, "metrics": found.scores}
     try:
         write_text(found.file, json.dumps(content, indent=2) + "\n")
     except OSError as error:
@@ -309,7 +309,7 @@ def _read(files: Sequence[Sequence[Path]], evaluator: Evaluator, recipe: Recipe,
         yield recipe.transform(wav).to(device), label[rows]
 
 
-def _rated(path: Path, figures: dict[str, float], label_names: Sequence[str]) -> dict[str, float]:
+def _rated(path: Path, scores: dict[str, float], label_names: Sequence[str]) -> dict[str, float]:
     """Return HEEP, overall and of each class, and S_GEN of those of which the first embedding's FAD is known.
 
     Raises:
@@ -321,15 +321,15 @@ def _rated(path: Path, figures: dict[str, float], label_names: Sequence[str]) ->
     each = dict(zip(rated.label_names, heep(rated.ratings, rated.targets), strict=True))
     found = {"heep": heep_overall(rated.ratings, rated.targets)} | {f"heep/{name}": x for name, x in each.items()}
     for name, precision in each.items():
-        distance = next((x for key, x in figures.items() if _is_fad_of(key, name)), None)
+        distance = next((x for key, x in scores.items() if _is_fad_of(key, name)), None)
         if distance is not None:
             found[f"s_gen/{name}"] = s_gen(torch.tensor(distance, dtype=torch.float64), precision)
     return {name: float(value) for name, value in found.items()}
 
 
-def _is_fad_of(figure: str, label: str) -> bool:
-    head, _, of_class = figure.partition("/")
-    return of_class == label and head.startswith("fad_") and not _is_reference(figure)
+def _is_fad_of(metric: str, label: str) -> bool:
+    head, _, of_class = metric.partition("/")
+    return of_class == label and head.startswith("fad_") and not _is_reference(metric)
 
 
 def _is_reference(name: str) -> bool:

@@ -12,7 +12,7 @@ from audiogen.metrics.embeddings.classifier import Classifier
 from audiogen.metrics.embeddings.embedding import Embedding
 from audiogen.metrics.evaluator import clips_on
 
-FIGURES = {  # and which figure is that of the sources, and of real clips of the target
+SCORES = {  # and which figure is that of the sources, and of real clips of the target
     "target_share": ("target_share_source", "target_share_real"),
     "content_kept": (None, None),
     "success": (None, None),
@@ -25,31 +25,31 @@ class EvaluatedConversion:
     """What `evaluate` found of a translator.
 
     Attributes:
-        figures: By name.
+        scores: Metrics by name.
         settings: What was compared with what.
         targets: Names of the domains that were converted to.
         file: The JSON file with all of it.
     """
 
-    figures: dict[str, float]
+    scores: dict[str, float]
     settings: dict[str, Any]
     targets: list[str]
     file: Path
 
     def __str__(self) -> str:
-        """Return a table of the figures beside those of the sources and of real clips."""
+        """Return a table of the metrics beside those of the sources and of real clips."""
         lines = [f"{name}: {value}" for name, value in self.settings.items()]
         lines += ["", f"{'':<28}{'converted':>12}{'source':>12}{'real':>12}"]
         endings = ["", *(f"/{name}" for name in self.targets)] if len(self.targets) > 1 else [""]
         for ending in endings:
-            for name, references in FIGURES.items():
+            for name, references in SCORES.items():
                 cells = [self._text(None if each is None else each + ending) for each in (name, *references)]
-                if name + ending in self.figures:
+                if name + ending in self.scores:
                     lines.append(f"{name + ending:<28}" + "".join(f"{cell:>12}" for cell in cells))
-        return "\n".join([*lines, "", f"All figures are in {self.file}"])
+        return "\n".join([*lines, "", f"All metrics are in {self.file}"])
 
     def _text(self, name: str | None) -> str:
-        return f"{self.figures[name]:.4g}" if name in self.figures else "-"
+        return f"{self.scores[name]:.4g}" if name in self.scores else "-"
 
 
 def evaluate_conversion(
@@ -71,7 +71,7 @@ def evaluate_conversion(
         file: JSON file to be written.
 
     Returns:
-        The figures.
+        The metrics.
 
     Raises:
         ValueError: As `ConversionEvaluator`.

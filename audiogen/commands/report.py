@@ -104,7 +104,7 @@ class RunFiles:
 
 
 def report(run: str, out: str | None = None) -> Report:
-    """Write one HTML page with a run's figures, pictures and sounds; also while it is training.
+    """Write one HTML page with a run's metrics, pictures and sounds; also while it is training.
 
     Args:
         run: The run directory.
@@ -125,7 +125,7 @@ def report(run: str, out: str | None = None) -> Report:
 
 
 def _table(files: RunFiles) -> Table:
-    """Return the table of figures, without any where a run was stopped before the first ones."""
+    """Return the table of metrics, without any where a run was stopped before the first ones."""
     text = files.text(METRICS, MAX_TABLE)
     steps = [re.fullmatch(r"kimg-(\d+\.\d+)\.ckpt", name) for name in files.names(CHECKPOINTS, ".ckpt")]
     saved = max([float(step[1]) for step in steps if step], default=0.0)
@@ -176,7 +176,7 @@ def _page(files: RunFiles, table: Table, alarms: Sequence[Alarm]) -> str:
         _headline(table, text),
         _alarm_list(alarms),
         *_plots(table, alarms),
-        _figures(table),
+        _scores(table),
         _pictures(files, table),
         _sounds(files),
         f"<details><summary>{CONFIG}</summary><pre>{escape(text)}</pre></details>" if text else "",
@@ -245,15 +245,15 @@ def _plots(table: Table, alarms: Sequence[Alarm]) -> list[str]:
     return parts
 
 
-def _figures(table: Table) -> str:
-    """Return the table of all figures, in the order of the plots."""
+def _scores(table: Table) -> str:
+    """Return the table of all metrics, in the order of the plots."""
     rows = []
     for heading, plots in sort_plots(table.curves).items():
         rows.append(f'<tr class="heading"><th colspan="6">{heading}</th></tr>')
         rows += [_row(name, table) for plot in plots for name in plot.curves]
     heads = ("last", "at kimg", "real clips", "best", "at kimg")
-    head = "<th>figure</th>" + "".join(f'<th class="number">{text}</th>' for text in heads)
-    return f"<h2>All figures</h2>\n<table><tr>{head}</tr>\n{chr(10).join(rows)}\n</table>"
+    head = "<th>metric</th>" + "".join(f'<th class="number">{text}</th>' for text in heads)
+    return f"<h2>All metrics</h2>\n<table><tr>{head}</tr>\n{chr(10).join(rows)}\n</table>"
 
 
 def _row(name: str, table: Table) -> str:
@@ -280,12 +280,12 @@ def _pictures(files: RunFiles, table: Table) -> str:
         nearest = min(made, key=lambda kimg: abs(kimg - best.kimg)) if best else max(made)
         if best and nearest < max(made):
             shown[f"At {nearest:.1f} kimg, nearest to the best fad ({best.kimg:.1f} kimg)"] = made[nearest]
-    figures = "".join(
+    scores = "".join(
         f"<figure>{_image(content, 'png', title)}<figcaption>{title}</figcaption></figure>\n"
         for title, name in shown.items()
         if (content := files.sample(name)) is not None
     )
-    return f'<h2>Pictures</h2>\n<div class="plots">\n{figures}</div>' if figures else ""
+    return f'<h2>Pictures</h2>\n<div class="plots">\n{scores}</div>' if scores else ""
 
 
 def _sounds(files: RunFiles) -> str:

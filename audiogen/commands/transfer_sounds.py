@@ -39,7 +39,7 @@ CHUNK_SECONDS = 10.0
 REFERENCE_SECONDS = 30.0  # of a style that are listened to
 PICTURE_SECONDS = 20.0
 WORKING_LEVEL = 0.1  # of the sounding parts, root mean square: -20 dB relative to full scale
-SHOWN_EVERY = 0.2  # seconds between figures on the progress bar
+SHOWN_EVERY = 0.2  # seconds between metrics on the progress bar
 
 
 @dataclass(frozen=True)
@@ -73,8 +73,8 @@ class Made:
         """Say what was made, where it is and how close it came."""
         lines = [*self.notes, f"Made {self.seconds:.1f} s of sound at {self.sample_rate} Hz"]
         for name, losses in zip(self.names, self.losses, strict=True):
-            figures = ", ".join(f"{key} {value:.3g}" for key, value in losses.items() if key != "total")
-            lines.append(f"  {name + ': ' if name else ''}{figures}")
+            scores = ", ".join(f"{key} {value:.3g}" for key, value in losses.items() if key != "total")
+            lines.append(f"  {name + ': ' if name else ''}{scores}")
         return "\n".join([*lines, *(f"  {path}" for path in self.files)])
 
 
@@ -163,8 +163,8 @@ class Synthesis:
             bar.update()
             if time.monotonic() - shown > SHOWN_EVERY:
                 shown = time.monotonic()
-                figures = {key: getattr(losses, key).mean().item() for key in ("content", "style")}
-                bar.set_postfix({key: f"{value:.3g}" for key, value in figures.items() if value}, refresh=False)
+                scores = {key: getattr(losses, key).mean().item() for key in ("content", "style")}
+                bar.set_postfix({key: f"{value:.3g}" for key, value in scores.items() if value}, refresh=False)
 
     def _beginning(self, spec: Tensor | None, more: Tensor) -> Tensor:
         """Return what is shown of spec [..., L] and what comes after it."""

@@ -202,7 +202,7 @@ class SpectrogramData(lightning.LightningDataModule):
             [(index, 0.5) for index in order[first : first + self.batch_size]]
             for first in range(0, len(order), self.batch_size)
         ]
-        # Whole batches, so that figures do not depend on the processes. Of domains a share might lack one.
+        # Whole batches, so that metrics do not depend on the processes. Of domains a share might lack one.
         if self.trainer is not None and not self.domains and len(batches) >= self.trainer.world_size:
             batches = batches[self.trainer.global_rank :: self.trainer.world_size]
         return DataLoader(clips, batch_sampler=batches, collate_fn=_as_is)

@@ -1,4 +1,4 @@
-"""Tell from logged figures that a GAN is about to collapse, or has.
+"""Tell from logged metrics that a GAN is about to collapse, or has.
 
 A rule looks at one signal: at its value, or at its ratio to what it was before. What fires before the Frechet distance
 gets worse was calibrated on runs that were made to collapse and on healthy ones (`python -m benchmarks.collapse`).
@@ -22,7 +22,7 @@ class Rule:
 
     Attributes:
         name: What has happened, in a word or two.
-        signal: Name of the logged figure, or of one that `derived` computes; without the embedding's name.
+        signal: Name of the logged metric, or of one that `derived` computes; without the embedding's name.
         low: Below this it fires; None for no lower bound.
         high: Above this it fires; None for no upper bound.
         against: What the value is divided by before: "nothing", the "median", the "lowest" or the "highest" of the
@@ -81,7 +81,7 @@ class _Seen:
 
 
 class Watch:
-    """Apply rules to figures as they are logged.
+    """Apply rules to metrics as they are logged.
 
     Args:
         rules: The rules.
@@ -92,17 +92,17 @@ class Watch:
         self.rules, self.warm_up_kimg = rules, warm_up_kimg
         self._seen = {rule: _Seen() for rule in rules}
 
-    def update(self, kimg: float, figures: Mapping[str, float]) -> list[Alarm]:
-        """Take the figures logged at some time.
+    def update(self, kimg: float, scores: Mapping[str, float]) -> list[Alarm]:
+        """Take the metrics logged at some time.
 
         Args:
             kimg: Clips shown, in thousands.
-            figures: Those that are new.
+            scores: New metrics by name.
 
         Returns:
             The rules that fire; one that fired is silent until its signal has been calm for a while.
         """
-        new = {**figures, **derived(figures)}
+        new = {**scores, **derived(scores)}
         alarms = [self._check(rule, kimg, _find(rule.signal, new)) for rule in self.rules]
         return [alarm for alarm in alarms if alarm is not None]
 
@@ -135,8 +135,8 @@ class Watch:
         return Alarm(kimg, rule.name, _tell(rule, kimg, value, reference, since), rule.stop)
 
 
-def derived(figures: Mapping[str, float]) -> dict[str, float]:
-    """Return signals that combine several figures.
+def derived(scores: Mapping[str, float]) -> dict[str, float]:
+    """Return signals that combine several metrics.
 
     `logits/size` is the larger of the mean logits' sizes. `logits/overfitting` tells where validation clips lie between
     training clips (0) and generated ones (1) in the eyes of the discriminator (Karras et al., 2020, equation 1).
@@ -146,25 +146,25 @@ def derived(figures: Mapping[str, float]) -> dict[str, float]:
         {'logits/overfitting': 0.25}
     """
     signals = {}
-    if {"logits/real", "logits/fake"} <= figures.keys():
-        signals["logits/size"] = max(abs(figures["logits/real"]), abs(figures["logits/fake"]))
-    if {"val/logits_train", "val/logits_real", "val/logits_fake"} <= figures.keys():
-        train, held_out, fake = (figures[f"val/logits_{name}"] for name in ("train", "real", "fake"))
+    if {"logits/real", "logits/fake"} <= scores.keys():
+        signals["logits/size"] = max(abs(scores["logits/real"]), abs(scores["logits/fake"]))
+    if {"val/logits_train", "val/logits_real", "val/logits_fake"} <= scores.keys():
+        train, held_out, fake = (scores[f"val/logits_{name}"] for name in ("train", "real", "fake"))
         if train > fake:
             signals["logits/overfitting"] = (train - held_out) / (train - fake)
     return signals
 
 
-def _find(signal: str, figures: Mapping[str, float]) -> float | None:
-    """Return a figure by its name, or by its name without the embedding's, of the first embedding."""
-    if signal in figures:
-        return figures[signal]
-    ends = [name.removeprefix(f"{signal}_") for name in figures if name.startswith(f"{signal}_") and "/" not in name]
+def _find(signal: str, scores: Mapping[str, float]) -> float | None:
+    """Return a metric by its name, or by its name without the embedding's, of the first embedding."""
+    if signal in scores:
+        return scores[signal]
+    ends = [name.removeprefix(f"{signal}_") for name in scores if name.startswith(f"{signal}_") and "/" not in name]
     ends = [end for end in ends if not end.endswith(("_floor", "_real"))]
-    # Of diversity, those of diversity_classifier and diversity_min_classifier: the latter is another figure.
+    # Of diversity, those of diversity_classifier and diversity_min_classifier: the latter is another metric.
     own = (end for end in ends if not any(end.endswith(f"_{other}") for other in ends))
     found = next(own, None)
-    return None if found is None else figures[f"{signal}_{found}"]
+    return None if found is None else scores[f"{signal}_{found}"]
 
 
 def _reference(rule: Rule, seen: _Seen) -> tuple[float | None, float]:

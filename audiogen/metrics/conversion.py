@@ -186,7 +186,7 @@ class ConversionEvaluator:
                         metrics[index].update(held[name][chosen].double())
 
     def compute(self) -> dict[str, float]:
-        """Return the figures, and start anew."""
+        """Return the metrics, and start anew."""
         found = {"fad": {index: float(metric.compute()["fad"]) for index, metric in self._distances.items()}}
         for name, metrics in self._shares.items():
             found[name] = {index: float(metric.compute()) for index, metric in metrics.items()}
@@ -204,8 +204,8 @@ class ConversionEvaluator:
 
     def _named(self, found: dict[str, dict[int, float]]) -> dict[str, float]:
         """Return means over the targets and, with several, those of each."""
-        figures = {name: sum(of.values()) / len(of) for name, of in found.items()}
+        scores = {name: sum(of.values()) / len(of) for name, of in found.items()}
         if len(self.targets) > 1:
             for name, of in found.items():
-                figures |= {f"{name}/{self.label_names[index]}": value for index, value in of.items()}
-        return figures
+                scores |= {f"{name}/{self.label_names[index]}": value for index, value in of.items()}
+        return scores

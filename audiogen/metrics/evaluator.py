@@ -1,4 +1,4 @@
-"""All figures of a generator: embeddings times metrics, overall and for each class, beside those of real clips."""
+"""All metrics of a generator: embeddings times metrics, overall and for each class, beside those of real clips."""
 
 from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
@@ -82,7 +82,7 @@ def default_metrics(embedding: Embedding) -> list[EmbeddingMetric]:
 class Evaluator:
     """Score generated clips against real ones.
 
-    Names of figures are those of the metrics with the embedding's: fad_classifier, coverage_vggish; of one class
+    Names of metrics are those of the metrics with the embedding's: fad_classifier, coverage_vggish; of one class
     fad_classifier/zero. The score of real training clips in the same number has the suffix _floor (of distances) or
     _real: nothing better can be asked for. `fad` and `fad_floor` repeat those of the first embedding of sounds.
 
@@ -165,12 +165,12 @@ class Evaluator:
             seen += len(label)
 
     def compute(self) -> dict[str, float]:
-        """Return all figures of the clips added since the last call, over all processes, and those of real ones."""
-        figures: dict[str, float] = {}
+        """Return all metrics of the clips added since the last call, over all processes, and those of real ones."""
+        scores: dict[str, float] = {}
         for panel in self._panels:
-            figures |= panel.compute()
-        self._add_short_names(figures)
-        return figures | self.real
+            scores |= panel.compute()
+        self._add_short_names(scores)
+        return scores | self.real
 
     def names(self) -> set[str] | None:
         """Return the names of all that `compute` returns, once real clips are known.
@@ -183,11 +183,11 @@ class Evaluator:
         self._add_short_names(found)
         return found.keys() | self.real.keys()
 
-    def _add_short_names(self, figures: dict[str, float]) -> None:
+    def _add_short_names(self, scores: dict[str, float]) -> None:
         names = [embedding.full_name("fad") for embedding in self.embeddings if embedding.kind == "a"]
         for suffix in ("", "_floor"):
-            if names and names[0] + suffix in figures:
-                figures[f"fad{suffix}"] = figures[names[0] + suffix]
+            if names and names[0] + suffix in scores:
+                scores[f"fad{suffix}"] = scores[names[0] + suffix]
 
 
 class _Panel:
@@ -238,13 +238,13 @@ class _Panel:
             self.coherence.update(found.predicted, found.label)
 
     def compute(self, of_real: Tensor | None = None) -> dict[str, float]:
-        """Return figures by their full names, and start anew.
+        """Return metrics by their full names, and start anew.
 
         Args:
-            of_real: Classes, int64 [N], of the clips, where they were real ones: figures are named so, those of too few
+            of_real: Classes, int64 [N], of the clips, where they were real ones: metrics are named so, those of too few
                 clips are left out, and nobody asks for their coherence.
         """
-        figures: dict[str, float] = {}
+        scores: dict[str, float] = {}
         for index, metric in self.metrics:
             ending = "" if index is None else f"/{self.label_names[index]}"
             enough = True
@@ -258,16 +258,16 @@ class _Panel:
                 plain = "" if index is None else f"/{self.label_names[index]}"
                 self.names |= {self.embedding.full_name(name) + plain for name in found}
                 self.names_known = self.names_known and enough
-            figures |= {self.embedding.full_name(name) + ending: float(x) for name, x in found.items()}
+            scores |= {self.embedding.full_name(name) + ending: float(x) for name, x in found.items()}
         if self.coherence is not None:
-            figures |= {} if of_real is not None else self._coherence()
+            scores |= {} if of_real is not None else self._coherence()
             self.coherence.reset()
         if any(name.startswith("diversity") and "/" in name for name in self.names):
             self.names.add(self.embedding.full_name("diversity_min"))
-        least = [x for name, x in figures.items() if name.startswith("diversity") and "/" in name]
+        least = [x for name, x in scores.items() if name.startswith("diversity") and "/" in name]
         if least and of_real is None:
-            figures[self.embedding.full_name("diversity_min")] = min(least)
-        return figures
+            scores[self.embedding.full_name("diversity_min")] = min(least)
+        return scores
 
     def _coherence(self) -> dict[str, float]:
         assert self.coherence is not None

@@ -42,7 +42,7 @@ class EmbeddingMetric(Metric, ABC):
 
     @abstractmethod
     def compute(self) -> dict[str, Tensor]:
-        """Return the figures by their names, float64 []."""
+        """Return the metrics by their names, float64 []."""
 
 
 MAX_REAL = 5000  # all pairs of them take 200 MB

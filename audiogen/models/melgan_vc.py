@@ -367,9 +367,9 @@ class MelGANVC(KimgModule):
         with self._autocast():
             converted, reproduced = self.translate(self.translator_ema, roles)
             fake, real = self._logits(converted, roles.aim), self._logits(roles.real, roles.own)
-        figures = self.keeping_losses(roles, converted, reproduced)
-        figures |= {"logits_real": real.mean(), "logits_fake": fake.mean()}
-        for name, value in figures.items():
+        scores = self.keeping_losses(roles, converted, reproduced)
+        scores |= {"logits_real": real.mean(), "logits_fake": fake.mean()}
+        for name, value in scores.items():
             self.log_held_out(f"{split}/{name}", value)
 
     def _logits(self, spec: Tensor, target: Tensor) -> Tensor:

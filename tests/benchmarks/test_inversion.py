@@ -1,4 +1,4 @@
-"""The figures of the inversion benchmark in closed form, its sounds, and its table."""
+"""The metrics of the inversion benchmark in closed form, its sounds, and its table."""
 
 import json
 from importlib.util import find_spec
@@ -95,7 +95,7 @@ def test_speech_is_ten_digits_in_a_row_for_each_speaker(
 
 
 @pytest.mark.filterwarnings("ignore:n_fft=.* is too large for input signal")
-def test_table_has_a_row_for_each_inverse_and_ends_with_its_figures(
+def test_table_has_a_row_for_each_inverse_and_ends_with_its_metrics(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(inversion, "SECONDS", 0.25)

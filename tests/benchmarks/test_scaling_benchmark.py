@@ -89,7 +89,7 @@ def test_fit_finds_the_link() -> None:
 
 
 def made_up(num: int) -> Measured:
-    """Return figures as of a tiny StyleGAN2, whose steps of several processes are those of one."""
+    """Return metrics as of a tiny StyleGAN2, whose steps of several processes are those of one."""
     sizes = {
         "weights": {"generator": 10, "discriminator": 10, "generator_penalty": 9, "discriminator_penalty": 9},
         "norms": {},
@@ -129,7 +129,7 @@ def test_steps_in_turn_are_told_by_the_fastest() -> None:
 
 
 def test_tables_are_whole() -> None:
-    times = {"checkpoint": 1.0, "pictures": 1.0, "validation": 1.0, "figures": 1.0, "generated clips": 4.0}
+    times = {"checkpoint": 1.0, "pictures": 1.0, "validation": 1.0, "metrics": 1.0, "generated clips": 4.0}
     found = dict(tables({2: (ETHERNET, {8: 1e-3})}, {"StyleGAN2": made_up(2)}, {1: times, 2: times}, cores=2))
     assert len(found) == 10
     for text in found.values():

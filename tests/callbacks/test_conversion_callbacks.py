@@ -1,4 +1,4 @@
-"""Following a translator in a tiny run: figures, the best checkpoint, pictures, sounds, and evaluation afterwards."""
+"""Following a translator in a tiny run: metrics, the best checkpoint, pictures, sounds, and evaluation afterwards."""
 
 import csv
 import json
@@ -23,7 +23,7 @@ from tests.tiny_classifier import write_classifier
 from tests.tiny_conversion import conversion_arguments
 from tests.tiny_run import SAMPLE_RATE, arguments, write_classes
 
-FIGURES = {
+SCORES = {
     "fad",
     "fad_source",
     "fad_floor",
@@ -75,9 +75,9 @@ def test_losses_have_curves_of_their_own(run: Path) -> None:
         assert all(math.isfinite(float(row[name])) for row in rows), name
 
 
-def test_figures_are_logged_and_the_best_is_kept(run: Path) -> None:
+def test_metrics_are_logged_and_the_best_is_kept(run: Path) -> None:
     rows = read_metrics(run)
-    assert all(math.isfinite(float(row[name])) for row in rows for name in FIGURES)
+    assert all(math.isfinite(float(row[name])) for row in rows for name in SCORES)
     assert float(rows[0]["target_share_source"]) <= 0.25
     assert float(rows[0]["target_share_real"]) >= 0.75
     best = audiogen.load(run / "checkpoints" / "best.ckpt")
@@ -141,9 +141,9 @@ def test_all_options_at_once_are_continued_exactly_too(
 def test_evaluate_scores_a_run_by_its_own_classifiers(run: Path, classifier: tuple[Path, Path]) -> None:
     found = audiogen.evaluate(str(run), split="val")
     last = read_metrics(run)[-1]
-    for name in FIGURES:
-        assert found.figures[name] == pytest.approx(float(last[name]), rel=1e-4), name
-    assert json.loads((run / "evaluation-val.json").read_text())["figures"] == found.figures
+    for name in SCORES:
+        assert found.scores[name] == pytest.approx(float(last[name]), rel=1e-4), name
+    assert json.loads((run / "evaluation-val.json").read_text())["metrics"] == found.scores
     text = str(found)
     assert "10 clips to low" in text
     assert [line.split()[0] for line in text.splitlines() if line[:4] in ("targ", "cont", "succ", "fad ")] == [
@@ -153,7 +153,7 @@ def test_evaluate_scores_a_run_by_its_own_classifiers(run: Path, classifier: tup
         "fad",
     ]
     named = audiogen.evaluate(str(run), evaluator=str(classifier[1]), split="val", out=str(run / "named.json"))
-    assert named.figures == found.figures
+    assert named.scores == found.scores
 
 
 def test_evaluate_takes_other_data_to_compare_with(run: Path, classifier: tuple[Path, Path], tmp_path: Path) -> None:
@@ -162,11 +162,11 @@ def test_evaluate_takes_other_data_to_compare_with(run: Path, classifier: tuple[
         str(shared), str(classifier[0]), evaluator=str(classifier[1]), out=str(tmp_path / "a.json")
     )
     assert of_folder.settings["converted"] == "20 clips to low"  # half of forty
-    assert "content_kept" not in of_folder.figures
+    assert "content_kept" not in of_folder.scores
     of_run = audiogen.evaluate(
         str(shared), str(run), evaluator=str(classifier[1]), split="val", out=str(tmp_path / "b.json")
     )
-    assert of_run.figures["fad"] == audiogen.evaluate(str(run), split="val").figures["fad"]
+    assert of_run.scores["fad"] == audiogen.evaluate(str(run), split="val").scores["fad"]
     with pytest.raises(ValueError, match="name a classifier of the domains: --evaluator"):
         audiogen.evaluate(str(shared), str(run))
 

@@ -56,7 +56,7 @@ def run(classifier: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory)
     return folder
 
 
-def test_figures_are_logged_by_kimg_beside_those_of_real_clips(run: Path) -> None:
+def test_metrics_are_logged_by_kimg_beside_those_of_real_clips(run: Path) -> None:
     rows = [row for row in read_metrics(run) if row["fad"]]
     assert [row["kimg"] for row in rows] == ["0.008", "0.016", "0.024"]
     expected = {"fad", "fad_floor", "fad_classifier", "kad_classifier", "coherence", "coherence_real", "class_entropy"}
@@ -83,7 +83,7 @@ def test_evaluation_changes_nothing_in_the_training(classifier: tuple[Path, Path
         assert torch.equal(tensor, states[1]["state_dict"][name]), name
 
 
-def test_lightnings_own_callbacks_find_the_figures(classifier: tuple[Path, Path], tmp_path: Path) -> None:
+def test_lightnings_own_callbacks_find_the_metrics(classifier: tuple[Path, Path], tmp_path: Path) -> None:
     checkpoint = {
         "class_path": "lightning.pytorch.callbacks.ModelCheckpoint",
         "init_args": {"monitor": "fad", "dirpath": str(tmp_path / "theirs"), "filename": "{fad:.2f}"},

@@ -90,7 +90,7 @@ def test_continued_run_may_add_columns_and_lack_others(tmp_path: Path) -> None:
     assert numbers(tmp_path, "fad") == [None, 2]
 
 
-def test_figures_of_the_step_where_a_run_goes_on_are_added_to_its_row(tmp_path: Path) -> None:
+def test_metrics_of_the_step_where_a_run_goes_on_are_added_to_its_row(tmp_path: Path) -> None:
     MetricsCSV(tmp_path).log_metrics({"loss": 1.0}, step=100)
     going_on(tmp_path, 100).log_metrics({"fad": 2.0}, step=100)
     assert read(tmp_path) == [{"kimg": "0.1", "step": "100", "fad": "2.0", "loss": "1.0"}]

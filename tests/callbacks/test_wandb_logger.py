@@ -22,7 +22,7 @@ def read(run: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in lines]
 
 
-def test_run_on_disk_has_figures_by_kimg_pictures_sounds_and_the_config(
+def test_run_on_disk_has_metrics_by_kimg_pictures_sounds_and_the_config(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data, _ = write_classifier(tmp_path)

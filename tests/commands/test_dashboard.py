@@ -45,7 +45,7 @@ def sections() -> list[dict[str, Any]]:
     return sent(workspace("project", "team", SOUNDS))
 
 
-def test_each_figure_is_seen_in_its_section_alone(sections: list[dict[str, Any]]) -> None:
+def test_each_metric_is_seen_in_its_section_alone(sections: list[dict[str, Any]]) -> None:
     assert [section["name"] for section in sections] == list(LOGGED)
     for heading, names in LOGGED.items():
         for name in names:

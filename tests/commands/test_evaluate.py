@@ -32,11 +32,11 @@ def run(classifier: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory)
 
 def test_a_run_is_scored_by_its_own_data(classifier: tuple[Path, Path], run: Path) -> None:
     found = audiogen.evaluate(str(run), evaluator=str(classifier[1]), split="val", num_clips=20)
-    assert {"fad_classifier", "fad_classifier_floor", "coherence", "coherence_real", "fad"} <= set(found.figures)
-    assert found.figures["coherence_real"] >= 0.75
+    assert {"fad_classifier", "fad_classifier_floor", "coherence", "coherence_real", "fad"} <= set(found.scores)
+    assert found.scores["coherence_real"] >= 0.75
     assert found.file == run / "evaluation-val.json"
     saved = json.loads(found.file.read_text())
-    assert saved["figures"] == found.figures
+    assert saved["metrics"] == found.scores
     assert saved["settings"]["kimg"] == 0.008
     text = str(found)
     assert "20 clips of " in text
@@ -76,8 +76,8 @@ def test_real_sounds_score_like_real_ones_and_wrong_ones_worse(classifier: tuple
         )
         for folder in (good, bad)
     ]
-    assert [one.figures["coherence"] for one in found] == pytest.approx([1, 0], abs=0.15)
-    assert found[0].figures["fad_classifier/low"] < 0.2 * found[1].figures["fad_classifier/low"]
+    assert [one.scores["coherence"] for one in found] == pytest.approx([1, 0], abs=0.15)
+    assert found[0].scores["fad_classifier/low"] < 0.2 * found[1].scores["fad_classifier/low"]
     assert "40 val clips" in found[0].settings["against"]  # half of the folder
 
 
@@ -99,7 +99,7 @@ def test_other_sample_rates_and_lengths_are_fitted(classifier: tuple[Path, Path]
     found = audiogen.evaluate(
         str(tmp_path / "made"), against=str(classifier[0]), evaluator=str(classifier[1]), out=str(tmp_path / "x.json")
     )
-    assert found.figures["coherence"] == 1
+    assert found.scores["coherence"] == 1
     assert SAMPLE_RATE == 8000
 
 
@@ -119,16 +119,16 @@ def test_human_ratings_give_heep_and_s_gen(classifier: tuple[Path, Path], run: P
         out=str(tmp_path / "x.json"),
     )
     expected = np.corrcoef([5, 4, 1, 3], [1, 1, 0, 0])[0, 1]
-    assert found.figures["heep/high"] == pytest.approx(expected)
-    fad = found.figures["fad_classifier/high"]
-    assert found.figures["s_gen/high"] == pytest.approx((1 / fad + expected) / 2)
+    assert found.scores["heep/high"] == pytest.approx(expected)
+    fad = found.scores["fad_classifier/high"]
+    assert found.scores["s_gen/high"] == pytest.approx((1 / fad + expected) / 2)
 
 
 def test_what_cannot_be_compared_is_refused(classifier: tuple[Path, Path], run: Path, tmp_path: Path) -> None:
     data, weights = (str(path) for path in classifier)
     with pytest.raises(ValueError, match="makes no clips"):
         audiogen.evaluate(weights, classifier=weights)
-    with pytest.raises(ValueError, match="name an embedding to measure distances in: --evaluator CLASSIFIER"):
+    with pytest.raises(ValueError, match="name a classifier to embed clips with: --evaluator CLASSIFIER"):
         audiogen.evaluate(str(run))
     with pytest.raises(ValueError, match="holds a StyleGAN2, not a classifier"):
         audiogen.evaluate(str(run), evaluator=str(run))

@@ -187,7 +187,7 @@ def test_wrong_part_is_told_before_anything_is_read(
     assert not (folder / "cache").exists()
 
 
-def test_figures_are_of_the_files_that_are_used(
+def test_metrics_are_of_the_files_that_are_used(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_classes(folder / "data", {"alone": 500}, num=1)

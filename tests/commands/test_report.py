@@ -111,7 +111,7 @@ def test_headline_tells_last_best_and_reference(folder: Path) -> None:
     assert str(found.page) in str(found)
 
 
-def test_every_figure_has_a_plot_and_a_row(folder: Path) -> None:
+def test_every_metric_has_a_plot_and_a_row(folder: Path) -> None:
     page = Page(report(str(folder)).page)
     assert page.alts == ["fad_a", "coherence", "coherence", "loss", "my <own>"]
     assert all(b"<svg" in decode(source) for source in page.sources["img"])

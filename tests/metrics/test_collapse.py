@@ -105,6 +105,6 @@ def test_a_bound_of_zero_is_told() -> None:
 
 @pytest.mark.parametrize("order", [1, -1])
 def test_a_signal_is_not_taken_for_another_whose_name_goes_on(order: int) -> None:
-    figures = {"diversity_classifier": 0.9, "diversity_min_classifier": 0.1}
+    scores = {"diversity_classifier": 0.9, "diversity_min_classifier": 0.1}
     watched = Watch([Rule("r", "diversity", low=0.5)], 0)
-    assert watched.update(1.0, dict(list(figures.items())[::order])) == []
+    assert watched.update(1.0, dict(list(scores.items())[::order])) == []

@@ -75,18 +75,18 @@ def test_every_clip_is_converted_to_every_other_target() -> None:
 def test_shares_are_counted(right: float, kept: float) -> None:
     evaluator = make()
     evaluator.update(convert(evaluator, right, kept))
-    figures = evaluator.compute()
-    assert figures["target_share"] == pytest.approx(right)
-    assert figures["content_kept"] == pytest.approx(kept)
-    assert figures["success"] == pytest.approx(min(right, kept))  # the first clips, in both
-    assert figures["target_share_source"] == 0
-    assert figures["target_share_real"] == 1
+    scores = evaluator.compute()
+    assert scores["target_share"] == pytest.approx(right)
+    assert scores["content_kept"] == pytest.approx(kept)
+    assert scores["success"] == pytest.approx(min(right, kept))  # the first clips, in both
+    assert scores["target_share_source"] == 0
+    assert scores["target_share_real"] == 1
 
 
 def test_distances_are_those_of_moments() -> None:
     evaluator = make()
     evaluator.update(convert(evaluator, 0.5))
-    figures = evaluator.compute()
+    scores = evaluator.compute()
     rows = lambda spec: spec[:, 0, :2, 0]  # noqa: E731
     own = moments(rows(REAL[LABEL == 1]))
     expected = {
@@ -95,19 +95,19 @@ def test_distances_are_those_of_moments() -> None:
         "fad": moments(rows(torch.cat([spec for spec, _, _ in convert(evaluator, 0.5)]))),
     }
     for name, found in expected.items():
-        assert figures[name] == pytest.approx(float(frechet_distance(*found, *own)))
-    assert figures["fad_floor"] < figures["fad"] < figures["fad_source"]
+        assert scores[name] == pytest.approx(float(frechet_distance(*found, *own)))
+    assert scores["fad_floor"] < scores["fad"] < scores["fad_source"]
 
 
-def test_several_targets_have_figures_of_their_own_and_a_mean() -> None:
+def test_several_targets_have_metrics_of_their_own_and_a_mean() -> None:
     evaluator = make((0, 2))
     evaluator.update(convert(evaluator, right=0.5))  # the first half: those to anna
-    figures = evaluator.compute()
-    assert figures["target_share/anna"] == 1
-    assert figures["target_share/carl"] == 0
-    assert figures["target_share"] == 0.5
-    assert figures["fad"] == pytest.approx((figures["fad/anna"] + figures["fad/carl"]) / 2)
-    assert {"fad_floor/anna", "fad_source/carl", "target_share_real/carl", "content_kept/anna"} <= set(figures)
+    scores = evaluator.compute()
+    assert scores["target_share/anna"] == 1
+    assert scores["target_share/carl"] == 0
+    assert scores["target_share"] == 0.5
+    assert scores["fad"] == pytest.approx((scores["fad/anna"] + scores["fad/carl"]) / 2)
+    assert {"fad_floor/anna", "fad_source/carl", "target_share_real/carl", "content_kept/anna"} <= set(scores)
 
 
 def test_batches_do_not_matter_and_the_next_pass_starts_anew() -> None:
@@ -130,9 +130,9 @@ def test_domains_are_found_by_name_among_others() -> None:
 def test_without_a_classifier_of_the_content_nothing_is_said_of_it() -> None:
     evaluator = make(words=False)
     evaluator.update(convert(evaluator))
-    figures = evaluator.compute()
-    assert "content_kept" not in figures
-    assert figures["success"] == figures["target_share"] == 1
+    scores = evaluator.compute()
+    assert "content_kept" not in scores
+    assert scores["success"] == scores["target_share"] == 1
 
 
 def test_classifiers_that_cannot_tell_are_refused() -> None:

@@ -1,4 +1,4 @@
-"""The evaluator: names of figures, references, refusals, and processes that share the work."""
+"""The evaluator: names of metrics, references, refusals, and processes that share the work."""
 
 import os
 from pathlib import Path
@@ -55,17 +55,17 @@ def evaluator_of(*embeddings: Embedding, num: int = 40) -> Evaluator:
     return found
 
 
-def test_figures_are_named_after_metric_embedding_and_class() -> None:
+def test_metrics_are_named_after_metric_embedding_and_class() -> None:
     evaluator = evaluator_of(Means(), Means("other", kind="i", knows=False))
     evaluator.update([clips(20, 2)])
-    figures = evaluator.compute()
-    assert {"fad", "fad_floor", "fad_means", "fad_means_floor", "fad_means/low", "fad_means_floor/high"} <= set(figures)
-    assert {"coherence", "coherence_real", "coherence/low", "class_entropy"} <= set(figures)
-    assert {"kad_means", "precision_means", "coverage_means_real", "vendi_means", "diversity_min_means"} <= set(figures)
-    assert {"fid_other", "fid_other_floor", "fid_infinity_other", "kid_other", "fid_other/low"} <= set(figures)
-    assert figures["fad"] == figures["fad_means"]
-    assert figures["fad_floor"] == figures["fad_means_floor"]
-    assert all(isinstance(value, float) for value in figures.values())
+    scores = evaluator.compute()
+    assert {"fad", "fad_floor", "fad_means", "fad_means_floor", "fad_means/low", "fad_means_floor/high"} <= set(scores)
+    assert {"coherence", "coherence_real", "coherence/low", "class_entropy"} <= set(scores)
+    assert {"kad_means", "precision_means", "coverage_means_real", "vendi_means", "diversity_min_means"} <= set(scores)
+    assert {"fid_other", "fid_other_floor", "fid_infinity_other", "kid_other", "fid_other/low"} <= set(scores)
+    assert scores["fad"] == scores["fad_means"]
+    assert scores["fad_floor"] == scores["fad_means_floor"]
+    assert all(isinstance(value, float) for value in scores.values())
 
 
 def test_clips_like_the_real_ones_score_like_them_and_others_worse() -> None:
@@ -112,10 +112,10 @@ def test_classes_with_too_few_clips_are_left_out_and_said() -> None:
     evaluator = Evaluator([Means()], transform(), NAMES, 40)
     evaluator.set_real(real(4, 0), real(40, 1))
     evaluator.update([clips(20, 2)])
-    figures = evaluator.compute()
-    assert "fad_means" in figures
-    assert "fad_means/low" not in figures
-    assert "diversity_means/low" in figures
+    scores = evaluator.compute()
+    assert "fad_means" in scores
+    assert "fad_means/low" not in scores
+    assert "diversity_means/low" in scores
     assert any("no FrechetDistance of 2 of 2 classes, such as low" in note for note in evaluator.notes)
 
 
@@ -133,9 +133,9 @@ def test_data_without_classes_are_evaluated_as_a_whole() -> None:
     label = torch.zeros(50, dtype=torch.long)
     evaluator.set_real(Clips(lambda rows: spec[rows], label), Clips(lambda rows: spec[rows], label))
     evaluator.update([(spec[:30], label[:30])])
-    figures = evaluator.compute()
-    assert figures["fad"] >= 0
-    assert not any("/" in name for name in figures)
+    scores = evaluator.compute()
+    assert scores["fad"] >= 0
+    assert not any("/" in name for name in scores)
 
 
 def test_embeddings_need_different_names() -> None:
@@ -185,9 +185,9 @@ def test_clips_are_made_in_the_shares_of_real_ones() -> None:
     fresh, fresh_label = clips(90, 3)
     chosen = torch.cat([torch.arange(90), torch.arange(90, 100)])
     evaluator.update([(fresh[chosen], fresh_label[chosen])])
-    figures = evaluator.compute()
-    assert figures["fad"] < 3 * figures["fad_floor"] < 0.05
-    assert figures["diversity_means"] == pytest.approx(1, abs=0.3)
+    scores = evaluator.compute()
+    assert scores["fad"] < 3 * scores["fad_floor"] < 0.05
+    assert scores["diversity_means"] == pytest.approx(1, abs=0.3)
 
 
 def test_classes_without_real_clips_are_not_made_and_said() -> None:

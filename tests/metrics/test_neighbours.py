@@ -23,7 +23,7 @@ def by_loops(real: Tensor, generated: Tensor, k: int) -> dict[str, float]:
 
 
 @pytest.mark.parametrize("k", [1, 3, 5])
-def test_figures_equal_a_direct_computation(k: int) -> None:
+def test_metrics_equal_a_direct_computation(k: int) -> None:
     generator = torch.Generator().manual_seed(0)
     real = torch.randn(30, 4, generator=generator, dtype=torch.float64)
     generated = torch.randn(20, 4, generator=generator, dtype=torch.float64) * 0.7

@@ -65,11 +65,11 @@ class Embedding(nn.Module, ABC):
         """Tell whether spectrograms of a transform need not be made audible."""
         return self.transform is not None and self.transform.same_spectrogram(transform)
 
-    def full_name(self, figure: str) -> str:
-        """Return the name of a figure in this embedding: fad becomes fad_classifier, or fid_inception."""
+    def full_name(self, metric: str) -> str:
+        """Return the name of a metric in this embedding: fad becomes fad_classifier, or fid_inception."""
         if self.kind == "i":
-            figure = re.sub("^([fk])ad", r"\1id", figure)
-        return f"{figure}_{self.name}"
+            metric = re.sub("^([fk])ad", r"\1id", metric)
+        return f"{metric}_{self.name}"
 
     def describe(self, transform: SpectrogramTransform) -> str:
         """Say how clips of a transform are embedded."""

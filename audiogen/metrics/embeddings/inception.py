@@ -1,7 +1,7 @@
 """Inception features of spectrograms taken for grey pictures: FID (Heusel et al., 2017).
 
 The network is that of the first FID, trained on photographs, as the package torch-fidelity keeps it: its resizing
-(bilinear, to 299 x 299 whatever the proportions) and its weights give the figures of the TensorFlow original.
+(bilinear, to 299 x 299 whatever the proportions) and its weights give the metrics of the TensorFlow original.
 """
 
 from torch import Tensor
