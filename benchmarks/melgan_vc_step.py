@@ -24,7 +24,7 @@ from audiogen.commands.convert import convert
 from audiogen.data.batch import Batch
 from audiogen.models.melgan_vc import MelGANVC
 from audiogen.models.precision import Precision, has_fast_bf16
-from audiogen.networks.melgan_vc import Discriminator, Siamese, Translator
+from audiogen.networks.melgan_vc import Discriminator, Generator, Siamese
 from audiogen.transforms.mel import LogMel
 from audiogen.transforms.streaming import waveform_blocks
 from audiogen.transforms.transform import SpectrogramTransform
@@ -47,11 +47,11 @@ def make_model(transform: SpectrogramTransform, precision: Precision, interval: 
         transform,
         ["a", "b"],
         BATCH,
-        Translator,
+        Generator,
         Siamese,
         Discriminator,
         total_kimg=1e9,
-        translator_interval=interval,
+        generator_interval=interval,
         precision=precision,
         log_every_kimg=1e9,
     )

@@ -19,7 +19,7 @@ from benchmarks.timing import fastest
 RECIPES = {"StyleGAN2": "configs/quickstart.yaml", "MelGAN-VC": "configs/melgan_vc_quickstart.yaml"}
 TINY = {
     "StyleGAN2": [f"--model.{net}.channel_max=8" for net in ("generator", "discriminator")],
-    "MelGAN-VC": [f"--model.{net}.width=8" for net in ("translator", "siamese", "discriminator")],
+    "MelGAN-VC": [f"--model.{net}.width=8" for net in ("generator", "siamese", "discriminator")],
 }
 BATCH = 16
 PLAIN = ["--trainer.enable_progress_bar", "false", "--trainer.accelerator", "cpu"]

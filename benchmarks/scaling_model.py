@@ -167,7 +167,7 @@ def exchanged_per_step(sizes: Mapping[str, Any], batch_size: int) -> dict[str, E
     if "generator" in weights:
         found = _of_stylegan2(sizes, weights)
     else:
-        norms = [channels for name in ("translator", "siamese") for channels in sizes["norms"][name]]
+        norms = [channels for name in ("generator", "siamese") for channels in sizes["norms"][name]]
         # Sums, sums of squares and the count, there and back.
         sums = Exchanged(2 * len(norms), 2 * FLOAT * sum(2 * channels + 1 for channels in norms))
         found = {"gradients": Exchanged(2, FLOAT * sum(weights.values())), "batch norm": sums}

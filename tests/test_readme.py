@@ -22,7 +22,7 @@ SHORT = {
     "melgan_vc_quickstart": ["--data.dataset.init_args.num_clips", "1200", "--model.total_kimg", "0.032"],
     "style_transfer_fast": ["--model.iterations", "2", "--model.extractor.width", "16"],
     "melgan_vc": ["--model.total_kimg", "0.016"]
-    + [f"--model.{name}.width=8" for name in ("translator", "siamese", "discriminator")],
+    + [f"--model.{name}.width=8" for name in ("generator", "siamese", "discriminator")],
 }
 CONTINUED = ["--data.dataset.init_args.num_clips", "600", "--model.total_kimg", "0.048"]
 

@@ -1,4 +1,4 @@
-"""A translator of tones, trained for a second: low ones into high ones."""
+"""A generator of tones, trained for a second: low ones into high ones."""
 
 import json
 from pathlib import Path
@@ -31,7 +31,7 @@ def conversion_arguments(data: Path, run: Path, kimg: float = 0.024, *more: str,
         "data.transform.floor_db": -100,
         "data.transform.ceil_db": 20,
         "model.targets": "null",  # the last one alone
-        "model.translator.width": 8,
+        "model.generator.width": 8,
         "model.siamese.width": 8,
         "model.discriminator.width": 8,
         "model.total_kimg": kimg,

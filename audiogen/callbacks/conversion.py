@@ -1,4 +1,4 @@
-"""Follow the training of a translator: scores of converted clips, and pictures and sounds of fixed ones."""
+"""Follow the training of a conversion model: scores of converted clips, and pictures and sounds of fixed ones."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -16,7 +16,7 @@ from audiogen.processes import shares
 
 
 class ConversionEvaluation(PeriodicEvaluation):
-    """Convert all validation clips to every target with the averaged translator, and score them by two classifiers.
+    """Convert all validation clips to every target with the averaged generator, and score them by two classifiers.
 
     The metrics are those of `ConversionEvaluator`.
 

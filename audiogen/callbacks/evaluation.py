@@ -1,4 +1,4 @@
-"""Evaluator the averaged generator during training, on validation clips; in the verb `test`, on test clips."""
+"""Evaluate the averaged generator during training, on validation clips; in the verb `test`, on test clips."""
 
 import math
 import time

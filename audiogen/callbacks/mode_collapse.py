@@ -76,7 +76,7 @@ class ModeCollapse(lightning.Callback):
     def on_train_batch_end(
         self, trainer: lightning.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Evaluator the means of a stretch of training."""
+        """Apply the rules to the means of a stretch of training."""
         if pl_module.crossed(pl_module.log_every_kimg):
             self._apply_rules(trainer, pl_module, pl_module.last_logged)
 

@@ -1,4 +1,4 @@
-"""Convert sounds with a trained translator: files or whole folders, of any length, in bounded memory."""
+"""Convert sounds with a trained model: files or whole folders, of any length, in bounded memory."""
 
 import os
 from collections.abc import Callable, Iterator, Sequence

@@ -91,7 +91,7 @@ def evaluate(
     out: str | None = None,
     device: str | None = None,
 ) -> Evaluated | EvaluatedConversion:
-    """Score a generator, a translator, or sounds that are there already, against real clips.
+    """Score a generator, a conversion model, or existing sounds, against real clips.
 
     Real and generated clips alike are evaluated by their spectrograms, or by sounds made of these where an embedding
     takes sounds or another spectrogram: what is lost on the way counts for neither.
@@ -103,8 +103,8 @@ def evaluate(
             the data of the checkpoint's run.
         root: Folder of the data set, for a config that names none, and for runs of others, whose paths are ignored.
         evaluator: A trained classifier to embed the clips with: its checkpoint or run directory, or a .safetensors
-            file. Of a translator it tells the domains apart: which does it take a converted clip for?
-        content: Of a translator alone: a trained classifier of what should stay, such as words.
+            file. For a conversion model it tells the domains apart: which does it take a converted clip for?
+        content: For conversion models only: a trained classifier of what should stay, such as words.
         embeddings: Other embeddings, beside or in place of it; by default those of the run's own evaluation.
         split: Which real clips to compare with, train, val or test. Models are chosen on val and reported on test. A
             folder of real sounds has no splits: a half of it is compared with, the other half scores the floor.
@@ -137,14 +137,16 @@ def evaluate(
         given = {"--embeddings": embeddings is not None, "--num_clips": num_clips != NUM_CLIPS, "--seed": seed != 0}
         given |= {"--truncation": truncation != 1, "--ratings": ratings is not None}
         if meaningless := [flag for flag, is_given in given.items() if is_given]:
-            raise ValueError(f"{', '.join(meaningless)} mean nothing for a translator, which converts all clips once")
+            raise ValueError(
+                f"{', '.join(meaningless)} mean nothing for a conversion model, which converts all clips once"
+            )
         classifiers = conversion_classifiers(evaluator, content, config, notes)
         data = _real_data(against, config, root, [classifiers[0]], model, split, notes)
         settings = {"by": checkpoint, "kimg": model.kimg, "against": f"{split} clips of {against or config}"}
         settings |= {"note": "; ".join(notes)} if notes else {}
         return _written(evaluate_conversion(model, data, classifiers, split, settings, file))
     if content is not None:
-        raise ValueError("--content is for translators, whose clips have a source")
+        raise ValueError("--content is for conversion models, whose clips have a source")
     if model is not None and not hasattr(model, "sample"):
         raise ValueError(f"{checkpoint} is a {type(model).__name__}, which makes no clips")
     chosen = [*([Classifier(evaluator)] if evaluator else []), *(embeddings or [])] or _embeddings_of(config, notes)

@@ -1,4 +1,4 @@
-"""Score a translator: what its conversions of held-out clips are taken for, beside their sources and real clips."""
+"""Score a conversion model: what its conversions of held-out clips are taken for, beside their sources and real clips."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +22,7 @@ SCORES = {  # and which figure is that of the sources, and of real clips of the 
 
 @dataclass(frozen=True)
 class EvaluatedConversion:
-    """What `evaluate` found of a translator.
+    """What `evaluate` found of a conversion model.
 
     Attributes:
         scores: Metrics by name.
@@ -63,7 +63,7 @@ def evaluate_conversion(
     """Convert all clips of a split to every target, and score them.
 
     Args:
-        model: A translator on its device.
+        model: A conversion model on its device.
         data: With the model's spectrogram and domains.
         classifiers: Classifiers of the domains and of the content.
         split: Of which clips are converted, and compared with.

@@ -57,7 +57,7 @@ class ConversionEvaluator:
             `target_share_source` (of their sources) and `target_share_real` (of real clips of the target).
         content_kept: Share of which the content classifier says what it says of the source.
         success: Share of which both hold, or the first alone without a content classifier: what a checkpoint is chosen
-            by, since a translator may reach the target by forgetting what was said, or keep it by changing nothing.
+            by, since a model may reach the target by forgetting what was said, or keep it by changing nothing.
         fad: Frechet distance to real clips of the target in the domain classifier's features, beside `fad_source`, the
             sources' own, and `fad_floor`, that of training clips of the target.
 

@@ -3,9 +3,9 @@
 A clip is cut into pieces that are translated one by one; the discriminator sees them joined, so that seams show. A
 siamese network describes pieces by vectors, and translation has to keep the differences between them.
 
-Beyond the paper: any of several domains can be the target, which the translator is then told; sources are all others.
+Beyond the paper: any of several domains can be the target, which the generator is then told; sources are all others.
 Pairs of pieces that the siamese network compares may come from different clips, as in TraVeLGAN; clips may be converted
-back, as in CycleGAN; the translator's weights are averaged. Batch normalisation sees pieces to convert and to reproduce
+back, as in CycleGAN; the generator's weights are averaged. Batch normalisation sees pieces to convert and to reproduce
 together, as its running statistics do. A batch of converted clips, evaluated once, teaches both sides, as in
 `StyleGAN2`.
 """
@@ -57,13 +57,13 @@ class Roles(NamedTuple):
 
 
 class MelGANVC(KimgModule):
-    """Train a translator of sounds, a siamese network and a discriminator; keep an average of the translator.
+    """Train a generator of sounds, a siamese network and a discriminator; keep an average of the generator.
 
     Args:
         transform: The spectrogram definition (linked to the data's); a clip is three pieces long.
         label_names: The domains in index order, at least two (linked to the data's).
         batch_size: Clips per step over all processes, of all domains together (linked to the data's).
-        translator: Makes the translator from (C, F, L) of a piece and the number of targets to choose from (0 for one):
+        generator: Makes the generator from (C, F, L) of a piece and the number of targets to choose from (0 for one):
             `forward(spec, target) -> spec`.
         siamese: Makes the siamese network from (C, F, L) of a piece: `forward(spec) -> vectors` [B, D].
         discriminator: Makes the discriminator from (C, F, L) of a clip and the number of targets:
@@ -72,12 +72,12 @@ class MelGANVC(KimgModule):
         augment: Applied to all clips before anything else.
         discriminator_augment: Applied to real and converted clips alike before the discriminator sees them.
         total_kimg: Length of the training in thousands of clips shown, of all domains together.
-        learning_rate: Of the translator and the siamese network.
+        learning_rate: Of the generator and the siamese network.
         discriminator_learning_rate: Of the discriminator.
         decay_from: Share of the training after which both fall to nothing in a line, as in CycleGAN; 1 keeps them.
         beta1: Of Adam.
         beta2: Of Adam.
-        translator_interval: The translator and the siamese network learn at every such step, the discriminator at all.
+        generator_interval: The generator and the siamese network learn at every such step, the discriminator at all.
         identity_weight: Alpha of paper K: clips of a target should stay as they are.
         identity_norm: "l2" is the mean squared difference (paper K), "l1" the mean absolute one (the code).
         travel_weight: Beta: transformation vectors should be kept.
@@ -86,7 +86,7 @@ class MelGANVC(KimgModule):
         cycle_weight: Converted clips, converted back, should be what they were (mean absolute difference; CycleGAN). It
             needs sources that are targets too; 0 switches it off.
         pairs: Pieces that are compared: the first and the last of a "clip" (paper), or all of the "batch".
-        ema_half_life_kimg: Of the averaged translator; 0 keeps no average.
+        ema_half_life_kimg: Of the averaged generator; 0 keeps no average.
         ema_ramp_up: The half-life is at most this share of the clips shown; null for no ramp.
         precision: "bf16" runs the convolutions in it, "auto" where the machine is fast in it.
         log_every_kimg: How often means of losses and logits are logged.
@@ -96,14 +96,14 @@ class MelGANVC(KimgModule):
             that cannot be cut into pieces, and values out of range.
     """
 
-    averaged = ("translator_ema",)
+    averaged = ("generator_ema",)
 
     def __init__(
         self,
         transform: SpectrogramTransform,
         label_names: list[str],
         batch_size: int,
-        translator: Callable[[Shape, int], nn.Module],
+        generator: Callable[[Shape, int], nn.Module],
         siamese: Callable[[Shape], nn.Module],
         discriminator: Callable[[Shape, int], nn.Module],
         targets: list[str] | Literal["all"] | None = None,
@@ -115,7 +115,7 @@ class MelGANVC(KimgModule):
         decay_from: float = 1.0,
         beta1: float = 0.5,
         beta2: float = 0.999,
-        translator_interval: int = 1,
+        generator_interval: int = 1,
         identity_weight: float = 1.0,
         identity_norm: Literal["l1", "l2"] = "l2",
         travel_weight: float = 10.0,
@@ -139,18 +139,18 @@ class MelGANVC(KimgModule):
         if cycle_weight and len(self.targets) < len(label_names):
             raise ValueError("cycle_weight converts clips back to their own domains: set targets to all")
         weights = (identity_weight, travel_weight, margin_weight, cycle_weight, ema_half_life_kimg)
-        if min(weights) < 0 or translator_interval < 1 or not 0 <= decay_from <= 1:
+        if min(weights) < 0 or generator_interval < 1 or not 0 <= decay_from <= 1:
             raise ValueError(
-                "need weights and half-life >= 0, translator_interval >= 1 and decay_from in [0, 1], got "
-                f"{', '.join(map(str, weights))}, {translator_interval} and {decay_from}"
+                "need weights and half-life >= 0, generator_interval >= 1 and decay_from in [0, 1], got "
+                f"{', '.join(map(str, weights))}, {generator_interval} and {decay_from}"
             )
         self.automatic_optimization = False
         self.piece = (channels, bands, frames // NUM_PIECES)
         num_targets = len(label_names) if len(self.targets) > 1 else 0  # a single target need not be named
-        self.translator: Any = channels_last(translator(self.piece, num_targets))
+        self.generator: Any = channels_last(generator(self.piece, num_targets))
         self.siamese: Any = channels_last(siamese(self.piece))
         self.discriminator: Any = channels_last(discriminator(transform.shape, num_targets))
-        self.translator_ema: Any = deepcopy(self.translator).eval().requires_grad_(False)
+        self.generator_ema: Any = deepcopy(self.generator).eval().requires_grad_(False)
         self.augment = augment if augment is not None else nn.Identity()
         self.discriminator_augment = discriminator_augment if discriminator_augment is not None else nn.Identity()
         allowed = torch.zeros(len(label_names), len(label_names))  # [source, target]
@@ -158,7 +158,7 @@ class MelGANVC(KimgModule):
         self.register_buffer("allowed", allowed.fill_diagonal_(0), persistent=False)
         self.allowed: Tensor
         self.learning_rates, self.betas = (learning_rate, discriminator_learning_rate), (beta1, beta2)
-        self.decay_from, self.translator_interval = decay_from, translator_interval
+        self.decay_from, self.generator_interval = decay_from, generator_interval
         self.identity_norm, self.margin, self.pairs = identity_norm, margin, pairs
         self.weights = {"identity": identity_weight, "travel_distance": travel_weight, "travel_angle": travel_weight}
         self.weights |= {"margin": margin_weight, "cycle": cycle_weight}
@@ -180,32 +180,32 @@ class MelGANVC(KimgModule):
         kept = {name for name in self.weights if name != "cycle"}
         names = {f"loss/{name}" for name in (*kept, "adversarial", "discriminator")} | {"logits/real", "logits/fake"}
         names |= {f"val/{name}" for name in (*kept, "logits_real", "logits_fake")} | {"speed/clips_per_second"}
-        names |= {"gradient_norm/translator", "gradient_norm/discriminator"}
+        names |= {"gradient_norm/generator", "gradient_norm/discriminator"}
         return names | ({"loss/cycle"} if self.weights["cycle"] else set())
 
     def configure_optimizers(self) -> list[Optimizer]:
-        """Return Adam for the translator with the siamese network, and for the discriminator."""
-        weights = [[*self.translator.parameters(), *self.siamese.parameters()], [*self.discriminator.parameters()]]
+        """Return Adam for the generator with the siamese network, and for the discriminator."""
+        weights = [[*self.generator.parameters(), *self.siamese.parameters()], [*self.discriminator.parameters()]]
         return [Adam(w, rate, self.betas, fused=True) for w, rate in zip(weights, self.learning_rates, strict=True)]
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
-        """Train the discriminator, and when it is its turn the translator with the siamese network."""
+        """Train the discriminator, and when it is its turn the generator with the siamese network."""
         optimizer, discriminator_optimizer = self._scheduled_optimizers()
         roles = self.roles(batch._replace(spec=self.augment(batch.spec)))
-        turn = (self.clips_seen // self.batch_size) % self.translator_interval == 0
-        self.backward_losses(roles, of_translator=turn)
+        turn = (self.clips_seen // self.batch_size) % self.generator_interval == 0
+        self.backward_losses(roles, train_generator=turn)
         if turn:
-            self.update(optimizer, "translator", self.translator, self.siamese)
+            self.update(optimizer, "generator", self.generator, self.siamese)
             decay = 0.0
             if self.ema_half_life_kimg:
-                clips = self.batch_size * self.translator_interval
+                clips = self.batch_size * self.generator_interval
                 decay = average_decay(clips, self.clips_seen, self.ema_half_life_kimg, self.ema_ramp_up)
-            update_average(self.translator_ema, self.translator, decay)
+            update_average(self.generator_ema, self.generator, decay)
         self.update(discriminator_optimizer, "discriminator", self.discriminator)
         self.count_clips()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Log the losses of clips that were not trained on, by the averaged translator."""
+        """Log the losses of clips that were not trained on, by the averaged generator."""
         self._log_losses("val", batch)
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
@@ -229,16 +229,16 @@ class MelGANVC(KimgModule):
         aim = (allowed.cumsum(dim=1) <= reach).sum(dim=1)
         return Roles(batch.spec[source], batch.label[source], aim[source], batch.spec[real], batch.label[real])
 
-    def backward_losses(self, roles: Roles, of_translator: bool) -> None:
+    def backward_losses(self, roles: Roles, train_generator: bool) -> None:
         """Compute the gradients of the discriminator and, where asked for, of the other two networks."""
-        with torch.set_grad_enabled(of_translator), self._autocast():
-            converted, reproduced = self.translate(self.translator, roles)
-        fake_input = converted.detach().requires_grad_(of_translator)
+        with torch.set_grad_enabled(train_generator), self._autocast():
+            converted, reproduced = self.translate(self.generator, roles)
+        fake_input = converted.detach().requires_grad_(train_generator)
         with self._autocast():
             fake_logits = self._logits(fake_input, roles.aim)
             real_logits = self._logits(roles.real, roles.own)
-        if of_translator:
-            # Through the discriminator for the translator: gradients of the clips, none of the weights.
+        if train_generator:
+            # Through the discriminator for the generator: gradients of the clips, none of the weights.
             adversarial = -fake_logits.mean()
             self.manual_backward(adversarial, inputs=[fake_input], retain_graph=True)
             assert fake_input.grad is not None
@@ -247,7 +247,7 @@ class MelGANVC(KimgModule):
                 losses["cycle"] = self.cycle_loss(roles, converted)
             weighted = [self.weights[name] * loss for name, loss in losses.items()]
             total = (converted * fake_input.grad).sum() + torch.stack(weighted).sum()
-            self.manual_backward(total, inputs=[*self.translator.parameters(), *self.siamese.parameters()])
+            self.manual_backward(total, inputs=[*self.generator.parameters(), *self.siamese.parameters()])
             for name, loss in {"adversarial": adversarial, **losses}.items():
                 self.record(f"loss/{name}", loss)
         loss = (hinge_real(real_logits) + hinge_fake(fake_logits)) / 2
@@ -256,11 +256,11 @@ class MelGANVC(KimgModule):
         self.record("logits/real", real_logits.mean())
         self.record("logits/fake", fake_logits.mean())
 
-    def translate(self, translator: Any, roles: Roles) -> tuple[Tensor, Tensor]:
+    def translate(self, generator: Any, roles: Roles) -> tuple[Tensor, Tensor]:
         """Return converted sources, float32 [N, C, F, L], and reproduced clips of the targets, [M, C, F, L]."""
         pieces = split_pieces(torch.cat([roles.source, roles.real]), NUM_PIECES)
         target = self.named(torch.cat([roles.aim, roles.own]).repeat_interleave(NUM_PIECES))
-        joined = join_pieces(translator(pieces, target).float(), NUM_PIECES)
+        joined = join_pieces(generator(pieces, target).float(), NUM_PIECES)
         return joined.tensor_split([len(roles.source)])  # type: ignore[return-value]
 
     def keeping_losses(self, roles: Roles, converted: Tensor, reproduced: Tensor) -> dict[str, Tensor]:
@@ -278,7 +278,7 @@ class MelGANVC(KimgModule):
         """Return how much sources differ from what their conversions, float32 [N, C, F, L], are converted back to."""
         target = self.named(roles.origin.repeat_interleave(NUM_PIECES))
         with self._autocast():
-            pieces = self.translator(split_pieces(converted, NUM_PIECES), target)
+            pieces = self.generator(split_pieces(converted, NUM_PIECES), target)
         return F.l1_loss(join_pieces(pieces.float(), NUM_PIECES), roles.source)
 
     def transformation_vectors(self, source: Tensor, converted: Tensor) -> tuple[Tensor, Tensor]:
@@ -307,7 +307,7 @@ class MelGANVC(KimgModule):
 
     @torch.no_grad()
     def convert(self, spec: Tensor, target: Tensor, overlap: float = 0.5) -> Tensor:
-        """Convert sounds of any length with the averaged translator, piece by piece.
+        """Convert sounds of any length with the averaged generator, piece by piece.
 
         Pieces lie on a grid that begins at the first frame and overlap; where they do, they are crossfaded.
 
@@ -331,7 +331,7 @@ class MelGANVC(KimgModule):
         aims = target.to(self.device).repeat_interleave(pieces.shape[1])
         with self._autocast():
             translated = [
-                self.translator_ema(part, self.named(aim)).float()
+                self.generator_ema(part, self.named(aim)).float()
                 for part, aim in zip(pieces.flatten(0, 1).split(CONVERT_BATCH), aims.split(CONVERT_BATCH), strict=True)
             ]
         return crossfade(torch.cat(translated).unflatten(0, pieces.shape[:2]), step, spec.shape[3])
@@ -351,9 +351,9 @@ class MelGANVC(KimgModule):
         return target if len(self.targets) > 1 else None
 
     def train(self, mode: bool = True) -> "MelGANVC":
-        """Set training mode for all but the averaged translator, which only ever evaluates."""
+        """Set training mode for all but the averaged generator, which only ever evaluates."""
         super().train(mode)
-        self.translator_ema.eval()
+        self.generator_ema.eval()
         return self
 
     def _has_roles(self, label: Tensor) -> bool:
@@ -365,7 +365,7 @@ class MelGANVC(KimgModule):
             return  # a last batch that lacks a domain
         roles = self.roles(batch)
         with self._autocast():
-            converted, reproduced = self.translate(self.translator_ema, roles)
+            converted, reproduced = self.translate(self.generator_ema, roles)
             fake, real = self._logits(converted, roles.aim), self._logits(roles.real, roles.own)
         scores = self.keeping_losses(roles, converted, reproduced)
         scores |= {"logits_real": real.mean(), "logits_fake": fake.mean()}

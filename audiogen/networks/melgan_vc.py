@@ -4,7 +4,7 @@ A kernel over all bands and a few frames is a convolution over time whose input 
 [B, C, F, L] are computed on as [B, C F, 1, L]; the other kernels, such as 1 x 9, are as in the paper. Convolutions have
 no bias and He-uniform weights, activations are leaky ReLUs of slope 0.2.
 
-Beyond the paper: where there are several targets, the translator's batch norms have a gain and a bias for each target
+Beyond the paper: where there are several targets, the generator's batch norms have a gain and a bias for each target
 (conditional batch normalisation), and the discriminator has a logit for each.
 """
 
@@ -23,7 +23,7 @@ SLOPE = 0.2
 FIRST = 3  # frames of the kernel over all bands
 
 
-class Translator(nn.Module):
+class Generator(nn.Module):
     """Make a piece of sound of one domain into one of another: two steps down in time, two up, with skips.
 
     Args:

@@ -1,4 +1,4 @@
-"""Following a translator in a tiny run: metrics, the best checkpoint, pictures, sounds, and evaluation afterwards."""
+"""Following a generator in a tiny run: metrics, the best checkpoint, pictures, sounds, and evaluation afterwards."""
 
 import csv
 import json
@@ -71,7 +71,7 @@ def test_losses_have_curves_of_their_own(run: Path) -> None:
     rows = read_metrics(run)
     assert [row["kimg"] for row in rows] == ["0.008", "0.016", "0.024"]
     terms = ("adversarial", "identity", "travel_distance", "travel_angle", "margin", "discriminator")
-    for name in [*(f"loss/{term}" for term in terms), "logits/real", "gradient_norm/translator", "val/identity"]:
+    for name in [*(f"loss/{term}" for term in terms), "logits/real", "gradient_norm/generator", "val/identity"]:
         assert all(math.isfinite(float(row[name])) for row in rows), name
 
 
@@ -110,8 +110,8 @@ def test_a_continued_run_equals_one_that_was_never_stopped(
 def test_all_options_at_once_are_continued_exactly_too(
     classifier: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The second part begins in the middle of the translator's interval, and in the middle of a pass over the clips."""
-    options = {"targets": "all", "translator_interval": 3, "cycle_weight": 1, "pairs": "batch", "ema_half_life_kimg": 1}
+    """The second part begins in the middle of the generator's interval, and in the middle of a pass over the clips."""
+    options = {"targets": "all", "generator_interval": 3, "cycle_weight": 1, "pairs": "batch", "ema_half_life_kimg": 1}
     options |= {"decay_from": 0.5, "learning_rate": 0.001, "discriminator_learning_rate": 0.002}
     flags = [part for name, value in options.items() for part in (f"--model.{name}", str(value))]
     main(conversion_arguments(classifier[0], tmp_path / "whole", 0.024, *flags))
@@ -171,8 +171,8 @@ def test_evaluate_takes_other_data_to_compare_with(run: Path, classifier: tuple[
         audiogen.evaluate(str(shared), str(run))
 
 
-def test_options_of_generators_mean_nothing_for_translators(run: Path) -> None:
-    with pytest.raises(ValueError, match="--num_clips, --truncation mean nothing for a translator"):
+def test_options_of_generators_mean_nothing_for_generators(run: Path) -> None:
+    with pytest.raises(ValueError, match="--num_clips, --truncation mean nothing for a conversion model"):
         audiogen.evaluate(str(run), num_clips=10, truncation=0.5)
 
 
@@ -184,7 +184,7 @@ def test_pictures_are_of_training_clips_where_a_domain_has_no_others(tmp_path: P
     assert audiogen.load(tmp_path / "run").label_names == ["high", "low"]  # of one file, which is enough for a domain
 
 
-def test_report_shows_a_translator(run: Path) -> None:
+def test_report_shows_a_conversion_model(run: Path) -> None:
     page = report(str(run)).page.read_text()
     for text in ("target_share", "content_kept", "loss/travel_angle", "to-low-converted", "last ones"):
         assert text in page
@@ -212,8 +212,8 @@ def test_evaluation_of_another_kind_of_model_is_refused(classifier: tuple[Path, 
         main(conversion_arguments(classifier[0], tmp_path / "vc", callbacks=[generator]))
 
 
-def test_content_is_asked_of_translators_alone(classifier: tuple[Path, Path], tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="--content is for translators"):
+def test_content_is_asked_train_generators_alone(classifier: tuple[Path, Path], tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="--content is for generators"):
         audiogen.evaluate(str(classifier[1]), content=str(classifier[1]))
 
 

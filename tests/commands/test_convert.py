@@ -118,9 +118,9 @@ class Same(nn.Module):
 def test_sound_comes_through_blocks_as_through_one(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, overlap: float
 ) -> None:
-    """A translator that changes nothing: what differs is made by cutting into pieces and blocks."""
+    """A generator that changes nothing: what differs is made by cutting into pieces and blocks."""
     model: Any = audiogen.load(run)
-    model.translator_ema = Same()
+    model.generator_ema = Same()
     source = write(tmp_path / "in.wav", seconds=8.0)
     monkeypatch.setattr(command, "BLOCK_FRAMES", 64)
     sound = audiogen.convert(model, source, overlap=overlap).wav
@@ -244,7 +244,7 @@ def test_sources_are_never_written_over(run: Path, tmp_path: Path, out: str) -> 
 
 def test_models_that_make_nan_are_told(run: Path, tmp_path: Path) -> None:
     model: Any = audiogen.load(run)
-    model.translator_ema.bands.norm.bias.fill_(torch.nan)
+    model.generator_ema.bands.norm.bias.fill_(torch.nan)
     with pytest.raises(ValueError, match="the model makes NaN of this sound"):
         audiogen.convert(model, write(tmp_path / "in.wav"), out=tmp_path / "out.wav")
     assert not (tmp_path / "out.wav").exists()
@@ -285,7 +285,7 @@ def test_checkpoint_of_another_kind_is_told(data: Path, tmp_path: Path) -> None:
         audiogen.convert(tmp_path / "gan", write(tmp_path / "in.wav"))
 
 
-def test_translators_do_not_generate(run: Path) -> None:
+def test_generators_do_not_generate(run: Path) -> None:
     with pytest.raises(ValueError, match="MelGANVC does not generate from classes: it has no sample method"):
         audiogen.generate(run)
 

@@ -12,7 +12,7 @@ from audiogen.data.batch import Batch
 from audiogen.losses.adversarial import hinge_fake, hinge_real
 from audiogen.losses.siamese import siamese_margin, travel_angle, travel_distance
 from audiogen.models.melgan_vc import MelGANVC
-from audiogen.networks.melgan_vc import Discriminator, Siamese, Translator
+from audiogen.networks.melgan_vc import Discriminator, Generator, Siamese
 from audiogen.transforms.cqt import CQT
 from audiogen.transforms.mel import LogMel
 from audiogen.transforms.mfcc import MFCC
@@ -35,7 +35,7 @@ def make(
         transform or LogMel(8000, 256, 128, n_mels=16, num_frames=24),
         list(names),
         batch_size=6,
-        translator=partial(Translator, width=8),
+        generator=partial(Generator, width=8),
         siamese=partial(Siamese, num_features=6, width=8),
         discriminator=partial(Discriminator, width=8),
         targets=targets,
@@ -73,7 +73,7 @@ def assert_gradients(loss: Tensor, *networks: nn.Module) -> None:
 def test_any_representation_is_trained_on_and_converted(transform: SpectrogramTransform) -> None:
     model = make(targets="all", transform=transform)
     wav = 0.1 * torch.randn(6, transform.shape[0], transform.num_samples, generator=torch.Generator().manual_seed(0))
-    model.backward_losses(model.roles(Batch(transform(wav), LABEL)), of_translator=True)
+    model.backward_losses(model.roles(Batch(transform(wav), LABEL)), train_generator=True)
     assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
     spec = transform(wav[:1].repeat(1, 1, 2))
     made = model.convert(spec, torch.tensor([0]))
@@ -91,9 +91,9 @@ def test_gradients_are_those_of_the_papers_losses(pairs: str, norm: str) -> None
     assert torch.equal(roles.source, spec[::2])
     assert torch.equal(roles.real, spec[1::2])
     model.eval()  # neither batch statistics nor power iterations change from one computation to the next
-    model.backward_losses(roles, of_translator=True)
+    model.backward_losses(roles, train_generator=True)
 
-    convert = lambda x: join_pieces(model.translator(split_pieces(x, 3)), 3)  # noqa: E731
+    convert = lambda x: join_pieces(model.generator(split_pieces(x, 3)), 3)  # noqa: E731
     converted, reproduced = convert(roles.source), convert(roles.real)
     before, after = ([model.siamese(piece) for piece in x.chunk(3, dim=3)] for x in (roles.source, converted))
     if pairs == "clip":
@@ -105,7 +105,7 @@ def test_gradients_are_those_of_the_papers_losses(pairs: str, norm: str) -> None
     identity = (F.l1_loss if norm == "l1" else F.mse_loss)(reproduced, roles.real)
     loss = -model.discriminator(converted).mean() + 2.0 * identity + 5.0 * siamese_margin(vectors, 4.0)
     loss = loss + 3.0 * (travel_distance(vectors, made) + travel_angle(vectors, made))
-    assert_gradients(loss, model.translator, model.siamese)
+    assert_gradients(loss, model.generator, model.siamese)
     real, fake = model.discriminator(roles.real), model.discriminator(converted.detach())
     assert_gradients((hinge_real(real) + hinge_fake(fake)) / 2, model.discriminator)
 
@@ -113,21 +113,21 @@ def test_gradients_are_those_of_the_papers_losses(pairs: str, norm: str) -> None
 def test_cycle_converts_back_to_where_clips_came_from() -> None:
     model = make(NAMES, "all", cycle_weight=3.0, identity_weight=0.0, travel_weight=0.0, margin_weight=0.0).eval()
     with torch.no_grad():
-        for norm in (model.translator.bands.norm, model.translator.down[0].norm):
+        for norm in (model.generator.bands.norm, model.generator.down[0].norm):
             norm.bias.normal_()  # so that targets differ
     roles = model.roles(Batch(clips(), torch.tensor([0, 1, 2, 0, 1, 2])))
-    model.backward_losses(roles, of_translator=True)
-    pieces = lambda spec, target: model.translator(split_pieces(spec, 3), target.repeat_interleave(3))  # noqa: E731
+    model.backward_losses(roles, train_generator=True)
+    pieces = lambda spec, target: model.generator(split_pieces(spec, 3), target.repeat_interleave(3))  # noqa: E731
     converted = join_pieces(pieces(roles.source, roles.aim), 3)
     restored = join_pieces(pieces(converted, roles.origin), 3)
     adversarial = -model.discriminator(converted, roles.aim).mean()
-    assert_gradients(adversarial + 3.0 * F.l1_loss(restored, roles.source), model.translator)
+    assert_gradients(adversarial + 3.0 * F.l1_loss(restored, roles.source), model.generator)
 
 
 def test_between_turns_only_the_discriminator_learns() -> None:
     model = make()
-    model.backward_losses(model.roles(Batch(clips(), LABEL)), of_translator=False)
-    assert all(parameter.grad is None for net in (model.translator, model.siamese) for parameter in net.parameters())
+    model.backward_losses(model.roles(Batch(clips(), LABEL)), train_generator=False)
+    assert all(parameter.grad is None for net in (model.generator, model.siamese) for parameter in net.parameters())
     assert all(parameter.grad is not None for parameter in model.discriminator.parameters())
 
 
@@ -168,14 +168,14 @@ def test_many_targets_are_drawn_from_all_but_the_own() -> None:
     assert min(counts[index] for index in (1, 2, 3, 5, 6, 7)) > 25  # of 50: binomial with deviation 5
 
 
-def test_translator_of_many_targets_is_told_which() -> None:
+def test_generator_of_many_targets_is_told_which() -> None:
     model = make(NAMES, list(NAMES))
-    assert len(model.translator.bands.norm.gain) == 3
+    assert len(model.generator.bands.norm.gain) == 3
     assert model.discriminator.head.out_features == 3
-    model.backward_losses(model.roles(Batch(clips(), torch.tensor([0, 1, 2, 0, 1, 2]))), of_translator=True)
-    assert model.translator.bands.norm.gain.grad.abs().sum(dim=1).min() > 0  # each was drawn or reproduced
+    model.backward_losses(model.roles(Batch(clips(), torch.tensor([0, 1, 2, 0, 1, 2]))), train_generator=True)
+    assert model.generator.bands.norm.gain.grad.abs().sum(dim=1).min() > 0  # each was drawn or reproduced
     with torch.no_grad():
-        model.translator_ema.bands.norm.bias.normal_()
+        model.generator_ema.bands.norm.bias.normal_()
     first, second = model.convert(clips(1).expand(2, -1, -1, -1), torch.tensor([0, 1]))
     assert not torch.allclose(first, second, atol=1e-3)
 
@@ -187,7 +187,7 @@ def identity(model: MelGANVC) -> MelGANVC:
         def forward(self, spec: Tensor, target: Tensor | None) -> Tensor:
             return spec
 
-    model.translator_ema = Same()
+    model.generator_ema = Same()
     return model
 
 
@@ -202,7 +202,7 @@ def test_pieces_that_stay_the_same_make_the_same_whole(overlap: float, frames: i
 def test_without_overlap_pieces_are_converted_one_by_one() -> None:
     model = make()
     spec = clips(2, 24)
-    expected = join_pieces(model.translator_ema(split_pieces(spec, 3)), 3)
+    expected = join_pieces(model.generator_ema(split_pieces(spec, 3)), 3)
     torch.testing.assert_close(model.convert(spec, torch.tensor([1, 1]), 0), expected)
 
 
@@ -234,10 +234,10 @@ def test_batches_without_a_source_or_a_target_are_told(label: list[int]) -> None
         make().roles(Batch(clips(2), torch.tensor(label)))
 
 
-def test_averaged_translator_never_trains() -> None:
+def test_averaged_generator_never_trains() -> None:
     model = make()
-    assert not model.translator_ema.training
-    assert not any(parameter.requires_grad for parameter in model.translator_ema.parameters())
+    assert not model.generator_ema.training
+    assert not any(parameter.requires_grad for parameter in model.generator_ema.parameters())
 
 
 @pytest.mark.parametrize(
@@ -252,7 +252,7 @@ def test_averaged_translator_never_trains() -> None:
         ({"cycle_weight": 1.0}, "cycle_weight converts clips back to their own domains: set targets to all"),
         ({"travel_weight": -1.0}, "need weights and half-life >= 0"),
         ({"decay_from": 1.5}, r"decay_from in \[0, 1\]"),
-        ({"translator_interval": 0}, "translator_interval >= 1"),
+        ({"generator_interval": 0}, "generator_interval >= 1"),
     ],
 )
 def test_settings_that_cannot_be_are_refused(arguments: dict[str, Any], message: str) -> None:
@@ -262,7 +262,7 @@ def test_settings_that_cannot_be_are_refused(arguments: dict[str, Any], message:
 
 def test_clips_that_cannot_be_cut_in_three_are_refused() -> None:
     with pytest.raises(ValueError, match="num_frames must be a multiple of 3, the pieces of a clip, got 32"):
-        MelGANVC(LogMel(num_frames=32), list(NAMES), 6, Translator, Siamese, Discriminator)
+        MelGANVC(LogMel(num_frames=32), list(NAMES), 6, Generator, Siamese, Discriminator)
 
 
 def test_conversions_that_cannot_be_are_refused() -> None:

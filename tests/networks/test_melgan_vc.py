@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from audiogen.networks.melgan_vc import Discriminator, Siamese, TargetNorm, Translator
+from audiogen.networks.melgan_vc import Discriminator, Generator, Siamese, TargetNorm
 
 
 def num_parameters(network: nn.Module) -> int:
@@ -12,10 +12,10 @@ def num_parameters(network: nn.Module) -> int:
 
 
 def test_sizes_are_those_of_the_reference_at_192_bands_and_pieces_of_24_frames() -> None:
-    translator = Translator((1, 192, 24))
+    generator = Generator((1, 192, 24))
     norms = 2 * 4 * 256
-    assert num_parameters(translator) - norms == 256 * (192 * 3 + 256 * 9 + 256 * 7 + 256 * 7 + 512 * 9) + 512 * 192
-    assert round(num_parameters(translator) / 1e6, 1) == 2.9
+    assert num_parameters(generator) - norms == 256 * (192 * 3 + 256 * 9 + 256 * 7 + 256 * 7 + 512 * 9) + 512 * 192
+    assert round(num_parameters(generator) / 1e6, 1) == 2.9
     assert round(num_parameters(Siamese((1, 192, 24))) / 1e6, 1) == 1.4
     head = 512 * 18 + 1
     assert num_parameters(Discriminator((1, 192, 72))) == 512 * (192 * 3 + 512 * 9 + 512 * 7) + head
@@ -24,7 +24,7 @@ def test_sizes_are_those_of_the_reference_at_192_bands_and_pieces_of_24_frames()
 @pytest.mark.parametrize("shape", [(1, 192, 24), (2, 64, 16), (1, 37, 3), (1, 13, 21), (1, 5, 32)])
 def test_any_number_of_bands_frames_and_channels(shape: tuple[int, int, int]) -> None:
     spec = torch.rand(3, *shape) * 2 - 1
-    made = Translator(shape, width=8)(spec)
+    made = Generator(shape, width=8)(spec)
     assert made.shape == spec.shape
     assert made.abs().max() <= 1
     assert Siamese(shape, 5, width=8)(spec).shape == (3, 5)
@@ -33,8 +33,8 @@ def test_any_number_of_bands_frames_and_channels(shape: tuple[int, int, int]) ->
 
 
 @pytest.mark.parametrize("frames", [1, 2, 7, 40])
-def test_translator_takes_pieces_of_other_lengths(frames: int) -> None:
-    assert Translator((1, 8, 16), width=8).eval()(torch.rand(2, 1, 8, frames)).shape == (2, 1, 8, frames)
+def test_generator_takes_pieces_of_other_lengths(frames: int) -> None:
+    assert Generator((1, 8, 16), width=8).eval()(torch.rand(2, 1, 8, frames)).shape == (2, 1, 8, frames)
 
 
 @pytest.mark.parametrize("network", [Siamese, Discriminator])
@@ -43,11 +43,11 @@ def test_fewer_frames_than_the_first_kernel_has_are_refused(network: type[nn.Mod
         network((1, 8, 2))
 
 
-@pytest.mark.parametrize(("network", "padding"), [(Translator, 1), (Siamese, 0), (Discriminator, 0)])
+@pytest.mark.parametrize(("network", "padding"), [(Generator, 1), (Siamese, 0), (Discriminator, 0)])
 def test_first_kernel_is_a_valid_convolution_over_all_bands(network: type[nn.Module], padding: int) -> None:
-    """With bands as channels it is the convolution F x 3 of the reference; only the translator pads the time."""
+    """With bands as channels it is the convolution F x 3 of the reference; only the generator pads the time."""
     made = network((1, 8, 16), width=4)
-    layer = (made.bands if network is Translator else made.body[0]).convolution
+    layer = (made.bands if network is Generator else made.body[0]).convolution
     spec = torch.randn(2, 1, 8, 16)
     layer.eval()  # no power iterations: the weight stays as it is
     kernel = layer.weight[:, :, 0][:, None]  # [width, 1, F, 3]
@@ -57,11 +57,11 @@ def test_first_kernel_is_a_valid_convolution_over_all_bands(network: type[nn.Mod
 
 def test_spectral_norms_are_one_where_the_reference_has_them() -> None:
     torch.manual_seed(0)
-    translator, discriminator = Translator((1, 16, 16), width=16), Discriminator((1, 16, 48), width=16)
+    generator, discriminator = Generator((1, 16, 16), width=16), Discriminator((1, 16, 48), width=16)
     for _ in range(200):  # power iterations happen in training
-        translator(torch.rand(2, 1, 16, 16))
+        generator(torch.rand(2, 1, 16, 16))
         discriminator(torch.rand(2, 1, 16, 48))
-    weights = [m.weight for net in (translator, discriminator) for m in net.modules() if hasattr(m, "parametrizations")]
+    weights = [m.weight for net in (generator, discriminator) for m in net.modules() if hasattr(m, "parametrizations")]
     assert len(weights) == 6 + 4
     for weight in weights:
         assert float(torch.linalg.matrix_norm(weight.flatten(1), 2)) == pytest.approx(1, abs=0.02)
@@ -70,14 +70,14 @@ def test_spectral_norms_are_one_where_the_reference_has_them() -> None:
 
 def test_targets_change_the_translation_and_the_logits() -> None:
     torch.manual_seed(0)
-    translator = Translator((1, 8, 16), num_targets=3, width=8).eval()
-    for module in translator.modules():
+    generator = Generator((1, 8, 16), num_targets=3, width=8).eval()
+    for module in generator.modules():
         if isinstance(module, TargetNorm):
             nn.init.normal_(module.gain)
     spec = torch.rand(1, 1, 8, 16).expand(3, -1, -1, -1)
-    made = translator(spec, torch.arange(3))
+    made = generator(spec, torch.arange(3))
     assert not torch.allclose(made[0], made[1], atol=1e-3)
-    torch.testing.assert_close(made[1:2], translator(spec[:1], torch.tensor([1])))
+    torch.testing.assert_close(made[1:2], generator(spec[:1], torch.tensor([1])))
     discriminator = Discriminator((1, 8, 16), num_targets=3, width=8).eval()
     assert len(set(discriminator(spec, torch.arange(3)).tolist())) == 3
 
