@@ -1,4 +1,4 @@
-"""Score a conversion model: what its conversions of held-out clips are taken for, beside their sources and real clips."""
+"""Score a conversion model: what its conversions of held-out clips are taken for, beside sources and real clips."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -213,7 +213,7 @@ def test_evaluation_of_another_kind_of_model_is_refused(classifier: tuple[Path, 
 
 
 def test_content_is_asked_train_generators_alone(classifier: tuple[Path, Path], tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="--content is for generators"):
+    with pytest.raises(ValueError, match="--content is for conversion models"):
         audiogen.evaluate(str(classifier[1]), content=str(classifier[1]))
 
 
