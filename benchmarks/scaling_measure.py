@@ -11,7 +11,7 @@ from unittest.mock import patch
 import torch
 import yaml
 
-from audiogen import draws, processes
+from audiogen import processes, rng
 from benchmarks.scaling_model import Exchanged, Link, Step, exchanged_per_step, fitted_link
 from benchmarks.scaling_runs import Call, Report, start
 from benchmarks.timing import fastest
@@ -207,12 +207,12 @@ def drawing_seconds(drawn: Sequence[int], num: int) -> float:
     """Return what the random numbers of a step take each of `num` processes."""
 
     def draw() -> None:
-        draws.seed(0, 0, num)
+        rng.seed(0, 0, num)
         for size in drawn:
-            draws.randn((size,))
+            rng.randn((size,))
 
     seconds = fastest({"": draw})[""]
-    draws.seed(0)
+    rng.seed(0)
     return seconds
 
 

@@ -122,14 +122,14 @@ class Clock:
         from lightning import Trainer
         from lightning.pytorch.loops.evaluation_loop import _EvaluationLoop
 
-        from audiogen import draws, processes
+        from audiogen import processes, rng
         from audiogen.callbacks.samples import SampleLogger
         from audiogen.data.loading import Spectrograms
         from audiogen.metrics.evaluator import Evaluator
         from audiogen.models import kimg
 
         for name in ("randn", "rand", "randint"):
-            self._time(draws, name, "draw", torch.Tensor.numel)
+            self._time(rng, name, "draw", torch.Tensor.numel)
         self._time(Spectrograms, "__getitems__", "read", lambda batch: batch.spec.shape[0])
         averaging = self._timed(processes.average_in_place, "pack", None)
         processes.average_in_place = kimg.average_in_place = averaging  # type: ignore[attr-defined]

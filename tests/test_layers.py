@@ -11,7 +11,7 @@ PACKAGE = Path("audiogen")
 ALLOWED = {
     "audio": {"audio", "atomic", "untrusted"},
     "losses": {"losses"},
-    "draws": set(),
+    "rng": set(),
     "processes": set(),
     "atomic": set(),
     "damaged": set(),
@@ -25,8 +25,8 @@ ALLOWED = {
     "signals": set(),
     "fingerprint": {"untrusted"},
     "checksums": set(),
-    "augment": {"augment", "draws"},
-    "networks": {"networks", "draws", "processes", "untrusted"},
+    "augment": {"augment", "rng"},
+    "networks": {"networks", "rng", "processes", "untrusted"},
     "transforms": {"transforms", "networks"},
     "curves": set(),
     "pictures": {"transforms", "curves", "atomic"},
@@ -41,7 +41,7 @@ ALLOWED = {
         "atomic",
     },  # a classifier that evaluates is a checkpoint
     "models": {
-        *("networks", "losses", "augment", "transforms", "data.batch", "draws", "processes"),
+        *("networks", "losses", "augment", "transforms", "data.batch", "rng", "processes"),
         *(
             "models.kimg",
             "models.optimizer_states",

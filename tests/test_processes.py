@@ -13,7 +13,7 @@ import lightning
 import pytest
 import torch
 
-from audiogen import draws
+from audiogen import rng
 from audiogen.cli import main
 from audiogen.models import melgan_vc
 from audiogen.signals import EXIT_AGAIN
@@ -187,8 +187,8 @@ def test_a_signal_to_one_of_two_processes_ends_the_evaluation_of_both(
 
 def test_shares_of_all_processes_are_what_one_would_draw_and_differ() -> None:
     def drawn(rank: int, num: int, size: int) -> list[torch.Tensor]:
-        draws.seed(3, rank, num)
-        return [draws.randn((size, 2)), draws.rand(()), draws.randint(0, 100, (size,)), draws.rand((size, 3))]
+        rng.seed(3, rank, num)
+        return [rng.randn((size, 2)), rng.rand(()), rng.randint(0, 100, (size,)), rng.rand((size, 3))]
 
     alone = drawn(0, 1, 4)
     shares = [drawn(rank, 2, 2) for rank in range(2)]
@@ -200,7 +200,7 @@ def test_shares_of_all_processes_are_what_one_would_draw_and_differ() -> None:
             assert whole == first == second
     other = []
     for rank in range(2):
-        draws.seed(3, rank, 2)
+        rng.seed(3, rank, 2)
         other.append(torch.randn(5))  # what a network of the user's own draws
     assert not torch.equal(*other)
-    draws.seed(0)
+    rng.seed(0)

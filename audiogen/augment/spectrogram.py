@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from audiogen import draws
+from audiogen import rng
 
 SILENCE = -1.0
 
@@ -40,10 +40,10 @@ class SpectrogramAugment(nn.Module):
     def forward(self, spec: Tensor) -> Tensor:
         """Augment spec, float [B, C, F, L] in [-1, 1]; the result is differentiable with respect to it."""
         if self.max_shift:
-            spec = shift_time(spec, draws.randint(-self.max_shift, self.max_shift + 1, spec.shape[:1]))
+            spec = shift_time(spec, rng.randint(-self.max_shift, self.max_shift + 1, spec.shape[:1]))
         if self.gain:
             audible = (spec + 1).clamp(0, 1)  # silence stays silence, whatever the gain
-            spec = spec + audible * self.gain * draws.randn((len(spec), 1, 1, 1), spec.device)
+            spec = spec + audible * self.gain * rng.randn((len(spec), 1, 1, 1), spec.device)
         if self.mask_probability:
             spec = self._mask(self._mask(spec, 2), 3)
         return spec
@@ -51,9 +51,9 @@ class SpectrogramAugment(nn.Module):
     def _mask(self, spec: Tensor, axis: int) -> Tensor:
         """Silence up to max_mask neighbours along an axis, in some of the clips."""
         size = spec.shape[axis]
-        width = draws.randint(1, self.max_mask + 1, (len(spec), 1), spec.device)
-        width = width * (draws.rand((len(spec), 1), spec.device) < self.mask_probability)
-        first = (draws.rand((len(spec), 1), spec.device) * (size - width + 1)).long()
+        width = rng.randint(1, self.max_mask + 1, (len(spec), 1), spec.device)
+        width = width * (rng.rand((len(spec), 1), spec.device) < self.mask_probability)
+        first = (rng.rand((len(spec), 1), spec.device) * (size - width + 1)).long()
         place = torch.arange(size, device=spec.device)
         hidden = (place >= first) & (place < first + width)  # [B, size]
         return spec.masked_fill(hidden.view(len(spec), 1, *(size if a == axis else 1 for a in (2, 3))), SILENCE)

@@ -10,7 +10,7 @@ import torch
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
 
-from audiogen import draws
+from audiogen import rng
 from audiogen.models.optimizer_states import check_optimizer_states
 from audiogen.processes import average_in_place, averaged, gathered, num_processes
 from audiogen.transforms.transform import SpectrogramTransform
@@ -26,7 +26,7 @@ class KimgModule(lightning.LightningModule):
     Processes share each batch. Gradients are averaged over them in `update`, once for each optimiser step, whatever
     backward passes there were before.
 
-    A subclass draws by `audiogen.draws`, calls `record` with the scalars of each step, `update` for each optimiser
+    A subclass draws by `audiogen.rng`, calls `record` with the scalars of each step, `update` for each optimiser
     step, and `count_clips` at the end of its `training_step`.
 
     Args:
@@ -184,7 +184,7 @@ class KimgModule(lightning.LightningModule):
         """Seed random numbers by the clips shown, of which processes take shares, or have all the same."""
         position = (int(os.environ.get("PL_GLOBAL_SEED", 0)), self.clips_seen, 0)
         number = hash(position)  # hashes of integers do not depend on PYTHONHASHSEED
-        draws.seed(number, *((self.global_rank, num_processes()) if shared else ()))
+        rng.seed(number, *((self.global_rank, num_processes()) if shared else ()))
 
     def log_held_out(self, name: str, value: Tensor) -> None:
         """Log a scalar of a validation or test batch; its mean over the pass stands against the clips shown."""

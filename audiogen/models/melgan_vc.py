@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
-from audiogen import draws
+from audiogen import rng
 from audiogen.data.batch import Batch
 from audiogen.losses.adversarial import hinge_fake, hinge_real
 from audiogen.losses.siamese import siamese_margin, travel_angle, travel_distance
@@ -225,7 +225,7 @@ class MelGANVC(KimgModule):
             )
         allowed = self.allowed[batch.label]  # [B, num_domains]
         source, real = allowed.any(dim=1), self.allowed.any(dim=0)[batch.label]
-        reach = draws.rand((len(allowed), 1), allowed.device) * allowed.sum(dim=1, keepdim=True)
+        reach = rng.rand((len(allowed), 1), allowed.device) * allowed.sum(dim=1, keepdim=True)
         aim = (allowed.cumsum(dim=1) <= reach).sum(dim=1)
         return Roles(batch.spec[source], batch.label[source], aim[source], batch.spec[real], batch.label[real])
 

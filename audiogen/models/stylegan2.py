@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
-from audiogen import draws
+from audiogen import rng
 from audiogen.data.batch import Batch
 from audiogen.losses.adversarial import logistic_fake, logistic_real
 from audiogen.losses.regularizers import mode_seeking, path_length_penalty, path_lengths, r1_penalty
@@ -197,7 +197,7 @@ class StyleGAN2(KimgModule):
             with torch.inference_mode(False), torch.enable_grad():
                 ws = self.generator.mapping(self._latents(num), None if label is None else label[:num].clone())
                 spec = self.generator.synthesis(ws)
-                lengths = path_lengths(spec, ws, draws.randn(spec.shape, spec.device)).detach()
+                lengths = path_lengths(spec, ws, rng.randn(spec.shape, spec.device)).detach()
             self.log_held_out("path_length/mean", lengths.mean())
 
     def adversarial_backward(self, real: Tensor, label: Tensor | None) -> None:
@@ -264,7 +264,7 @@ class StyleGAN2(KimgModule):
         with torch.autocast(self.device.type, enabled=False):
             ws = self._styles(self._latents(num), None if label is None else label[:num])
             spec = self.generator.synthesis(ws)
-            lengths = path_lengths(spec, ws, draws.randn(spec.shape, spec.device))
+            lengths = path_lengths(spec, ws, rng.randn(spec.shape, spec.device))
             mean = self.path_length_mean.lerp(averaged(lengths.mean()), self.path_length_decay)
             penalty = path_length_penalty(lengths, mean)
         self.path_length_mean.copy_(mean)
@@ -311,14 +311,14 @@ class StyleGAN2(KimgModule):
 
     def _latents(self, num: int) -> Tensor:
         """Draw z, float [num, z_dim]."""
-        return draws.randn((num, self.generator.z_dim), self.device).to(self.dtype)
+        return rng.randn((num, self.generator.z_dim), self.device).to(self.dtype)
 
     def _styles(self, z: Tensor, label: Tensor | None) -> Tensor:
         """Map latents [B, z_dim] to ws [B, num_ws, w_dim], mixing them with others with some probability."""
         ws = self.generator.mapping(z, label)
         # Drawn on the CPU: a decision on the device would have to be waited for.
-        if draws.rand(()) < self.style_mixing:
-            cutoff = int(draws.randint(1, max(ws.shape[1], 2), ()))
+        if rng.rand(()) < self.style_mixing:
+            cutoff = int(rng.randint(1, max(ws.shape[1], 2), ()))
             other = self.generator.mapping(self._latents(len(z)), label)
             ws = torch.cat([ws[:, :cutoff], other[:, cutoff:]], dim=1)
         return ws

@@ -137,7 +137,7 @@ def test_what_cannot_be_compared_is_refused(classifier: tuple[Path, Path], run: 
     with pytest.raises(ValueError, match="this data set has no test split"):
         audiogen.evaluate(str(run), evaluator=weights)
     with pytest.raises(ValueError, match="in 4 features needs 5 clips"):
-        audiogen.evaluate(str(run), classifier=weights, split="val", num_clips=4)
+        audiogen.evaluate(str(run), evaluator=weights, split="val", num_clips=4)
     other = write_classes(tmp_path / "other", {"a": 300.0, "b": 900.0}, num=8)
     with pytest.raises(ValueError, match=r"the model knows high, low, .* has a, b"):
         audiogen.evaluate(str(run), against=str(other), evaluator=weights)

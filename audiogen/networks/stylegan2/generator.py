@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from audiogen import draws
+from audiogen import rng
 from audiogen.networks.stylegan2.layers import GAIN, FullyConnected, activate, modulated_conv2d
 from audiogen.networks.stylegan2.mapping import Mapping
 from audiogen.networks.stylegan2.resample import upsample
@@ -148,7 +148,7 @@ class SynthesisLayer(nn.Module):
         offset = (self.bias * gain).view(1, -1, 1, 1)
         if noise_mode != "none":
             size = (len(x), 1, *x.shape[2:])
-            noise = draws.randn(size, x.device) if noise_mode == "random" else self.noise_const
+            noise = rng.randn(size, x.device) if noise_mode == "random" else self.noise_const
             x = x + (noise * (self.noise_strength * gain)).to(x.dtype)
         return activate(x + offset.to(x.dtype), "lrelu")
 
