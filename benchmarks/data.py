@@ -68,8 +68,8 @@ def measure(size: int) -> dict[str, float]:
         stream = iter(BatchStream(size, BATCH, seed=0))
 
         def read_store() -> None:
-            for draws in islice(stream, BATCHES):
-                clips.__getitems__(draws)
+            for crop_indices in islice(stream, BATCHES):
+                clips.__getitems__(crop_indices)
 
         def read_memory() -> None:
             for _ in range(BATCHES):

@@ -171,9 +171,9 @@ def _make_nan(place: str) -> None:
         calls[what] += 1
         return what == place and calls[what] == occasion
 
-    def batch(self: Any, draws: Any) -> Any:
-        found = step(self, draws)
-        if len(draws) == STEP and now("batch", 12):
+    def batch(self: Any, crop_indices: Any) -> Any:
+        found = step(self, crop_indices)
+        if len(crop_indices) == STEP and now("batch", 12):
             found.spec[3] = torch.nan
         return found
 

@@ -16,7 +16,6 @@ from audiogen.data.build import Recipe
 from audiogen.data.cache import cached_store
 from audiogen.data.dataset import Clip, DatasetError, Split
 from audiogen.data.store import SpectrogramStore, Store
-from audiogen.data.stream import Draw
 from audiogen.fingerprint import fingerprint
 
 SHOWN_PER_REASON = 5
@@ -51,10 +50,10 @@ class Spectrograms(Dataset[Batch]):
         """Return the number of clips."""
         return len(self.label)
 
-    def __getitems__(self, draws: Sequence[Draw]) -> Batch:
+    def __getitems__(self, crop_indices: Sequence[CropIndex]) -> Batch:
         """Return a batch at once."""
-        indices = torch.tensor([index for index, _ in draws])
-        crops = [crop for _, crop in draws]
+        indices = torch.tensor([index for index, _ in crop_indices])
+        crops = [crop for _, crop in crop_indices]
         spec = self.store.read(self.segment[indices].tolist(), crops, self.num_frames, self.silence)
         return Batch(spec, self.label[indices])
 

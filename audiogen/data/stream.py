@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import torch
 from torch.utils.data import Sampler
 
-Draw = tuple[int, float]  # index of a clip, and where in it to crop: 0 at its start, below 1
+CropIndex = tuple[int, float]  # index of a clip, and where in it to crop: 0 at its start, below 1
 
 
-class BatchStream(Sampler[list[Draw]]):
+class BatchStream(Sampler[list[CropIndex]]):
     """Yield batches of clips and crops for ever, each pass over the data in a new order.
 
     A position counts clips over all processes from the start of the training, so a continued run takes the clips that
@@ -51,12 +51,12 @@ class BatchStream(Sampler[list[Draw]]):
         self.groups = groups or [num_clips]
         self.parts = parts
 
-    def __iter__(self) -> Iterator[list[Draw]]:
-        """Yield lists of batch_size / world_size draws."""
+    def __iter__(self) -> Iterator[list[CropIndex]]:
+        """Yield lists of batch_size / world_size crop indices."""
         share = self.batch_size // self.world_size
         position = self.position + self.rank * share
         num_parts = len(self.parts) if self.parts is not None else 1
-        orders: list[tuple[int, list[Draw]]] = [(-1, [])] * num_parts
+        orders: list[tuple[int, list[CropIndex]]] = [(-1, [])] * num_parts
         while True:
             batch = []
             for place in range(position, position + share):
@@ -68,7 +68,7 @@ class BatchStream(Sampler[list[Draw]]):
             yield batch
             position += self.batch_size
 
-    def _order(self, pass_index: int, part: int) -> list[Draw]:
+    def _order(self, pass_index: int, part: int) -> list[CropIndex]:
         """Return one pass over all clips, or over those of a part."""
         if self.parts is None:
             generator = torch.Generator().manual_seed(hash((self.seed, pass_index)))
@@ -80,7 +80,7 @@ class BatchStream(Sampler[list[Draw]]):
         return list(zip(order, crops, strict=True))
 
 
-class Entered(Sampler[list[Draw]]):
+class Entered(Sampler[list[CropIndex]]):
     """Batches of a stream that is entered anew at each iteration, at the position of then.
 
     The Trainer iterates once for each of its epochs, such as after `limit_train_batches`.
@@ -89,15 +89,15 @@ class Entered(Sampler[list[Draw]]):
         stream: Makes the stream from the position that training is at.
     """
 
-    def __init__(self, stream: Callable[[], Iterable[list[Draw]]]) -> None:
+    def __init__(self, stream: Callable[[], Iterable[list[CropIndex]]]) -> None:
         self.stream = stream
 
-    def __iter__(self) -> Iterator[list[Draw]]:
+    def __iter__(self) -> Iterator[list[CropIndex]]:
         """Yield the stream's batches."""
         yield from self.stream()
 
 
-class PairStream(Sampler[list[Draw]]):
+class PairStream(Sampler[list[CropIndex]]):
     """Yield the pairs in batches, each as often as it is to be evaluated, in their order.
 
     Args:
@@ -129,8 +129,8 @@ class PairStream(Sampler[list[Draw]]):
         self.batch_size, self.repeats, self.position = batch_size, repeats, position
         self.rank, self.share = rank, batch_size // world_size
 
-    def __iter__(self) -> Iterator[list[Draw]]:
-        """Yield lists of the draws of up to batch_size / world_size pairs, content and style one after another."""
+    def __iter__(self) -> Iterator[list[CropIndex]]:
+        """Yield lists of the crop indices of up to batch_size / world_size pairs, content and style one after another."""
         end = -(-len(self.pairs) // self.batch_size) * self.repeats
         # A run that has ended gets its last batch once more: without any, the Trainer would start epoch after epoch.
         for place in range(min(self.position // self.batch_size, end - 1), end):

@@ -5,25 +5,25 @@ from typing import Any
 
 import pytest
 
-from audiogen.data.stream import BatchStream, Draw
+from audiogen.data.stream import BatchStream
 
 NUM_CLIPS = 10
 
 
-def batches(count: int, **options: Any) -> list[list[Draw]]:
+def batches(count: int, **options: Any) -> list[list[CropIndex]]:
     """Return the first batches of a stream of ten clips."""
     return list(islice(BatchStream(**{"num_clips": NUM_CLIPS, "batch_size": 4, "seed": 0, **options}), count))
 
 
-def draws(count: int, **options: Any) -> list[Draw]:
-    """Return the first draws of the stream."""
+def crop_indices(count: int, **options: Any) -> list[CropIndex]:
+    """Return the first crop indices of the stream."""
     batch_size = options.get("batch_size", 4)
     return list(chain(*batches(-(-count // batch_size), **options)))[:count]
 
 
 def clips(count: int, **options: Any) -> list[int]:
     """Return the first clips of the stream."""
-    return [index for index, _ in draws(count, **options)]
+    return [index for index, _ in crop_indices(count, **options)]
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 4, 10, 25])  # below, equal to and above the number of clips
@@ -51,7 +51,7 @@ def test_entering_at_a_position_continues_as_if_never_stopped(position: int) -> 
 
 
 def test_position_need_not_be_a_multiple_of_the_batch() -> None:
-    assert draws(20, position=7) == draws(27)[7:]
+    assert crop_indices(20, position=7) == crop_indices(27)[7:]
 
 
 def test_iterating_again_starts_again_at_the_position() -> None:
@@ -69,7 +69,7 @@ def test_ranks_together_take_the_clips_of_one_process(world_size: int, position:
 
 
 def test_batch_size_does_not_change_the_order_of_clips() -> None:
-    assert draws(60, batch_size=3) == draws(60, batch_size=20)
+    assert crop_indices(60, batch_size=3) == crop_indices(60, batch_size=20)
 
 
 def test_seeds_differ_and_one_seed_repeats() -> None:
@@ -84,7 +84,7 @@ def test_order_is_the_same_on_every_machine() -> None:
 
 
 def test_crops_are_spread_evenly_and_differ_from_pass_to_pass() -> None:
-    crops = [crop for _, crop in draws(4000)]
+    crops = [crop for _, crop in crop_indices(4000)]
     assert 0 <= min(crops) < 0.01
     assert 0.99 < max(crops) < 1
     assert sum(crops) / 4000 == pytest.approx(0.5, abs=4 * 0.29 / 4000**0.5)
@@ -109,14 +109,14 @@ def test_parts_are_shown_in_turn_each_in_whole_passes() -> None:
 
 
 def test_parts_can_be_entered_anywhere_and_shared() -> None:
-    assert draws(20, position=7, parts=PARTS) == draws(27, parts=PARTS)[7:]
+    assert crop_indices(20, position=7, parts=PARTS) == crop_indices(27, parts=PARTS)[7:]
     whole = batches(5, batch_size=6, parts=PARTS)
     shares = [batches(5, batch_size=6, parts=PARTS, rank=rank, world_size=2) for rank in range(2)]
     assert [one + other for one, other in zip(*shares, strict=True)] == whole
 
 
 def test_crops_of_a_part_differ_from_pass_to_pass() -> None:
-    of_last = [crop for index, crop in draws(30, parts=PARTS) if index == 9]
+    of_last = [crop for index, crop in crop_indices(30, parts=PARTS) if index == 9]
     assert len(set(of_last)) == 10
 
 
