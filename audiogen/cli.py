@@ -32,7 +32,7 @@ from audiogen.home import expand_argument, expand_in_configs
 from audiogen.models.kimg import KimgModule
 from audiogen.provenance import is_own, signed
 from audiogen.run_settings import CONFIG_END, STATE_KEY, differences
-from audiogen.strategy import use_replicas
+from audiogen.strategy import register_manual_all_reduce
 from audiogen.terminal import escape_messages
 from audiogen.trainer_flags import check_flags, shorten
 
@@ -231,7 +231,7 @@ def main(args: list[str] | None = None) -> None:
         logging.getLogger(name).addFilter(lambda record: not record.getMessage().startswith(IGNORED_MESSAGES))
     # A saturated discriminator has gradients of 1e-40, on which convolutions were seen to run twenty times slower.
     torch.set_flush_denormal(True)
-    use_replicas()
+    register_manual_all_reduce()
     torch.backends.cudnn.allow_tf32 = False  # the penalties are computed in float32 because they need its precision
     expand_in_configs()
     escape_messages()

@@ -7,13 +7,13 @@ import torch.distributed as dist
 from lightning.pytorch.strategies import DDPStrategy, StrategyRegistry
 from torch import tensor
 
-from audiogen.processes import copy_from_first
+from audiogen.distributed import broadcast_
 
 # Another process may be evaluating, or saving over a slow network; one that died is noticed long before (see below).
 TIMEOUT = timedelta(minutes=30)
 
 
-class Replicas(DDPStrategy):
+class ManualAllReduce(DDPStrategy):
     """Replicas that exchange gradients when a model asks for it: once for each optimiser step (`KimgModule.update`).
 
     `DistributedDataParallel` exchanges the gradients of all weights in each backward pass, of which a GAN has four to
@@ -33,7 +33,7 @@ class Replicas(DDPStrategy):
     def configure_ddp(self) -> None:
         """Let all begin with the weights of the first."""
         assert self.model is not None
-        copy_from_first([*self.model.parameters(), *self.model.buffers()])
+        broadcast_([*self.model.parameters(), *self.model.buffers()])
 
     def reduce_boolean_decision(self, decision: bool, all: bool = True) -> bool:
         """Return whether all processes say yes, or with `all=False` whether any does."""
@@ -49,7 +49,7 @@ class Replicas(DDPStrategy):
         super().teardown()
 
 
-def use_replicas() -> None:
-    """Let `--trainer.strategy ddp`, also by its longer names and where Lightning chooses it, be `Replicas`."""
+def register_manual_all_reduce() -> None:
+    """Let `--trainer.strategy ddp`, also by its longer names and where Lightning chooses it, be `ManualAllReduce`."""
     for name in ("ddp", "ddp_find_unused_parameters_true", "ddp_find_unused_parameters_false"):
-        StrategyRegistry.register(name, Replicas, "Replicas that exchange gradients once a step", override=True)
+        StrategyRegistry.register(name, ManualAllReduce, "Replicas that exchange gradients once a step", override=True)

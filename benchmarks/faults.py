@@ -160,9 +160,9 @@ def nonfinite(bench: Bench, skip: bool) -> Outcome:
 def _make_nan(place: str) -> None:
     """Break a batch, a loss or a gradient in the middle of a training."""
     from audiogen.data.loading import Spectrograms
+    from audiogen.distributed import all_reduce_mean_
     from audiogen.losses.adversarial import logistic_fake
     from audiogen.models import kimg, stylegan2
-    from audiogen.processes import average_in_place
 
     step = Spectrograms.__getitems__
     calls = {"batch": 0, "loss": 0, "gradient": 0}
@@ -177,8 +177,8 @@ def _make_nan(place: str) -> None:
             found.spec[3] = torch.nan
         return found
 
-    def averaged(gradients: Any) -> None:
-        average_in_place(gradients)
+    def all_reduce_mean(gradients: Any) -> None:
+        all_reduce_mean_(gradients)
         if now("gradient", 20):
             gradients[0][0] = torch.inf
 
@@ -186,7 +186,7 @@ def _make_nan(place: str) -> None:
         return logistic_fake(logits) * (torch.nan if now("loss", 9) else 1.0)
 
     Spectrograms.__getitems__ = batch  # type: ignore
-    kimg.average_in_place = averaged  # type: ignore
+    kimg.all_reduce_mean_ = averaged  # type: ignore
     stylegan2.logistic_fake = lost  # type: ignore
 
 

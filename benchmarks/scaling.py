@@ -100,7 +100,7 @@ def tables(
 def links_table(links: Links) -> str:
     """Return times of all-reduces, and the latency and bandwidth that fit them."""
     sizes = list(next(iter(links.values()))[1])
-    heads = ["processes", *(f"{size:,} B" for size in sizes), "latency", "bandwidth"]
+    heads = ["distributed", *(f"{size:,} B" for size in sizes), "latency", "bandwidth"]
     rows = []
     for num, (link, times) in links.items():
         fitted = [f"{1e6 * link.latency:.0f} us", f"{link.bandwidth / 1e9:.2f} GB/s"]
@@ -135,7 +135,7 @@ def parts_table(measured: Measured, cores: int) -> str:
             ideal = min(num, cores) * share / measured.alone[share].step
             cells = [f"{1e3 * getattr(parts, name):.2f}" for name in names]
             rows.append([kind, num, share, *cells, f"{per_second:.0f}", f"{per_second / ideal:.2f}"])
-    return table(["", "processes", "clips each", *names, "clips/s", "of its cores"], rows)
+    return table(["", "distributed", "clips each", *names, "clips/s", "of its cores"], rows)
 
 
 def in_turn_table(measured: Measured) -> str:
@@ -157,7 +157,7 @@ def prediction_table(measured: Measured, links: Links, cores: int) -> str:
             cells += [f"{1e3 * predicted:.1f}", f"{predicted / parts.step - 1:+.0%}"]
         rows.append([num, share, *cells])
     heads = [
-        "processes",
+        "distributed",
         "clips each",
         "measured (ms)",
         "from one alone (ms)",
@@ -180,7 +180,7 @@ def occasions_table(occasions: Mapping[int, dict[str, float]], cores: int) -> st
             alone = name in ("checkpoint", "pictures")  # the others wait
             expected.append(one[name] / share * (1 if alone else sharing))
         rows.append([num, "simulated", *(f"{1e3 * seconds:.0f}" for seconds in expected)])
-    return table(["processes", "", *names], rows)
+    return table(["distributed", "", *names], rows)
 
 
 def recipe_occasions(one: Mapping[str, float]) -> list[Occasion]:
@@ -205,7 +205,7 @@ def run_table(measured: Measured, links: Links, occasions: Mapping[int, dict[str
             rows.append([num, share, f"{1e3 * step:.1f}", f"{1000 / kimg:.0f}", f"{other / kimg:.0%}", kimg * num])
     alone = rows[0][-1]
     rows = [[*row[:-1], f"{alone / row[-1]:.2f}"] for row in rows]  # type: ignore[operator]
-    return table(["processes", "clips each", "step (ms)", "clips/s", "not training", "efficiency of the run"], rows)
+    return table(["distributed", "clips each", "step (ms)", "clips/s", "not training", "efficiency of the run"], rows)
 
 
 def large_step(batch_size: int) -> tuple[dict[str, Any], float, float]:

@@ -11,7 +11,7 @@ from unittest.mock import patch
 import torch
 import yaml
 
-from audiogen import processes, rng
+from audiogen import distributed, rng
 from benchmarks.scaling_model import Exchanged, Link, Step, exchanged_per_step, fitted_link
 from benchmarks.scaling_runs import Call, Report, start
 from benchmarks.timing import fastest
@@ -200,7 +200,7 @@ def packing_seconds(num_weights: float) -> float:
     gradients = list(torch.zeros(int(num_weights)).chunk(50))
     nothing = patch.object(torch.distributed, "all_reduce", lambda flat: None)
     with patch.object(processes, "num_processes", lambda: 2), nothing:
-        return fastest({"": lambda: processes.average_in_place(gradients)})[""]
+        return fastest({"": lambda: distributed.all_reduce_mean_(gradients)})[""]
 
 
 def drawing_seconds(drawn: Sequence[int], num: int) -> float:

@@ -27,11 +27,11 @@ import torch.distributed as dist
 # Functions that exchange, the telling ones first; one of them is on the stack of every exchange of a step.
 PURPOSES = {
     "KimgModule._log_recorded": "log",
-    "Replicas.reduce_boolean_decision": "decision",
+    "ManualAllReduce.reduce_boolean_decision": "decision",
     "ParallelStrategy.reduce_boolean_decision": "decision",
     "KimgModule.update": "gradients",
     "_AllReduce.forward": "batch norm",
-    "averaged": "means",
+    "all_reduce_mean": "means",
 }
 COLLECTIVES = ("all_reduce", "broadcast", "reduce", "all_gather", "all_gather_into_tensor", "gather", "barrier")
 REPEATS = 20  # of an all-reduce of a size
@@ -122,7 +122,7 @@ class Clock:
         from lightning import Trainer
         from lightning.pytorch.loops.evaluation_loop import _EvaluationLoop
 
-        from audiogen import processes, rng
+        from audiogen import distributed, rng
         from audiogen.callbacks.samples import SampleLogger
         from audiogen.data.loading import Spectrograms
         from audiogen.metrics.evaluator import Evaluator
@@ -131,8 +131,8 @@ class Clock:
         for name in ("randn", "rand", "randint"):
             self._time(rng, name, "draw", torch.Tensor.numel)
         self._time(Spectrograms, "__getitems__", "read", lambda batch: batch.spec.shape[0])
-        averaging = self._timed(processes.average_in_place, "pack", None)
-        processes.average_in_place = kimg.average_in_place = averaging  # type: ignore[attr-defined]
+        averaging = self._timed(distributed.all_reduce_mean_, "pack", None)
+        distributed.all_reduce_mean_ = kimg.all_reduce_mean_ = averaging  # type: ignore[attr-defined]
         for owner, name, label in (
             (_EvaluationLoop, "run", "validation"),
             (Evaluator, "set_real", "real clips"),
@@ -244,8 +244,8 @@ def use_stock(report: Report) -> None:
     from audiogen import cli
     from audiogen.models import kimg
 
-    cli.use_replicas = lambda: None  # type: ignore[attr-defined]
-    kimg.average_in_place = lambda tensors: None  # type: ignore[attr-defined]
+    cli.register_manual_all_reduce = lambda: None  # type: ignore[attr-defined]
+    kimg.all_reduce_mean_ = lambda tensors: None  # type: ignore[attr-defined]
     configure, broadcast = DDPStrategy.configure_ddp, DistributedDataParallel._distributed_broadcast_coalesced
 
     def note(purpose: str, size: int) -> None:

@@ -12,7 +12,7 @@ ALLOWED = {
     "audio": {"audio", "atomic", "untrusted"},
     "losses": {"losses"},
     "rng": set(),
-    "processes": set(),
+    "distributed": set(),
     "atomic": set(),
     "damaged": set(),
     "trainer_flags": set(),
@@ -26,7 +26,7 @@ ALLOWED = {
     "fingerprint": {"untrusted"},
     "checksums": set(),
     "augment": {"augment", "rng"},
-    "networks": {"networks", "rng", "processes", "untrusted"},
+    "networks": {"networks", "rng", "distributed", "untrusted"},
     "transforms": {"transforms", "networks"},
     "curves": set(),
     "pictures": {"transforms", "curves", "atomic"},
@@ -41,7 +41,7 @@ ALLOWED = {
         "atomic",
     },  # a classifier that evaluates is a checkpoint
     "models": {
-        *("networks", "losses", "augment", "transforms", "data.batch", "rng", "processes"),
+        *("networks", "losses", "augment", "transforms", "data.batch", "rng", "distributed"),
         *(
             "models.kimg",
             "models.optimizer_states",
@@ -55,12 +55,12 @@ ALLOWED = {
     },
     "callbacks": {
         *("callbacks", "metrics", "transforms", "pictures", "audio", "atomic", "checksums", "damaged", "untrusted"),
-        *("processes", "signals"),
+        *("distributed", "signals"),
     },
     "commands": None,
     "checkpoint": None,
     "trust": set(),
-    "strategy": {"processes"},
+    "strategy": {"distributed"},
     "cli": None,
     "__main__": None,
     "__init__": None,

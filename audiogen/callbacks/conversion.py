@@ -9,10 +9,10 @@ from torch import Tensor
 
 from audiogen.callbacks.evaluation import PeriodicEvaluation
 from audiogen.callbacks.samples import PeriodicSamples, spread
+from audiogen.distributed import rank_batches
 from audiogen.metrics.conversion import BATCH, ConversionEvaluator, Task, convert_clips
 from audiogen.metrics.embeddings.embedding import Embedding
 from audiogen.metrics.evaluator import Clips, Embed
-from audiogen.processes import shares
 
 
 class ConversionEvaluation(PeriodicEvaluation):
@@ -46,7 +46,7 @@ class ConversionEvaluation(PeriodicEvaluation):
     def make_clips(self, pl_module: Any, reference: Clips, rank: int, world_size: int) -> Iterator[Any]:
         """Convert the clips; see `PeriodicEvaluation`."""
         assert self._task is not None
-        for rows in shares(len(self._task.source), BATCH, rank, world_size):
+        for rows in rank_batches(len(self._task.source), BATCH, rank, world_size):
             share = Task(*(part[rows] for part in self._task))
             yield next(iter(convert_clips(pl_module, reference, share))) if len(rows) else None
 

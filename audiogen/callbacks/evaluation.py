@@ -11,11 +11,11 @@ import torch
 from lightning.pytorch.utilities import rank_zero_info
 
 from audiogen.callbacks.interruption import leave_if_asked
+from audiogen.distributed import all_reduce_mean, rank_batches
 from audiogen.metrics.embeddings.embedding import Embedding
 from audiogen.metrics.embeddings.memory import remembered
 from audiogen.metrics.evaluator import Clips, Embed, Evaluator, clips_on
 from audiogen.metrics.metric import EmbeddingMetric
-from audiogen.processes import averaged, shares
 
 SAMPLE_BATCH = 64
 
@@ -123,7 +123,7 @@ class PeriodicEvaluation(lightning.Callback, ABC):
         if trainer.state.fn == "fit":
             now = time.monotonic()
             clocks = torch.tensor([now - start, self._seconds / (now - self._started)], device=pl_module.device)
-            seconds, share = averaged(clocks).tolist()
+            seconds, share = all_reduce_mean(clocks).tolist()
             scores |= {"evaluation/seconds": seconds, "evaluation/share": share}
             pl_module.log_by_clips(scores)
         else:
@@ -182,7 +182,7 @@ class Evaluation(PeriodicEvaluation):
         """Generate clips; clip i of a class has the seed it has in `generate`. See `PeriodicEvaluation`."""
         label, number = self.evaluator.wanted
         seeds = torch.tensor(pl_module.clip_seeds(self.seed, int(number.max()) + 1))[number]
-        for rows in shares(len(label), SAMPLE_BATCH, rank, world_size):
+        for rows in rank_batches(len(label), SAMPLE_BATCH, rank, world_size):
             made = pl_module.sample(label[rows], seeds[rows].tolist()) if len(rows) else None
             yield None if made is None else (made, label[rows].to(pl_module.device))
 

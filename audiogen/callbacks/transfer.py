@@ -13,8 +13,8 @@ from audiogen.atomic import write_text
 from audiogen.audio.io import write_audio
 from audiogen.callbacks.samples import SAMPLE_FOLDER, log_picture, log_sound
 from audiogen.damaged import set_aside
+from audiogen.distributed import all_gather
 from audiogen.pictures import save_figure, spectrogram_strip
-from audiogen.processes import gathered
 from audiogen.untrusted import read_inside
 
 MAX_BYTES = 1 << 26  # of the table of losses
@@ -33,7 +33,7 @@ class TransferLogger(lightning.Callback):
     ) -> None:
         """Write results where the step was the last one of its pairs."""
         if pl_module.finished:
-            found = gathered(_results(trainer, pl_module, pl_module.clips_seen - 1))
+            found = all_gather(_results(trainer, pl_module, pl_module.clips_seen - 1))
             if trainer.is_global_zero:
                 _write(trainer, pl_module, [result for results in found for result in results])
 

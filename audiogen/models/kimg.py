@@ -11,8 +11,8 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
 
 from audiogen import rng
+from audiogen.distributed import all_gather, all_reduce_mean_, num_processes
 from audiogen.models.optimizer_states import check_optimizer_states
-from audiogen.processes import average_in_place, averaged, gathered, num_processes
 from audiogen.transforms.transform import SpectrogramTransform
 
 
@@ -116,7 +116,7 @@ class KimgModule(lightning.LightningModule):
         """
         weights = [weight for network in networks for weight in network.parameters()]
         gradients = [weight.grad for weight in weights if weight.grad is not None]
-        average_in_place(gradients)
+        all_reduce_mean_(gradients)
         norm = nn.utils.get_total_norm(gradients)
         self.record(f"gradient_norm/{name}", norm)
         if norm.isfinite():
@@ -224,7 +224,7 @@ class KimgModule(lightning.LightningModule):
         checkpoint["clips_seen"] = self.clips_seen
         checkpoint["stopped"] = self.stopped
         checkpoint["skipped"] = list(self._skipped)
-        checkpoint["recorded"] = gathered(self._stacked())
+        checkpoint["recorded"] = all_gather(self._stacked())
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Restore the clips shown, and what was recorded since the last log.
@@ -283,7 +283,7 @@ class KimgModule(lightning.LightningModule):
             found = {name: values[values.isfinite()] for name, values in found.items()}
         pairs = torch.tensor([(float(values.sum()), len(values)) for values in found.values()], dtype=torch.float64)
         if num_processes() > 1:
-            pairs = averaged(pairs.to(self.device)).cpu()
+            pairs = all_reduce_mean(pairs.to(self.device)).cpu()
         return {name: value / num for name, (value, num) in zip(found, pairs.tolist(), strict=True) if num}
 
     def log_by_clips(self, values: dict[str, float]) -> None:

@@ -22,6 +22,7 @@ from torch.optim import Adam, Optimizer
 
 from audiogen import rng
 from audiogen.data.batch import Batch
+from audiogen.distributed import num_processes
 from audiogen.losses.adversarial import hinge_fake, hinge_real
 from audiogen.losses.siamese import siamese_margin, travel_angle, travel_distance
 from audiogen.models.kimg import KimgModule
@@ -29,7 +30,6 @@ from audiogen.models.precision import Precision, autocast, channels_last
 from audiogen.models.schedules import falling
 from audiogen.models.targets import choose_targets
 from audiogen.networks.averaging import average_decay, update_average
-from audiogen.processes import num_processes
 from audiogen.transforms.pieces import crossfade, join_pieces, overlapping_pieces, split_pieces
 from audiogen.transforms.transform import SpectrogramTransform
 

@@ -17,13 +17,13 @@ from torch import Tensor, nn
 
 from audiogen.checkpoint import load
 from audiogen.data.batch import Batch
+from audiogen.distributed import all_gather, num_processes
 from audiogen.losses.style import StyleTarget
 from audiogen.models.descent import AdamDescent, Descent, LBFGSDescent
 from audiogen.models.kimg import KimgModule
 from audiogen.models.precision import Precision, has_fast_bf16
 from audiogen.models.transfer import Content, Losses, Objective, Transfer, Weights
 from audiogen.networks.style_cnn import WideConv2d
-from audiogen.processes import gathered, num_processes
 from audiogen.transforms.transform import SpectrogramTransform
 
 Shape = tuple[int, int, int]
@@ -223,7 +223,7 @@ class StyleTransfer(KimgModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the optimisations under way in all processes."""
         super().on_save_checkpoint(checkpoint)
-        checkpoint["transfer"] = gathered(None if self.transfer is None else self.transfer.state_dict())
+        checkpoint["transfer"] = all_gather(None if self.transfer is None else self.transfer.state_dict())
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the optimisation until its batch has come again.

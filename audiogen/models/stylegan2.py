@@ -19,13 +19,13 @@ from torch.optim import Adam, Optimizer
 
 from audiogen import rng
 from audiogen.data.batch import Batch
+from audiogen.distributed import all_reduce_mean
 from audiogen.losses.adversarial import logistic_fake, logistic_real
 from audiogen.losses.regularizers import mode_seeking, path_length_penalty, path_lengths, r1_penalty
 from audiogen.models.kimg import KimgModule
 from audiogen.models.precision import Precision, autocast, channels_last
 from audiogen.networks.averaging import average_decay, update_average
 from audiogen.networks.stylegan2.discriminator import minibatch_stddev
-from audiogen.processes import averaged
 from audiogen.transforms.transform import SpectrogramTransform
 
 Shape = tuple[int, int, int]
@@ -265,7 +265,7 @@ class StyleGAN2(KimgModule):
             ws = self._styles(self._latents(num), None if label is None else label[:num])
             spec = self.generator.synthesis(ws)
             lengths = path_lengths(spec, ws, rng.randn(spec.shape, spec.device))
-            mean = self.path_length_mean.lerp(averaged(lengths.mean()), self.path_length_decay)
+            mean = self.path_length_mean.lerp(all_reduce_mean(lengths.mean()), self.path_length_decay)
             penalty = path_length_penalty(lengths, mean)
         self.path_length_mean.copy_(mean)
         loss = penalty * (self.path_length_weight * self.path_length_interval)

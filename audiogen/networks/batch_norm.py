@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from audiogen.processes import num_processes, total
+from audiogen.distributed import all_reduce_sum, num_processes
 
 
 class BatchNorm2d(nn.BatchNorm2d):
@@ -23,7 +23,7 @@ class BatchNorm2d(nn.BatchNorm2d):
         # Around the running mean, which all processes have, squares lose no precision.
         shifted = x.to(self.running_mean.dtype) - self.running_mean[:, None, None]
         count = shifted.new_full((1,), x.numel() / x.shape[1])
-        sums = total(torch.cat([shifted.sum(dim=(0, 2, 3)), shifted.square().sum(dim=(0, 2, 3)), count]))
+        sums = all_reduce_sum(torch.cat([shifted.sum(dim=(0, 2, 3)), shifted.square().sum(dim=(0, 2, 3)), count]))
         mean, square = (sums[:-1] / sums[-1]).chunk(2)
         variance = (square - mean.square()).clamp_min(0)
         with torch.no_grad():

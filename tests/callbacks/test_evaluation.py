@@ -187,7 +187,7 @@ COLLAPSE = {
 }
 
 
-def averaged(run: Path) -> dict[str, torch.Tensor]:
+def all_reduce_mean(run: Path) -> dict[str, torch.Tensor]:
     state = torch.load(max((run / "checkpoints").glob("kimg-*")), weights_only=True)["state_dict"]
     return {name: value for name, value in state.items() if name.startswith("generator_ema")}
 
@@ -210,9 +210,9 @@ def test_a_run_that_was_stopped_before_a_collapse_stays_so_whatever_happens_then
     main(killed)
     for _ in range(2):  # and again, now that it has ended
         assert [row["step"] for row in read_metrics(tmp_path / "killed")][-1] == "16"
-        assert averaged(tmp_path / "whole").keys() == averaged(tmp_path / "killed").keys()
-        for name, value in averaged(tmp_path / "whole").items():
-            assert torch.equal(value, averaged(tmp_path / "killed")[name]), name
+        assert all_reduce_mean(tmp_path / "whole").keys() == all_reduce_mean(tmp_path / "killed").keys()
+        for name, value in all_reduce_mean(tmp_path / "whole").items():
+            assert torch.equal(value, all_reduce_mean(tmp_path / "killed")[name]), name
         main(killed)
     main([*killed, "--model.learning_rate", "1e-4", "--ckpt_path", "last"])  # other settings go on
     assert int(read_metrics(tmp_path / "killed")[-1]["step"]) > 16

@@ -10,7 +10,7 @@ import pytest
 from audiogen.callbacks import interruption
 from audiogen.callbacks.monitors import LogsMetrics, check_monitors
 from audiogen.cli import main
-from tests.test_processes import command_lines
+from tests.test_distributed import command_lines
 from tests.tiny_classifier import write_classifier
 from tests.tiny_run import arguments, write_classes
 

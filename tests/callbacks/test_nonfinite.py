@@ -27,7 +27,7 @@ def break_gradients(patch: pytest.MonkeyPatch, first: int, last: int) -> None:
         if first <= calls[0] <= last:
             gradients[0].fill_(torch.inf)
 
-    patch.setattr(kimg, "average_in_place", broken)
+    patch.setattr(kimg, "all_reduce_mean_", broken)
 
 
 def test_too_many_in_a_row_end_the_training(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from audiogen.distributed import all_reduce_mean
 from audiogen.networks.stylegan2.layers import FullyConnected, normalize_second_moment
-from audiogen.processes import averaged
 
 AVERAGE_DECAY = 0.998  # of the mean w, per call in training
 
@@ -58,7 +58,7 @@ class Mapping(nn.Module):
         if self.num_ws is None:
             return w
         if self.training:
-            self.w_avg.lerp_(averaged(w.mean(dim=0)), 1 - AVERAGE_DECAY)
+            self.w_avg.lerp_(all_reduce_mean(w.mean(dim=0)), 1 - AVERAGE_DECAY)
         if truncation != 1:
             w = self.w_avg.lerp(w, truncation)
         return w[:, None].expand(-1, self.num_ws, -1)

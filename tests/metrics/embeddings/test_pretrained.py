@@ -40,7 +40,7 @@ def noise(batch: int, num_samples: int) -> Tensor:
 
 @torch.no_grad()
 def save(folder: Path, model: Any, extractor: Any) -> Any:
-    """CropIndex weights so large that the output depends on the input, and save."""
+    """Draw weights so large that the output depends on the input, and save."""
     generator = torch.Generator().manual_seed(0)
     for parameter in model.parameters():
         parameter.normal_(std=0.4, generator=generator)

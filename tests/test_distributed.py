@@ -123,7 +123,7 @@ def test_two_processes_with_half_the_batch_each_train_the_weights_of_one(
                 assert float(theirs[name]) == pytest.approx(float(ours[name]), rel=1e-2, abs=1e-3), name
 
 
-def test_processes_optimise_their_own_pairs_and_one_writes_the_results(tmp_path: Path) -> None:
+def test_distributed_optimise_their_own_pairs_and_one_writes_the_results(tmp_path: Path) -> None:
     recipe = write_recipe(tmp_path, iterations=6)
     for name, sound in (("a", melody(0.8)), ("b", clicks(8, 0.6)), ("c", bursts(1.0))):
         write(tmp_path / f"{name}.wav", sound)
@@ -155,7 +155,7 @@ def test_all_processes_stop_together_before_a_collapse(classifier: tuple[Path, P
     assert int(rows(tmp_path / "run")[-1]["step"]) < 160
 
 
-def test_processes_that_may_lack_a_domain_are_refused(
+def test_distributed_that_may_lack_a_domain_are_refused(
     classifier: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(melgan_vc, "num_processes", lambda: 2)
@@ -175,7 +175,7 @@ def test_a_signal_to_one_of_two_processes_ends_the_evaluation_of_both(
     classifier: tuple[Path, Path], pair: tuple[Path, str], tmp_path: Path
 ) -> None:
     run = command_lines(classifier, tmp_path / "run")["StyleGAN2"]
-    signalled = ["--trainer.callbacks+", f"tests.test_processes.{SignalWhileEvaluating.__name__}"]
+    signalled = ["--trainer.callbacks+", f"tests.test_distributed.{SignalWhileEvaluating.__name__}"]
     said = run_command([*run, *PAIR, *signalled], status=EXIT_AGAIN)
     assert "Stopped by a signal to another process at 0.08 kimg" in said
     assert all(not row.get("fad") for row in rows(tmp_path / "run"))

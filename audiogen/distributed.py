@@ -17,19 +17,19 @@ def num_processes() -> int:
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
-def shares(num: int, size: int, rank: int, world_size: int) -> Iterator[Tensor]:
+def rank_batches(num: int, size: int, rank: int, world_size: int) -> Iterator[Tensor]:
     """Yield one process's share of numbered things in batches, int64 [<= size], as many batches as any other has.
 
     The last one may be empty.
 
-    >>> [batch.tolist() for batch in shares(5, 2, rank=1, world_size=2)]
+    >>> [batch.tolist() for batch in rank_batches(5, 2, rank=1, world_size=2)]
     [[1, 3], []]
     """
     for start in range(0, num, size * world_size):
         yield torch.arange(num)[start : start + size * world_size][rank::world_size]
 
 
-def average_in_place(tensors: Sequence[Tensor]) -> None:
+def all_reduce_mean_(tensors: Sequence[Tensor]) -> None:
     """Replace tensors by their means over all processes, in one exchange.
 
     Args:
@@ -44,19 +44,19 @@ def average_in_place(tensors: Sequence[Tensor]) -> None:
         tensor.copy_(part.view_as(tensor))
 
 
-def averaged(value: Tensor) -> Tensor:
+def all_reduce_mean(value: Tensor) -> Tensor:
     """Return the mean of a tensor over all processes; no gradient passes."""
     mean = value.detach().clone()
-    average_in_place([mean])
+    all_reduce_mean_([mean])
     return mean
 
 
-def total(value: Tensor) -> Tensor:
+def all_reduce_sum(value: Tensor) -> Tensor:
     """Return the sum of a tensor over all processes; gradients of all of them pass."""
     return value if num_processes() == 1 else all_reduce(value)
 
 
-def gathered(thing: Any) -> list[Any]:
+def all_gather(thing: Any) -> list[Any]:
     """Return what each process gave, in their order; anything that can be pickled."""
     if num_processes() == 1:
         return [thing]
@@ -65,7 +65,7 @@ def gathered(thing: Any) -> list[Any]:
     return found
 
 
-def copy_from_first(tensors: Sequence[Tensor]) -> None:
+def broadcast_(tensors: Sequence[Tensor]) -> None:
     """Replace tensors by those of the first process."""
     for tensor in tensors if num_processes() > 1 else ():
         dist.broadcast(tensor.detach(), 0)
