@@ -199,7 +199,7 @@ def packing_seconds(num_weights: float) -> float:
     """Return what copying gradients together and apart takes, with an exchange that takes no time."""
     gradients = list(torch.zeros(int(num_weights)).chunk(50))
     nothing = patch.object(torch.distributed, "all_reduce", lambda flat: None)
-    with patch.object(processes, "num_processes", lambda: 2), nothing:
+    with patch.object(distributed, "num_processes", lambda: 2), nothing:
         return fastest({"": lambda: distributed.all_reduce_mean_(gradients)})[""]
 
 

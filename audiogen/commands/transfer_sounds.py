@@ -73,7 +73,7 @@ class Made:
         """Say what was made, where it is and how close it came."""
         lines = [*self.notes, f"Made {self.seconds:.1f} s of sound at {self.sample_rate} Hz"]
         for name, losses in zip(self.names, self.losses, strict=True):
-            scores = ", ".join(f"{key} {value:.3g}" for key, value in losses.items() if key != "all_reduce_sum")
+            scores = ", ".join(f"{key} {value:.3g}" for key, value in losses.items() if key != "total")
             lines.append(f"  {name + ': ' if name else ''}{scores}")
         return "\n".join([*lines, *(f"  {path}" for path in self.files)])
 

@@ -16,6 +16,7 @@ from audiogen.data.build import Recipe
 from audiogen.data.cache import cached_store
 from audiogen.data.dataset import Clip, DatasetError, Split
 from audiogen.data.store import SpectrogramStore, Store
+from audiogen.data.stream import CropIndex
 from audiogen.fingerprint import fingerprint
 
 SHOWN_PER_REASON = 5

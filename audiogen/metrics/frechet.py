@@ -123,7 +123,7 @@ class FrechetDistance(EmbeddingMetric):
         """Take the rows of real clips, float [N, K, D]."""
         self.moments = moments(rows.flatten(0, 1))
         size = rows.shape[2]
-        for name, shape in (("count", ()), ("all_reduce_sum", (size,)), ("outer", (size, size))):
+        for name, shape in (("count", ()), ("total", (size,)), ("outer", (size, size))):
             self.add_state(name, torch.zeros(shape, dtype=torch.float64, device=rows.device), dist_reduce_fx="sum")
 
     def update(self, rows: Tensor) -> None:

@@ -11,7 +11,7 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
 
 from audiogen import rng
-from audiogen.distributed import all_gather, all_reduce_mean_, num_processes
+from audiogen.distributed import all_gather, all_reduce_mean, all_reduce_mean_, num_processes
 from audiogen.models.optimizer_states import check_optimizer_states
 from audiogen.transforms.transform import SpectrogramTransform
 

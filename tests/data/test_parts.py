@@ -96,7 +96,7 @@ def test_parts_in_any_order_give_the_bytes_of_a_single_build(
     assert leftovers(tmp_path) == []
 
 
-@pytest.mark.parametrize("all_reduce_sum", [1, 2, 7, 9])
+@pytest.mark.parametrize("total", [1, 2, 7, 9])
 def test_there_may_be_any_number_of_parts_even_more_than_files(
     total: int, files: list[Path], tmp_path: Path, expected: dict[str, bytes]
 ) -> None:

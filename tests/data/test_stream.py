@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from audiogen.data.stream import BatchStream
+from audiogen.data.stream import BatchStream, CropIndex
 
 NUM_CLIPS = 10
 
