@@ -13,7 +13,7 @@ from audiogen.terminal import escape_messages, printable
 # What the libraries would say of their own insides on each start.
 os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")
 
-TRAINING_VERBS = {
+TRAINING_COMMANDS = {
     "fit": "train a model from a config",
     "validate": "compute a model's metrics on the validation clips",
     "test": "compute a model's metrics on the test clips",
@@ -41,11 +41,11 @@ LINE_COMMANDS = {
 
 
 def help_text() -> str:
-    """Return the list of verbs."""
-    verbs = {**TRAINING_VERBS, **{verb: text for verb, (_, _, text) in (LINE_COMMANDS | COMMANDS).items()}}
-    lines = [f"  {verb:<10} {text}" for verb, text in verbs.items()]
-    usage = "usage: python -m audiogen VERB ...\n\nTrain generative audio models on spectrograms.\n\nverbs:"
-    return "\n".join([usage, *lines, "\npython -m audiogen VERB --help tells more of one."])
+    """Return the list of commands."""
+    commands = {**TRAINING_COMMANDS, **{command: text for command, (_, _, text) in (LINE_COMMANDS | COMMANDS).items()}}
+    lines = [f"  {command:<10} {text}" for command, text in commands.items()]
+    usage = "usage: python -m audiogen COMMAND ...\n\nTrain generative audio models on spectrograms.\n\ncommands:"
+    return "\n".join([usage, *lines, "\npython -m audiogen COMMAND --help tells more of one."])
 
 
 def run(args: list[str]) -> None:
@@ -61,20 +61,22 @@ def run(args: list[str]) -> None:
 
     expand_in_configs()
     escape_messages()
-    verb, *rest = args = [expand_argument(arg) for arg in args]
-    if verb in COMMANDS | LINE_COMMANDS:
+    command, *rest = args = [expand_argument(arg) for arg in args]
+    if command in COMMANDS | LINE_COMMANDS:
         rest = [_with_underscores(arg) for arg in rest]
-    if verb in COMMANDS:  # whose options are arguments of functions, which take a value each
+    if command in COMMANDS:  # whose options are arguments of functions, which take a value each
         rest = ["--overwrite=true" if arg == "--overwrite" else arg for arg in rest]
-    if verb in COMMANDS:
+    if command in COMMANDS:
         from jsonargparse import auto_cli
 
-        found = auto_cli(_function(COMMANDS[verb]), args=rest, prog=f"python -m audiogen {verb}", exit_on_error=False)
+        found = auto_cli(
+            _function(COMMANDS[command]), args=rest, prog=f"python -m audiogen {command}", exit_on_error=False
+        )
         print(printable(str(found)))
-    elif verb in LINE_COMMANDS:
-        print(printable(str(_function(LINE_COMMANDS[verb])(rest))))
-    elif verb in TRAINING_VERBS:
-        if verb == "fit":
+    elif command in LINE_COMMANDS:
+        print(printable(str(_function(LINE_COMMANDS[command])(rest))))
+    elif command in TRAINING_COMMANDS:
+        if command == "fit":
             signals.install()  # before the slow imports
             if os.environ.get("LOCAL_RANK", "0") != "0":  # started by the first process, not by Slurm
                 signals.follow_parent()
@@ -83,7 +85,7 @@ def run(args: list[str]) -> None:
         # LightningCLI warns where it is given what it would find by itself.
         train(None if args == sys.argv[1:] else args)
     else:
-        print(f"audiogen: error: no verb {verb!r}\n\n{help_text()}", file=sys.stderr)
+        print(f"audiogen: error: no command {command!r}\n\n{help_text()}", file=sys.stderr)
         raise SystemExit(2)
 
 

@@ -106,14 +106,14 @@ class AudiogenCLI(LightningCLI):
             seed_everything_default=0,
             auto_configure_optimizers=False,
             parser_kwargs={"prog": "python -m audiogen", "exit_on_error": False}
-            | {verb: {"exit_on_error": False} for verb in self.subcommands()},
+            | {command: {"exit_on_error": False} for command in self.subcommands()},
             args=args,
             run=run,
         )
 
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
-        """Return the Trainer's verbs that models of this package have."""
+        """Return the Trainer's commands that models of this package have."""
         skipped = {"model", "dataloaders", "datamodule"}
         return {
             "fit": {"model", "train_dataloaders", "val_dataloaders", "datamodule"},
@@ -223,7 +223,7 @@ def main(args: list[str] | None = None) -> None:
     """Run fit, validate or test.
 
     Args:
-        args: Command line arguments from the verb on; those of the process by default.
+        args: Command line arguments from the command on; those of the process by default.
     """
     for message in IGNORED_WARNINGS:
         warnings.filterwarnings("ignore", message)

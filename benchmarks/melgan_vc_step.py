@@ -33,7 +33,7 @@ from benchmarks.timing import fastest
 
 BATCH = 16
 SECONDS = 60.0
-BLOCK = 512  # frames, about as in the verb
+BLOCK = 512  # frames, about as in the command
 TRANSFORMS: dict[str, Callable[[], SpectrogramTransform]] = {
     "64 x 48": lambda: LogMel(8000, 512, 128, n_mels=64, num_frames=48),
     "192 x 72": lambda: LogMel(16000, 2048, 192, 192, 72, win_length=1152, mel_scale="htk", power=2),

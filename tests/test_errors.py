@@ -158,7 +158,7 @@ def test_checkpoint_that_does_not_fit_its_model(tmp_path: Path) -> None:
 def test_unknown_verb_and_help(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     status, message = fail(monkeypatch, capsys, "trane")
     assert status == 2
-    assert "no verb 'trane'" in message
+    assert "no command 'trane'" in message
     monkeypatch.setattr(sys, "argv", ["audiogen", "--help"])
     with pytest.raises(SystemExit) as stop:
         main()

@@ -49,10 +49,10 @@ def commands() -> list[list[str]]:
 
 
 def test_readme_names_the_verbs_it_should() -> None:
-    verbs = [command[0] for command in commands()]
-    assert verbs[:2] == ["fit", "generate"]
-    assert {"prepare", "inspect", "report", "evaluate"} <= set(verbs)
-    assert verbs.count("fit") >= 4
+    command_lines = [command[0] for command in commands()]
+    assert command_lines[:2] == ["fit", "generate"]
+    assert {"prepare", "inspect", "report", "evaluate"} <= set(command_lines)
+    assert command_lines.count("fit") >= 4
 
 
 def test_commands_run_as_they_stand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -60,8 +60,8 @@ def test_the_evil_files_would_run_code_where_they_were_read_carelessly(evil: Pat
     marker.unlink()
 
 
-def verbs(evil: Path, run: Path) -> dict[str, list[Any]]:
-    """Return a command line for each way in which a verb is handed weights."""
+def command_lines(evil: Path, run: Path) -> dict[str, list[Any]]:
+    """Return a command line for each way in which a command is handed weights."""
     data, sound = run.parent / "data", evil.with_name("sound.wav")
     tiny = arguments(data, evil.parent / "new run")[1:]
     write(sound, melody())
@@ -85,7 +85,7 @@ def verbs(evil: Path, run: Path) -> dict[str, list[Any]]:
     }
 
 
-VERBS = (
+NAMES = (
     *("fit", "validate", "test", "evaluate", "evaluate --evaluator", "evaluate --embeddings", "export", "generate"),
     *("convert", "stylize", "texture"),
 )
@@ -102,26 +102,26 @@ def fail(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *a
     return message
 
 
-@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("form", ["zip", "pickle"])
 def test_no_verb_runs_a_pickle(
-    verb: str, form: str, evil: Path, run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    name: str, form: str, evil: Path, run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     if form == "pickle":
         evil.write_bytes(pickle.dumps(Evil(evil.with_name("attacked"))))
-    command = verbs(evil, run)[verb]
+    command = command_lines(evil, run)[name]
     message = fail(monkeypatch, capsys, *command)
     assert re.search(rf"{evil} is not a (readable checkpoint|file of weights) \(\w*Error", message)
 
 
-@pytest.mark.parametrize("verb", ["fit", "evaluate", "generate", "export"])
+@pytest.mark.parametrize("name", ["fit", "evaluate", "generate", "export"])
 def test_no_verb_runs_a_pickle_in_a_run_directory(
-    verb: str, evil: Path, run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    name: str, evil: Path, run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = evil.parent / "their run"
     (folder / "checkpoints").mkdir(parents=True)
     evil.rename(folder / "checkpoints" / "kimg-00000.008.ckpt")
-    command = [folder if part == evil else part for part in verbs(evil, run)[verb]]
+    command = [folder if part == evil else part for part in command_lines(evil, run)[name]]
     assert "is not a readable checkpoint" in fail(monkeypatch, capsys, *command)
 
 
@@ -183,15 +183,15 @@ def test_store_does_not_run_a_pickle(marker: Path, tmp_path: Path) -> None:
         SpectrogramStore(tmp_path / "store")
 
 
-@pytest.mark.parametrize("verb", VERBS[3:])
+@pytest.mark.parametrize("name", NAMES[3:])
 def test_every_verb_that_builds_a_model_tells_of_a_class_it_does_not_trust(
-    verb: str, evil: Path, run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    name: str, evil: Path, run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     content = content_of(DIGITS)
     content["hyper_parameters"]["network"] = EVIL_CLASS
     torch.save(content, evil)
-    message = fail(monkeypatch, capsys, *verbs(evil, run)[verb])
-    if verb == "evaluate --embeddings":
+    message = fail(monkeypatch, capsys, *command_lines(evil, run)[name])
+    if name == "evaluate --embeddings":
         assert f"{evil} is not a file of weights" in message
     else:
         assert f"{evil} names evil_module.Evil" in message

@@ -9,7 +9,7 @@ CLASSES = {"low": 300.0, "high": 2000.0}
 
 
 def classifier_arguments(data: Path, run: Path, kimg: float = 0.4, *more: str) -> list[str]:
-    """Return the flags of a tiny classifier, without the verb."""
+    """Return the flags of a tiny classifier, without the command."""
     values = {
         "data.root": data,
         "data.dataset": "audiogen.data.folder.ClassFolders",

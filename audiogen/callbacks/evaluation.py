@@ -1,4 +1,4 @@
-"""Evaluate the averaged generator during training, on validation clips; in the verb `test`, on test clips."""
+"""Evaluate the averaged generator during training, on validation clips; in the command `test`, on test clips."""
 
 import math
 import time
@@ -24,7 +24,7 @@ class PeriodicEvaluation(lightning.Callback, ABC):
     """Compute metrics at an interval, log them, and tell what it cost.
 
     It decides when the Trainer validates: metrics come with the validation pass, so that Lightning's ModelCheckpoint
-    and EarlyStopping find them by their names, such as `fad`. The verbs `validate` and `test` print them.
+    and EarlyStopping find them by their names, such as `fad`. The commands `validate` and `test` print them.
 
     Args:
         every_kimg: Interval of the validation passes.

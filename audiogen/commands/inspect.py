@@ -67,7 +67,7 @@ class Shown:
 
 
 def inspect(args: list[str]) -> Inspected:
-    """Carry out the verb.
+    """Carry out the command.
 
     Args:
         args: The command line: `--config`, `--data.*`, `--out` and `--num`.

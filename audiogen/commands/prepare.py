@@ -18,7 +18,7 @@ DESCRIPTION = "Read a data set, store its spectrograms for training, and report 
 
 
 def prepare(args: list[str]) -> DataReport:
-    """Carry out the verb.
+    """Carry out the command.
 
     Args:
         args: The command line: `--config`, `--data.*`, `--check`, which reads every file anew, keeps nothing, and

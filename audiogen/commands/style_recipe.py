@@ -1,4 +1,4 @@
-"""Recipes of style transfer by name, changed by the user's settings, for the verbs that need no run."""
+"""Recipes of style transfer by name, changed by the user's settings, for the commands that need no run."""
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -40,18 +40,20 @@ def given(**values: Any) -> dict[str, Any]:
 
 
 def transfer_parser(
-    verb: str, function: Callable[..., Any], sounds: Sequence[str], several: bool = False
+    command: str, function: Callable[..., Any], sounds: Sequence[str], several: bool = False
 ) -> ArgumentParser:
-    """Return the command line of a verb: sounds first, and all other arguments of its function as options.
+    """Return the command line of a command: sounds first, and all other arguments of its function as options.
 
     Args:
-        verb: Its name.
+        command: Its name.
         function: What carries it out; its docstring is the help.
         sounds: Names of the arguments that are sound files.
         several: Whether the one argument takes several files.
     """
     text = parse_docstring(function.__doc__ or "")
-    parser = ArgumentParser(prog=f"python -m audiogen {verb}", description=text.short_description, exit_on_error=False)
+    parser = ArgumentParser(
+        prog=f"python -m audiogen {command}", description=text.short_description, exit_on_error=False
+    )
     for name in sounds:
         (about,) = (part.description for part in text.params if part.arg_name == name)
         parser.add_argument(name, help=about, nargs="+" if several else None)

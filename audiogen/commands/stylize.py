@@ -1,4 +1,4 @@
-"""Restyle one sound with another: the verb stylize."""
+"""Restyle one sound with another: the command stylize."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -103,7 +103,7 @@ def stylize(
 
 
 def main(args: list[str]) -> Made:
-    """Carry out the verb."""
+    """Carry out the command."""
     parser = transfer_parser("stylize", stylize, ["content", "style"])
     parser.set_defaults(out="stylized.wav")
     return stylize(**vars(parser.parse_args(args)))

@@ -1,4 +1,4 @@
-"""Grow a texture from one or several references: the verb texture."""
+"""Grow a texture from one or several references: the command texture."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -97,7 +97,7 @@ def texture(
 
 
 def main(args: list[str]) -> Made:
-    """Carry out the verb."""
+    """Carry out the command."""
     parser = transfer_parser("texture", texture, ["references"], several=True)
     parser.set_defaults(out="texture.wav")
     return texture(**vars(parser.parse_args(args)))

@@ -1,4 +1,4 @@
-"""From sound files to spectrograms that are optimised, and back: what the verbs stylize and texture share.
+"""From sound files to spectrograms that are optimised, and back: what the commands stylize and texture share.
 
 A long sound is made in chunks. Each begins with the last frames of the one before, which are held while it is
 optimised, and its phases go on from there; so there are no seams, and memory does not grow with the sound.

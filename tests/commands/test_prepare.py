@@ -34,10 +34,10 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def run(folder: Path, monkeypatch: pytest.MonkeyPatch, verb: str, *args: str) -> None:
+def run(folder: Path, monkeypatch: pytest.MonkeyPatch, command: str, *args: str) -> None:
     data = ["--config", str(folder / "recipe.yaml"), "--data.root", str(folder / "data")]
     cache = ["--data.cache", str(folder / "cache")]
-    monkeypatch.setattr(sys, "argv", ["audiogen", verb, *data, *cache, *args])
+    monkeypatch.setattr(sys, "argv", ["audiogen", command, *data, *cache, *args])
     main()
 
 

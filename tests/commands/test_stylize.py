@@ -1,4 +1,4 @@
-"""The verb stylize, as a user would try it."""
+"""The command stylize, as a user would try it."""
 
 import json
 import math

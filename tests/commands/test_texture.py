@@ -1,4 +1,4 @@
-"""The verb texture, as a user would try it."""
+"""The command texture, as a user would try it."""
 
 import json
 from collections.abc import Iterator

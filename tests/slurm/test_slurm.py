@@ -41,8 +41,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def train(cluster: Cluster, data: Path, run: Path, *options: str, steps: int = STEPS, tasks_per_node: int = 2) -> Job:
     """Submit a training of two processes."""
-    verb, flag, recipe, *rest = arguments(data, run, steps * BATCH / 1000, "--data.batch_size", str(BATCH))
-    assert (verb, flag) == ("fit", "--config")
+    command, flag, recipe, *rest = arguments(data, run, steps * BATCH / 1000, "--data.batch_size", str(BATCH))
+    assert (command, flag) == ("fit", "--config")
     return cluster.submit(f"--ntasks-per-node={tasks_per_node}", *options, "slurm/train.sbatch", recipe, *rest)
 
 
