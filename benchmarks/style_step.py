@@ -48,11 +48,11 @@ def begin(recipe: str, content: Tensor, style: Tensor, precision: Precision, win
     transfer = model.begin(None if texture else wanted, [[target]], num_frames=wanted.shape[3])
     for _ in range(4):
         transfer.step()
-    for descent in transfer.descents:
-        state: dict[str, Any] = descent.state_dict()
+    for optimizer in transfer.optimizers:
+        state: dict[str, Any] = optimizer.state_dict()
         if state.get("steps"):
             longer = {name: model.history * list(state[name]) for name in ("steps", "changes", "products")}
-            descent.load_state_dict({name: values[: model.history] for name, values in longer.items()})
+            optimizer.load_state_dict({name: values[: model.history] for name, values in longer.items()})
     return transfer
 
 

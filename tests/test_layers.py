@@ -48,7 +48,7 @@ ALLOWED = {
             "models.precision",
             "models.schedules",
             "models.targets",
-            "models.descent",
+            "models.per_example",
             "models.transfer",
         ),  # what models are built of
         "checkpoint",  # a classifier that gives features is one

@@ -19,8 +19,8 @@ from audiogen.checkpoint import load
 from audiogen.data.batch import Batch
 from audiogen.distributed import all_gather, num_processes
 from audiogen.losses.style import StyleTarget
-from audiogen.models.descent import AdamDescent, Descent, LBFGSDescent
 from audiogen.models.kimg import KimgModule
+from audiogen.models.per_example import PerExampleAdam, PerExampleLBFGS, PerExampleOptimizer
 from audiogen.models.precision import Precision, has_fast_bf16
 from audiogen.models.transfer import Content, Losses, Objective, Transfer, Weights
 from audiogen.networks.style_cnn import WideConv2d
@@ -177,7 +177,7 @@ class StyleTransfer(KimgModule):
             targets = self._targets(styles, style_weights)
             weights = self._weights(len(styles), keeper is not None)
             objective = Objective(self.extractor, targets, keeper, weights)
-        return Transfer(objective, self._each(start), self._descend, self.softplus, known)
+        return Transfer(objective, self._each(start), self._make_optimizer, self.softplus, known)
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         """Evaluate the pairs of a batch once and move on; the same batch comes until they are done."""
@@ -298,11 +298,11 @@ class StyleTransfer(KimgModule):
             style = torch.ones_like(style)
         return Weights(content, style, each(self.bound_weight), self.relative)
 
-    def _descend(self, start: Tensor) -> Descent:
+    def _make_optimizer(self, start: Tensor) -> PerExampleOptimizer:
         """Return a new optimiser."""
         if self.method == "adam":
-            return AdamDescent(start, self.learning_rate)
-        return LBFGSDescent(start, self.history, self.line_search)
+            return PerExampleAdam(start, self.learning_rate)
+        return PerExampleLBFGS(start, self.history, self.line_search)
 
 
 def _network(transform: SpectrogramTransform, make: Callable[[Shape], nn.Module] | None, weights: str | None) -> Any:

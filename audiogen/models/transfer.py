@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from audiogen.losses.style import StyleTarget, content_distance, excess
-from audiogen.models.descent import Descent
+from audiogen.models.per_example import PerExampleOptimizer
 
 MIN_SCALE = 1e-12  # content scale of a silent content, which therefore stays silent
 SOFTNESS = 0.1  # of the softplus, in halves of the range: the amplitude has its slope over about so much
@@ -137,7 +137,7 @@ class Transfer:
     Args:
         objective: What is asked.
         start: float32 [B, C, F, L] in [-1, 1].
-        descend: Makes an optimiser from a vector, float32 [D].
+        make_optimizer: Makes an optimiser from a vector, float32 [D].
         softplus: Optimise what becomes the spectrogram by a softplus, so that nothing falls below silence; otherwise
             the spectrogram itself.
         known: The first frames, float32 [B, C, F, K], where they are there already and have to stay.
@@ -151,7 +151,7 @@ class Transfer:
         self,
         objective: Objective,
         start: Tensor,
-        descend: Callable[[Tensor], Descent],
+        make_optimizer: Callable[[Tensor], PerExampleOptimizer],
         softplus: bool = False,
         known: Tensor | None = None,
     ) -> None:
@@ -159,19 +159,19 @@ class Transfer:
         points = (start + 1) / 2
         if softplus:
             points = SOFTNESS * (points.clamp_min(SILENT) / SOFTNESS).expm1().log()
-        self.descents = [descend(vector) for vector in points.flatten(1)]
+        self.optimizers = [make_optimizer(vector) for vector in points.flatten(1)]
         self.iteration = 0
         self.losses: Losses | None = None
 
     @property
     def spec(self) -> Tensor:
         """The last good spectrograms, float32 [B, C, F, L]."""
-        return self._to_spec(torch.stack([descent.best for descent in self.descents]))
+        return self._to_spec(torch.stack([optimizer.best for optimizer in self.optimizers]))
 
     @property
     def done(self) -> bool:
         """Whether no step makes any of them better."""
-        return all(descent.done for descent in self.descents)
+        return all(optimizer.done for optimizer in self.optimizers)
 
     def step(self) -> Losses:
         """Evaluate all once and move on.
@@ -182,20 +182,20 @@ class Transfer:
         """
         self.iteration += 1
         with torch.enable_grad():
-            points = torch.stack([descent.point for descent in self.descents]).requires_grad_()
+            points = torch.stack([optimizer.point for optimizer in self.optimizers]).requires_grad_()
             losses = self.objective(self._to_spec(points))
             (gradient,) = torch.autograd.grad(losses.total.sum(), points)
         accepted = torch.zeros_like(losses.total, dtype=torch.bool)
         totals = losses.total.tolist()
-        for index, (descent, total, slope) in enumerate(zip(self.descents, totals, gradient, strict=True)):
+        for index, (optimizer, total, slope) in enumerate(zip(self.optimizers, totals, gradient, strict=True)):
             finite = total - total == 0 and bool(slope.isfinite().all())
-            if not finite and (self.iteration == 1 or not getattr(descent, "line_search", False)):
-                which = f" of sound {index}" if self.descents[1:] else ""
+            if not finite and (self.iteration == 1 or not getattr(optimizer, "line_search", False)):
+                which = f" of sound {index}" if self.optimizers[1:] else ""
                 raise FloatingPointError(f"the loss{which} became NaN or infinite at iteration {self.iteration}")
-            if not descent.done:
-                point = descent.point
-                descent.tell(total if finite else float("inf"), slope)
-                accepted[index] = descent.best is point
+            if not optimizer.done:
+                point = optimizer.point
+                optimizer.step(total if finite else float("inf"), slope)
+                accepted[index] = optimizer.best is point
         new, old = (Losses(*(part.detach() for part in some)) for some in (losses, self.losses or losses))
         self.losses = Losses(*(torch.where(accepted, *parts) for parts in zip(new, old, strict=True)))
         return self.losses
@@ -203,17 +203,17 @@ class Transfer:
     def state_dict(self) -> dict[str, Any]:
         """Return what `load_state_dict` needs to go on."""
         losses = None if self.losses is None else list(self.losses)
-        descents = [descent.state_dict() for descent in self.descents]
-        return {"iteration": self.iteration, "losses": losses, "descents": descents}
+        optimizers = [optimizer.state_dict() for optimizer in self.optimizers]
+        return {"iteration": self.iteration, "losses": losses, "optimizers": optimizers}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from `state_dict` of the same transfer."""
         self.iteration = state["iteration"]
         if state["losses"] is not None:
             self.losses = Losses(*_moved(state["losses"], self.objective.content_scale.device))
-        for descent, saved in zip(self.descents, state["descents"], strict=True):
-            device = descent.point.device
-            descent.load_state_dict({name: _moved(value, device) for name, value in saved.items()})
+        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+            device = optimizer.point.device
+            optimizer.load_state_dict({name: _moved(value, device) for name, value in saved.items()})
 
     def _to_spec(self, points: Tensor) -> Tensor:
         """Turn points, float32 [B, D], into spec, float32 [B, C, F, L], with the known frames in their place."""

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from audiogen.models.descent import AdamDescent, Descent, LBFGSDescent
+from audiogen.models.per_example import PerExampleAdam, PerExampleLBFGS, PerExampleOptimizer
 
 SIZE = 30
 
@@ -22,15 +22,15 @@ def start() -> Tensor:
     return torch.randn(SIZE, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
 
 
-def descend(descent: Descent, num: int, function: Callable[[Tensor], Tensor] = valley) -> list[float]:
+def minimise(optimizer: PerExampleOptimizer, num: int, function: Callable[[Tensor], Tensor] = valley) -> list[float]:
     """Evaluate `num` times and return the values."""
     values = []
     for _ in range(num):
-        point = descent.point.clone().requires_grad_()
+        point = optimizer.point.clone().requires_grad_()
         value = function(point)
         (gradient,) = torch.autograd.grad(value, point)
         values.append(value.item())
-        descent.tell(values[-1], gradient)
+        optimizer.step(values[-1], gradient)
     return values
 
 
@@ -52,20 +52,20 @@ def torch_values(make: Callable[[Tensor], torch.optim.Optimizer], num: int) -> l
 
 def test_lbfgs_without_a_line_search_is_that_of_torch() -> None:
     expected = torch_values(lambda point: torch.optim.LBFGS([point]), 20)
-    assert descend(LBFGSDescent(start(), line_search=False), 20) == pytest.approx(expected, rel=1e-9)
+    assert minimise(PerExampleLBFGS(start(), line_search=False), 20) == pytest.approx(expected, rel=1e-9)
 
 
 def test_adam_is_that_of_torch() -> None:
     expected = torch_values(lambda point: torch.optim.Adam([point], lr=0.05), 20)
-    assert descend(AdamDescent(start(), 0.05), 20) == pytest.approx(expected, rel=1e-9)
+    assert minimise(PerExampleAdam(start(), 0.05), 20) == pytest.approx(expected, rel=1e-9)
 
 
 def test_values_at_the_best_point_only_fall_with_a_line_search() -> None:
-    descent = LBFGSDescent(start(), line_search=True)
+    optimizer = PerExampleLBFGS(start(), line_search=True)
     values = []
     for _ in range(60):
-        descend(descent, 1)
-        values.append(valley(descent.best).item())
+        minimise(optimizer, 1)
+        values.append(valley(optimizer.best).item())
     assert all(after <= before for before, after in itertools.pairwise(values))
     assert values[-1] < values[0] - 10
 
@@ -74,36 +74,36 @@ def test_line_search_comes_back_from_where_nothing_is_finite() -> None:
     def edge(point: Tensor) -> Tensor:
         return valley(point) + torch.log(point + 4).sum()  # NaN below -4
 
-    descent = LBFGSDescent(start() * 0.1, line_search=True)
-    values = descend(descent, 60, edge)
-    assert edge(descent.best).item() == pytest.approx(min(value for value in values if value == value))
+    optimizer = PerExampleLBFGS(start() * 0.1, line_search=True)
+    values = minimise(optimizer, 60, edge)
+    assert edge(optimizer.best).item() == pytest.approx(min(value for value in values if value == value))
 
 
 @pytest.mark.parametrize("factor", [1e-12, 1e12])
 def test_steps_do_not_depend_on_the_scale_of_the_values(factor: float) -> None:
-    ours = descend(LBFGSDescent(start()), 15)
-    scaled = descend(LBFGSDescent(start()), 15, lambda point: factor * valley(point))
+    ours = minimise(PerExampleLBFGS(start()), 15)
+    scaled = minimise(PerExampleLBFGS(start()), 15, lambda point: factor * valley(point))
     assert [value / factor for value in scaled] == pytest.approx(ours, rel=1e-4)
 
 
 def test_steps_grow_where_the_function_bends_down() -> None:
     """Such is the style loss near silence; steps of the first size would take thousands of evaluations."""
-    descent = LBFGSDescent(torch.full((SIZE,), 1e-3, dtype=torch.float64))
-    values = descend(descent, 40, lambda point: (point.square() - 1).square().sum())
+    optimizer = PerExampleLBFGS(torch.full((SIZE,), 1e-3, dtype=torch.float64))
+    values = minimise(optimizer, 40, lambda point: (point.square() - 1).square().sum())
     assert values[-1] < 1e-6 * values[0]
 
 
-def test_descent_is_done_where_there_is_no_gradient() -> None:
-    descent = LBFGSDescent(torch.ones(3))
-    descent.tell(1.0, torch.zeros(3))
-    assert descent.done
+def test_per_example_is_done_where_there_is_no_gradient() -> None:
+    optimizer = PerExampleLBFGS(torch.ones(3))
+    optimizer.step(1.0, torch.zeros(3))
+    assert optimizer.done
 
 
-@pytest.mark.parametrize("make", [lambda x: LBFGSDescent(x, history=3), lambda x: AdamDescent(x, 0.1)])
-def test_saved_state_goes_on_exactly(make: Callable[[Tensor], Descent]) -> None:
+@pytest.mark.parametrize("make", [lambda x: PerExampleLBFGS(x, history=3), lambda x: PerExampleAdam(x, 0.1)])
+def test_saved_state_goes_on_exactly(make: Callable[[Tensor], PerExampleOptimizer]) -> None:
     one = make(start())
-    descend(one, 7)
+    minimise(one, 7)
     other = make(torch.zeros(SIZE, dtype=torch.float64))
     other.load_state_dict(one.state_dict())
-    assert descend(one, 7) == descend(other, 7)
+    assert minimise(one, 7) == minimise(other, 7)
     assert torch.equal(one.point, other.point)

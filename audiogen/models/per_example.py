@@ -16,7 +16,7 @@ CURVATURE = 1e-8  # cosine between a step and the change of the gradient: pairs 
 MAX_HALVINGS = 20
 
 
-class Descent(ABC):
+class PerExampleOptimizer(ABC):
     """An optimiser of one vector.
 
     Attributes:
@@ -30,7 +30,7 @@ class Descent(ABC):
     done: bool = False
 
     @abstractmethod
-    def tell(self, value: float, gradient: Tensor) -> None:
+    def step(self, value: float, gradient: Tensor) -> None:
         """Take the value and the gradient, float32 [D], at `point`, and move on."""
 
     def state_dict(self) -> dict[str, Any]:
@@ -42,7 +42,7 @@ class Descent(ABC):
         vars(self).update(state)
 
 
-class AdamDescent(Descent):
+class PerExampleAdam(PerExampleOptimizer):
     """Adam (Kingma & Ba, 2015).
 
     Args:
@@ -55,8 +55,8 @@ class AdamDescent(Descent):
         self.learning_rate, self.num_steps = learning_rate, 0
         self.mean, self.square = torch.zeros_like(start), torch.zeros_like(start)
 
-    def tell(self, value: float, gradient: Tensor) -> None:
-        """Take a step; see `Descent`."""
+    def step(self, value: float, gradient: Tensor) -> None:
+        """Take a step; see `PerExampleOptimizer`."""
         self.best = self.point
         self.num_steps += 1
         self.mean = torch.lerp(gradient, self.mean, 0.9)
@@ -65,7 +65,7 @@ class AdamDescent(Descent):
         self.point = self.point - self.learning_rate / (1 - 0.9**self.num_steps) * self.mean / deviation
 
 
-class LBFGSDescent(Descent):
+class PerExampleLBFGS(PerExampleOptimizer):
     """Limited-memory BFGS (Liu & Nocedal, 1989).
 
     Without a line search, the steps are those of `torch.optim.LBFGS` with its defaults, as in paper H, but for its
@@ -90,8 +90,8 @@ class LBFGSDescent(Descent):
         self.slope = 0.0  # along the direction
         self.length, self.num_halvings = 0.0, 0
 
-    def tell(self, value: float, gradient: Tensor) -> None:
-        """Accept the point or go back half of the way to the last one; see `Descent`."""
+    def step(self, value: float, gradient: Tensor) -> None:
+        """Accept the point or go back half of the way to the last one; see `PerExampleOptimizer`."""
         if self.value is not None:
             if self.line_search and not value <= self.value + ARMIJO * self.length * self.slope:  # NaN too
                 self._halve(value)
