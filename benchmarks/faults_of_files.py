@@ -18,9 +18,9 @@ from audiogen.callbacks.mode_collapse import ModeCollapse
 from audiogen.checkpoint import CheckpointError, newest_checkpoint, read
 from audiogen.data.folder import ClassFolders
 from audiogen.data.module import SpectrogramData
+from audiogen.metrics.embeddings.cache import cached_embedder
 from audiogen.metrics.embeddings.classifier import Classifier
 from audiogen.metrics.embeddings.embedding import Embedded
-from audiogen.metrics.embeddings.memory import remembered
 from audiogen.run_settings import differences
 from audiogen.transforms.mel import LogMel
 from benchmarks.faults_bench import Bench, Outcome
@@ -139,7 +139,7 @@ def damaged_embeddings(bench: Bench, num: int) -> Outcome:
     embedding = Classifier(str(bench.classifier)).eval()
 
     def embed() -> Embedded:
-        return remembered(folder)(embedding, batches, data.transform)  # type: ignore[arg-type]
+        return cached_embedder(folder)(embedding, batches, data.transform)  # type: ignore[arg-type]
 
     expected = embed()
     (path,) = folder.iterdir()

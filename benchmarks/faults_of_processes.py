@@ -85,7 +85,7 @@ def _die_while_saving(place: str, occasion: int, draw: random.Random) -> None:
         if saves[0] == occasion and place == SAVING[0]:
             whole = BytesIO()
             save(content, whole)
-            file.write(whole.getvalue()[: draw.randint(0, whole.step())])
+            file.write(whole.getvalue()[: draw.randint(0, whole.tell())])
             file.flush()
             die()
         save(content, file)

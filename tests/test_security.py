@@ -21,9 +21,9 @@ from audiogen.callbacks.mode_collapse import restore_best
 from audiogen.checksums import seal, seal_zip
 from audiogen.cli import main as train
 from audiogen.data.store import SpectrogramStore, StoreWriter
+from audiogen.metrics.embeddings.cache import cached_embedder
 from audiogen.metrics.embeddings.classifier import Classifier
 from audiogen.metrics.embeddings.inception import Inception
-from audiogen.metrics.embeddings.memory import remembered
 from audiogen.metrics.embeddings.vggish import VGGish
 from audiogen.models.vggish_features import VGGishFeatures
 from audiogen.transforms.stft import STFT
@@ -157,7 +157,7 @@ def test_embeddings_do_not_run_a_pickle(embedding: Callable[[str], Any], evil: P
 def test_memory_of_embeddings_does_not_run_a_pickle(marker: Path, tmp_path: Path) -> None:
     embedding = Classifier(str(DIGITS))
     batches = [(torch.zeros(2, *embedding.transform.shape), torch.zeros(2, dtype=torch.int64))]  # type: ignore[union-attr]
-    look_up = remembered(tmp_path / "memory")
+    look_up = cached_embedder(tmp_path / "memory")
     found = look_up(embedding, batches, embedding.transform)  # type: ignore[arg-type]
     (file,) = (tmp_path / "memory").iterdir()
     torch.save((Evil(marker), *found[1:]), file)

@@ -12,8 +12,8 @@ from lightning.pytorch.utilities import rank_zero_info
 
 from audiogen.callbacks.interruption import leave_if_asked
 from audiogen.distributed import all_reduce_mean, rank_batches
+from audiogen.metrics.embeddings.cache import cached_embedder
 from audiogen.metrics.embeddings.embedding import Embedding
-from audiogen.metrics.embeddings.memory import remembered
 from audiogen.metrics.evaluator import Clips, Embed, Evaluator, clips_on
 from audiogen.metrics.metric import EmbeddingMetric
 
@@ -136,7 +136,9 @@ class PeriodicEvaluation(lightning.Callback, ABC):
         start = time.monotonic()
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         reference, train = (clips_on(pl_module.device, data.split(name)) for name in (split, "train"))
-        for note in self.make_evaluator(pl_module, reference, train, remembered(data.cache.with_name("embeddings"))):
+        for note in self.make_evaluator(
+            pl_module, reference, train, cached_embedder(data.cache.with_name("embeddings"))
+        ):
             rank_zero_info(f"Evaluation: {note}")
         seconds = time.monotonic() - start
         rank_zero_info(f"Evaluation: {len(reference.label)} {split} clips embedded in {seconds:.1f} s")

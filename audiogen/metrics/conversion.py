@@ -103,7 +103,7 @@ class ConversionEvaluator:
         Args:
             reference: Sources, and what converted clips are compared with: of the validation or the test split.
             train: As many of each target as there are reference clips score the floor.
-            embedder: Embeds; one with a memory saves time.
+            embedder: Embeds; one with a cache saves time.
 
         Returns:
             What is to be converted.

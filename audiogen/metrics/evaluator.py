@@ -133,7 +133,7 @@ class Evaluator:
         Args:
             reference: What generated clips are compared with: of the validation or the test split.
             train: As many of each class as are generated, or all there are, score the floor.
-            embedder: Embeds; one with a memory saves time.
+            embedder: Embeds; one with a cache saves time.
 
         Raises:
             ValueError: Where there are too few clips to tell anything.

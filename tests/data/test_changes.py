@@ -223,7 +223,7 @@ def test_sound_that_changes_between_two_runs_has_a_store_of_its_own(files: list[
     assert not torch.equal(read(after)[9], read(before)[9])
 
 
-def test_digest_of_a_sound_that_could_not_be_read_for_a_moment_is_not_remembered(
+def test_digest_of_a_sound_that_could_not_be_read_for_a_moment_is_not_cached_embedder(
     files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:

@@ -39,7 +39,7 @@ def test_ratio_to_the_best_so_far() -> None:
     assert watch(Rule("r", "coverage", low=0.5, against="highest"), [0.1, 0.4, 0.3, 0.19]) == [4]
 
 
-def test_nothing_is_evaluated_or_remembered_before_the_warm_up() -> None:
+def test_nothing_is_evaluated_or_cached_embedder_before_the_warm_up() -> None:
     rule = Rule("r", "x", high=1.5, against="lowest")
     assert watch(rule, [1, 100, 100, 100], warm_up=2) == []
     assert watch(rule, [1, 10, 16], warm_up=2) == [3]

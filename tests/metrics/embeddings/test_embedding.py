@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from audiogen.metrics.embeddings.cache import cached_embedder
 from audiogen.metrics.embeddings.embedding import Embedding, clips_for, embed
-from audiogen.metrics.embeddings.memory import remembered
 from audiogen.transforms.mel import LogMel
 from audiogen.transforms.phase.griffin_lim import GriffinLim
 
@@ -77,7 +77,7 @@ def test_nothing_to_embed_is_refused() -> None:
 
 
 def test_real_clips_are_embedded_once(tmp_path: Path) -> None:
-    look_up, batches = remembered(tmp_path / "memory"), [(tones(mel()), torch.tensor([0, 1]))]
+    look_up, batches = cached_embedder(tmp_path / "memory"), [(tones(mel()), torch.tensor([0, 1]))]
     first, second = Level(transform=mel()), Level(transform=mel())
     rows = look_up(first, batches, mel())
     again = look_up(second, batches, mel())
@@ -87,7 +87,7 @@ def test_real_clips_are_embedded_once(tmp_path: Path) -> None:
 
 
 def test_other_clips_labels_weights_and_transforms_are_embedded_anew(tmp_path: Path) -> None:
-    look_up, batches = remembered(tmp_path), [(tones(mel()), torch.tensor([0, 1]))]
+    look_up, batches = cached_embedder(tmp_path), [(tones(mel()), torch.tensor([0, 1]))]
     look_up(Level(transform=mel()), batches, mel())
     louder = Level(transform=mel())
     louder.scale.data.mul_(2)
@@ -103,7 +103,7 @@ def test_other_clips_labels_weights_and_transforms_are_embedded_anew(tmp_path: P
 
 
 def test_phase_method_counts_where_sounds_are_embedded_and_only_there(tmp_path: Path) -> None:
-    look_up, batches = remembered(tmp_path), [(tones(mel()), torch.tensor([0, 1]))]
+    look_up, batches = cached_embedder(tmp_path), [(tones(mel()), torch.tensor([0, 1]))]
     other = mel(phase=GriffinLim(2))
     for make, expected in ((lambda: Level(), 1), (lambda: Level(transform=mel()), 0)):
         look_up(make(), batches, mel())
@@ -119,7 +119,7 @@ def test_changed_code_of_a_phase_method_is_embedded_anew(tmp_path: Path, monkeyp
     monkeypatch.syspath_prepend(tmp_path)
     import my_phase  # type: ignore[import-not-found]
 
-    look_up, batches = remembered(tmp_path / "memory"), [(tones(mel()), torch.tensor([0, 1]))]
+    look_up, batches = cached_embedder(tmp_path / "memory"), [(tones(mel()), torch.tensor([0, 1]))]
     counts = []
     for change in ("", "", "\nCHANGED = True\n"):
         (tmp_path / "my_phase.py").write_text(text + change)
@@ -132,7 +132,7 @@ def test_changed_code_of_a_phase_method_is_embedded_anew(tmp_path: Path, monkeyp
 @pytest.mark.filterwarnings("ignore:.*is damaged")
 def test_flipped_bit_in_the_memory_is_found(tmp_path: Path) -> None:
     batches = [(tones(mel()), torch.tensor([0, 1]))]
-    look_up = remembered(tmp_path)
+    look_up = cached_embedder(tmp_path)
     expected = look_up(Level(transform=mel()), batches, mel())
     (file,) = tmp_path.iterdir()
     content = file.read_bytes()
@@ -146,7 +146,7 @@ def test_flipped_bit_in_the_memory_is_found(tmp_path: Path) -> None:
 
 def test_a_damaged_memory_is_made_anew_and_a_place_that_cannot_be_written_does_no_harm(tmp_path: Path) -> None:
     batches = [(tones(mel()), torch.tensor([0, 1]))]
-    look_up = remembered(tmp_path)
+    look_up = cached_embedder(tmp_path)
     look_up(Level(transform=mel()), batches, mel())
     (file,) = tmp_path.iterdir()
     file.write_bytes(b"nothing")
@@ -154,4 +154,4 @@ def test_a_damaged_memory_is_made_anew_and_a_place_that_cannot_be_written_does_n
     look_up(embedding, batches, mel())
     assert len(embedding.seen) == 1
     (tmp_path / "file").touch()
-    assert remembered(tmp_path / "file" / "below")(Level(transform=mel()), batches, mel()).rows.shape == (2, 1, 1)
+    assert cached_embedder(tmp_path / "file" / "below")(Level(transform=mel()), batches, mel()).rows.shape == (2, 1, 1)

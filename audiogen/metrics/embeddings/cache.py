@@ -15,7 +15,7 @@ from audiogen.metrics.embeddings.embedding import Batches, Embedded, Embedding, 
 from audiogen.transforms.transform import SpectrogramTransform
 
 
-def remembered(folder: Path) -> Callable[[Embedding, Batches, SpectrogramTransform], Embedded]:
+def cached_embedder(folder: Path) -> Callable[[Embedding, Batches, SpectrogramTransform], Embedded]:
     """Return `embed` with a memory in a folder; where that cannot be written, it embeds each time.
 
     Args:
