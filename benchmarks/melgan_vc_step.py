@@ -5,7 +5,7 @@ Training: networks of the default widths on 64 bands x 48 frames (`configs/melga
 float32, the step in the precision that the package chooses by itself, a step in which only the discriminator learns,
 and bare convolutions as in the networks, whose rate is what the machine can do.
 
-Conversion: a minute of speech-like noise, with pieces that overlap by half; the network and the phases apart. A
+Conversion: a minute of speech-like noise, with segments that overlap by half; the network and the phases apart. A
 real-time factor says how many seconds of sound are converted in a second.
 """
 
@@ -63,10 +63,10 @@ def make_model(transform: SpectrogramTransform, precision: Precision, interval: 
 
 def conv_rate(bands: int, frames: int, dtype: torch.dtype) -> tuple[Callable[[], object], float]:
     """Return a run of the networks' largest convolutions, forward and backward, and its FLOP."""
-    pieces = (3 * BATCH, frames // 3)
+    segments = (3 * BATCH, frames // 3)
     layers = [  # batch, channels in and out, kernel, stride, frames in
-        (pieces[0], 256, 256, 9, 2, pieces[1]),
-        (pieces[0], 512, 256, 9, 1, pieces[1]),
+        (segments[0], 256, 256, 9, 2, segments[1]),
+        (segments[0], 512, 256, 9, 1, segments[1]),
         (BATCH, 512, 512, 9, 2, frames),
         (BATCH, 512, 512, 7, 2, frames // 2),
     ]

@@ -44,8 +44,8 @@ def speech(seconds: float, sample_rate: int) -> Tensor:
 
 
 def music(seconds: float) -> Tensor:
-    """Return four pieces of chords, a melody and percussion, float32 [4, 1, T] at MUSIC_RATE."""
-    return torch.stack([_piece(chords, steps, seconds) for chords, steps in PIECES])[:, None]
+    """Return four segments of chords, a melody and percussion, float32 [4, 1, T] at MUSIC_RATE."""
+    return torch.stack([_segment(chords, steps, seconds) for chords, steps in PIECES])[:, None]
 
 
 def drops(seconds: float) -> Tensor:
@@ -60,7 +60,7 @@ def drops(seconds: float) -> Tensor:
     return (0.7 * wav / wav.abs().max())[None]
 
 
-def _piece(roots: tuple[int, ...], steps: tuple[int, ...], seconds: float) -> Tensor:
+def _segment(roots: tuple[int, ...], steps: tuple[int, ...], seconds: float) -> Tensor:
     """Return four chords, two notes of melody and two strokes of percussion in each, float32 [T] with peak 0.7."""
     bar = seconds / len(roots)
     wav = torch.zeros(round(seconds * MUSIC_RATE))

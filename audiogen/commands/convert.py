@@ -66,7 +66,7 @@ def convert(
     """Make sounds of one domain into sounds of another.
 
     Sounds are resampled to the model's rate and mixed to its channels; what comes back has this rate and the length of
-    the source, to within one hop. A sound is converted in pieces, which are crossfaded, and its phases are found block
+    the source, to within one hop. A sound is converted in segments, which are crossfaded, and its phases are found block
     by block, each going on from the one before.
 
     Args:
@@ -76,7 +76,7 @@ def convert(
             of which it is the last.
         out: File to write, or a new or empty folder, in which names, formats and the tree of a folder are kept; None
             writes nothing, for a single file.
-        overlap: Share of a piece that the next one covers too, in [0, 1).
+        overlap: Share of a segment that the next one covers too, in [0, 1).
         device: Such as cuda, for a checkpoint that is loaded; None takes a GPU where there is one.
         overwrite: Allow a folder that holds an earlier result, and remove the files of that result from it.
 
@@ -144,7 +144,7 @@ def convert_files(
         source: A sound file (wav, flac, ogg, mp3, aiff, opus) of any length and sample rate, or a folder of them.
         out: File to write, whose suffix chooses the format, or folder for the same names.
         target: Domain to convert to; by default the model's only one, or the last of two.
-        overlap: Share of a piece that the next one covers too; 0 joins pieces without a crossfade.
+        overlap: Share of a segment that the next one covers too; 0 joins segments without a crossfade.
         device: Such as cuda; by default a GPU where there is one.
         overwrite: Replace an earlier result in the folder; files of other origin are never removed.
     """
@@ -256,8 +256,8 @@ def _converted(model: Any, path: Path, target: int, overlap: float) -> Iterator[
     Raises:
         ValueError: Where a model makes NaN.
     """
-    transform, step, length = model.transform, model.grid(overlap), model.piece[2]
-    # Blocks and their context are whole steps of the grid of pieces: so the pieces are those of the whole sound.
+    transform, step, length = model.transform, model.grid(overlap), model.segment[2]
+    # Blocks and their context are whole steps of the grid of segments: so the segments are those of the whole sound.
     num_frames, context = (step * -(-frames // step) for frames in (BLOCK_FRAMES, length))
     wavs = (wav.to(model.device) for wav in stream_audio(path, transform.sample_rate, transform.shape[0]))
     aim = torch.tensor([target])

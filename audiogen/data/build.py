@@ -98,7 +98,7 @@ class Processed(NamedTuple):
     """A file's record and its spectrograms, int16 [L, C, F] each."""
 
     record: FileRecord
-    pieces: list[np.ndarray]
+    segments: list[np.ndarray]
 
 
 def process_all(
@@ -147,7 +147,7 @@ def _process_parts(path: Path, recipe: Recipe, info: AudioInfo) -> Processed:
         AudioFileError: Where the file cannot be read, or none of its parts is of use.
     """
     sample_rate, clip = recipe.transform.sample_rate, recipe.transform.num_samples
-    pieces, changes, refused, used, energy, low, high = [], [], [], 0, 0.0, 1.0, -1.0
+    segments, changes, refused, used, energy, low, high = [], [], [], 0, 0.0, 1.0, -1.0
     sounds: list[str] = []
     for outcome in _read(path, recipe, info, recipe.parts(info), sounds.append):
         if isinstance(outcome, AudioFileError):
@@ -159,9 +159,9 @@ def _process_parts(path: Path, recipe: Recipe, info: AudioInfo) -> Processed:
         low, high = min(low, float(lowest)), max(high, float(highest))
         norm = float(torch.linalg.vector_norm(wav, dtype=torch.float64))
         used, energy = used + wav.shape[1], energy + norm**2 / len(wav)
-        pieces.append(quantise(spec))
+        segments.append(quantise(spec))
         changes.append(change)
-    if not pieces:
+    if not segments:
         raise AudioFileError(refused[0])
     whole = recipe.crop == "random" or recipe.cut
     read_seconds = sum(seconds for _, seconds in recipe.parts(info))
@@ -176,22 +176,22 @@ def _process_parts(path: Path, recipe: Recipe, info: AudioInfo) -> Processed:
         rms_db=float(10 * np.log10(max(energy / used, 1e-20))),
         low=low,
         high=high,
-        silent_crops=_silent_crops(pieces, recipe),
+        silent_crops=_silent_crops(segments, recipe),
         changes=changes,
         dropped=refused,
         sound=fingerprint(sounds),
     )
-    return Processed(record, pieces)
+    return Processed(record, segments)
 
 
-def _silent_crops(pieces: Sequence[np.ndarray], recipe: Recipe) -> float:
+def _silent_crops(segments: Sequence[np.ndarray], recipe: Recipe) -> float:
     """Return the fraction of the places where a crop can begin from which nothing would be heard."""
     clip = recipe.transform.shape[2]
-    if max(map(len, pieces)) == clip:
+    if max(map(len, segments)) == clip:
         return 0.0
     silence = recipe.silence()
-    audible = sum(len(audible_starts(piece, clip, silence)) for piece in pieces)
-    return 1 - audible / sum(len(piece) - clip + 1 for piece in pieces)
+    audible = sum(len(audible_starts(segment, clip, silence)) for segment in segments)
+    return 1 - audible / sum(len(segment) - clip + 1 for segment in segments)
 
 
 def clip_waveform(path: Path, recipe: Recipe, span: tuple[float, float] | None = None) -> Tensor:

@@ -1,7 +1,7 @@
 """Spectrograms on disk: one memory-mapped file of frames, an index of it, and what became of the files they come from.
 
 Frames are stored one after another, int16 [N, C, F] with 32767 for 1: 0.001 dB on a scale of 90 dB, half the size of
-float32. So any stretch of a clip is one contiguous piece, and a set may be larger than memory.
+float32. So any stretch of a clip is one contiguous block, and a set may be larger than memory.
 
 Everything has a checksum (CRC-32). The index is checked when a store is opened, a segment when it is first read, the
 records before they are read. While a store is written, a journal lists the files that it holds, so that an interrupted
@@ -95,13 +95,13 @@ class StoreWriter:
         self._frames, self._journal = (_appendable(folder / name) for name in (_FRAMES, _JOURNAL))
         self._resume()
 
-    def add(self, record: FileRecord, pieces: Sequence[np.ndarray]) -> None:
+    def add(self, record: FileRecord, specs: Sequence[np.ndarray]) -> None:
         """Append the next file with its spectrograms, int16 [L, C, F] each."""
         segments = []
-        for piece in pieces:
-            content = np.ascontiguousarray(piece).data.cast("B")
+        for spec in specs:
+            content = np.ascontiguousarray(spec).data.cast("B")
             self._frames.write(content)
-            segments.append((len(piece), zlib.crc32(content)))
+            segments.append((len(spec), zlib.crc32(content)))
         self._frames.flush()
         state = self.states[self.num_files] if self.states is not None else ""
         text = json.dumps({"state": state, "segments": segments, "record": record}, default=vars).encode()
@@ -210,12 +210,12 @@ class Store(ABC):
         Returns:
             spec, float32 [B, C, F, L] in [-1, 1].
         """
-        pieces = []
+        specs = []
         for segment, crop in zip(segments, crops, strict=True):
             frames = self.frames(segment)
             start = _crop_start(frames, crop, num_frames, silence)
-            pieces.append(frames[start : start + num_frames])
-        stacked = torch.from_numpy(np.stack(pieces)).permute(0, 2, 3, 1)  # [B, C, F, L]
+            specs.append(frames[start : start + num_frames])
+        stacked = torch.from_numpy(np.stack(specs)).permute(0, 2, 3, 1)  # [B, C, F, L]
         return stacked.to(torch.float32, memory_format=torch.contiguous_format).div_(STEPS)
 
 

@@ -1,7 +1,7 @@
 """Losses of MelGAN-VC (Pasini, 2019) and TraVeLGAN (Amodio & Krishnaswamy, 2019) on vectors of a siamese network.
 
-A transformation vector is the difference of the vectors of two pieces. Translation should keep it: what changes from
-one piece to the other (a vowel, a note) then changes in the same way after it.
+A transformation vector is the difference of the vectors of two segments. Translation should keep it: what changes from
+one segment to the other (a vowel, a note) then changes in the same way after it.
 """
 
 import torch

@@ -1,11 +1,11 @@
 """MelGAN-VC (Pasini, 2019; paper K): unpaired conversion between domains of sound, such as voices or instruments.
 
-A clip is cut into pieces that are translated one by one; the discriminator sees them joined, so that seams show. A
-siamese network describes pieces by vectors, and translation has to keep the differences between them.
+A clip is cut into segments that are translated one by one; the discriminator sees them joined, so that seams show. A
+siamese network describes segments by vectors, and translation has to keep the differences between them.
 
 Beyond the paper: any of several domains can be the target, which the generator is then told; sources are all others.
-Pairs of pieces that the siamese network compares may come from different clips, as in TraVeLGAN; clips may be converted
-back, as in CycleGAN; the generator's weights are averaged. Batch normalisation sees pieces to convert and to reproduce
+Pairs of segments that the siamese network compares may come from different clips, as in TraVeLGAN; clips may be converted
+back, as in CycleGAN; the generator's weights are averaged. Batch normalisation sees segments to convert and to reproduce
 together, as its running statistics do. A batch of converted clips, evaluated once, teaches both sides, as in
 `StyleGAN2`.
 """
@@ -30,12 +30,12 @@ from audiogen.models.precision import Precision, autocast, channels_last
 from audiogen.models.schedules import falling
 from audiogen.models.targets import choose_targets
 from audiogen.networks.averaging import average_decay, update_average
-from audiogen.transforms.pieces import crossfade, join_pieces, overlapping_pieces, split_pieces
+from audiogen.transforms.segments import join_segments, overlap_add_segments, overlapping_segments, split_segments
 from audiogen.transforms.transform import SpectrogramTransform
 
 Shape = tuple[int, int, int]
-NUM_PIECES = 3  # of a clip
-CONVERT_BATCH = 64  # pieces
+NUM_SEGMENTS = 3  # of a clip
+CONVERT_BATCH = 64  # segments
 
 
 class Roles(NamedTuple):
@@ -60,12 +60,12 @@ class MelGANVC(KimgModule):
     """Train a generator of sounds, a siamese network and a discriminator; keep an average of the generator.
 
     Args:
-        transform: The spectrogram definition (linked to the data's); a clip is three pieces long.
+        transform: The spectrogram definition (linked to the data's); a clip is three segments long.
         label_names: The domains in index order, at least two (linked to the data's).
         batch_size: Clips per step over all processes, of all domains together (linked to the data's).
-        generator: Makes the generator from (C, F, L) of a piece and the number of targets to choose from (0 for one):
+        generator: Makes the generator from (C, F, L) of a segment and the number of targets to choose from (0 for one):
             `forward(spec, target) -> spec`.
-        siamese: Makes the siamese network from (C, F, L) of a piece: `forward(spec) -> vectors` [B, D].
+        siamese: Makes the siamese network from (C, F, L) of a segment: `forward(spec) -> vectors` [B, D].
         discriminator: Makes the discriminator from (C, F, L) of a clip and the number of targets:
             `forward(spec, target) -> logits` [B].
         targets: Domains to convert to, or "all"; the last one by default. Sources are all other domains.
@@ -93,7 +93,7 @@ class MelGANVC(KimgModule):
 
     Raises:
         ValueError: For data with fewer than two domains, unknown targets, batches too small to hold every domain, clips
-            that cannot be cut into pieces, and values out of range.
+            that cannot be cut into segments, and values out of range.
     """
 
     averaged = ("generator_ema",)
@@ -134,8 +134,8 @@ class MelGANVC(KimgModule):
         if batch_size < len(label_names):
             raise ValueError(f"a batch of {batch_size} cannot hold a clip of each of {len(label_names)} domains")
         channels, bands, frames = transform.shape
-        if frames % NUM_PIECES:
-            raise ValueError(f"num_frames must be a multiple of {NUM_PIECES}, the pieces of a clip, got {frames}")
+        if frames % NUM_SEGMENTS:
+            raise ValueError(f"num_frames must be a multiple of {NUM_SEGMENTS}, the segments of a clip, got {frames}")
         if cycle_weight and len(self.targets) < len(label_names):
             raise ValueError("cycle_weight converts clips back to their own domains: set targets to all")
         weights = (identity_weight, travel_weight, margin_weight, cycle_weight, ema_half_life_kimg)
@@ -145,10 +145,10 @@ class MelGANVC(KimgModule):
                 f"{', '.join(map(str, weights))}, {generator_interval} and {decay_from}"
             )
         self.automatic_optimization = False
-        self.piece = (channels, bands, frames // NUM_PIECES)
+        self.segment = (channels, bands, frames // NUM_SEGMENTS)
         num_targets = len(label_names) if len(self.targets) > 1 else 0  # a single target need not be named
-        self.generator: Any = channels_last(generator(self.piece, num_targets))
-        self.siamese: Any = channels_last(siamese(self.piece))
+        self.generator: Any = channels_last(generator(self.segment, num_targets))
+        self.siamese: Any = channels_last(siamese(self.segment))
         self.discriminator: Any = channels_last(discriminator(transform.shape, num_targets))
         self.generator_ema: Any = deepcopy(self.generator).eval().requires_grad_(False)
         self.augment = augment if augment is not None else nn.Identity()
@@ -258,9 +258,9 @@ class MelGANVC(KimgModule):
 
     def translate(self, generator: Any, roles: Roles) -> tuple[Tensor, Tensor]:
         """Return converted sources, float32 [N, C, F, L], and reproduced clips of the targets, [M, C, F, L]."""
-        pieces = split_pieces(torch.cat([roles.source, roles.real]), NUM_PIECES)
-        target = self.named(torch.cat([roles.aim, roles.own]).repeat_interleave(NUM_PIECES))
-        joined = join_pieces(generator(pieces, target).float(), NUM_PIECES)
+        segments = split_segments(torch.cat([roles.source, roles.real]), NUM_SEGMENTS)
+        target = self.named(torch.cat([roles.aim, roles.own]).repeat_interleave(NUM_SEGMENTS))
+        joined = join_segments(generator(segments, target).float(), NUM_SEGMENTS)
         return joined.tensor_split([len(roles.source)])  # type: ignore[return-value]
 
     def keeping_losses(self, roles: Roles, converted: Tensor, reproduced: Tensor) -> dict[str, Tensor]:
@@ -276,30 +276,32 @@ class MelGANVC(KimgModule):
 
     def cycle_loss(self, roles: Roles, converted: Tensor) -> Tensor:
         """Return how much sources differ from what their conversions, float32 [N, C, F, L], are converted back to."""
-        target = self.named(roles.origin.repeat_interleave(NUM_PIECES))
+        target = self.named(roles.origin.repeat_interleave(NUM_SEGMENTS))
         with self._autocast():
-            pieces = self.generator(split_pieces(converted, NUM_PIECES), target)
-        return F.l1_loss(join_pieces(pieces.float(), NUM_PIECES), roles.source)
+            segments = self.generator(split_segments(converted, NUM_SEGMENTS), target)
+        return F.l1_loss(join_segments(segments.float(), NUM_SEGMENTS), roles.source)
 
     def transformation_vectors(self, source: Tensor, converted: Tensor) -> tuple[Tensor, Tensor]:
-        """Return differences of the siamese network's vectors of pieces, float32 [P, D], before and after conversion.
+        """Return differences of the siamese network's vectors of segments, float32 [P, D], before and after conversion.
 
         Args:
             source: float32 [N, C, F, L].
             converted: The same clips converted.
         """
-        pieces = [split_pieces(spec, NUM_PIECES) for spec in (source, converted)]
+        segments = [split_segments(spec, NUM_SEGMENTS) for spec in (source, converted)]
         if self.pairs == "clip":
-            pieces = [spec.unflatten(0, (-1, NUM_PIECES))[:, [0, NUM_PIECES - 1]].flatten(0, 1) for spec in pieces]
+            segments = [
+                spec.unflatten(0, (-1, NUM_SEGMENTS))[:, [0, NUM_SEGMENTS - 1]].flatten(0, 1) for spec in segments
+            ]
         with self._autocast():
-            vectors = self.siamese(torch.cat(pieces)).float()
+            vectors = self.siamese(torch.cat(segments)).float()
         before, after = vectors.chunk(2)
         if self.pairs == "clip":
             first, last = slice(0, None, 2), slice(1, None, 2)
             return before[first] - before[last], after[first] - after[last]
         one, other = torch.triu_indices(len(before), len(before), 1, device=before.device)
         # Pieces of silence are all the same: between them there is nothing to keep, and no direction.
-        _, kind = torch.unique(pieces[0].flatten(1), dim=0, return_inverse=True)
+        _, kind = torch.unique(segments[0].flatten(1), dim=0, return_inverse=True)
         differ = kind[one] != kind[other]
         if differ.any():
             one, other = one[differ], other[differ]
@@ -307,14 +309,14 @@ class MelGANVC(KimgModule):
 
     @torch.no_grad()
     def convert(self, spec: Tensor, target: Tensor, overlap: float = 0.5) -> Tensor:
-        """Convert sounds of any length with the averaged generator, piece by piece.
+        """Convert sounds of any length with the averaged generator, segment by segment.
 
         Pieces lie on a grid that begins at the first frame and overlap; where they do, they are crossfaded.
 
         Args:
             spec: float [B, C, F, L] in [-1, 1], of any domain.
             target: int64 [B], indices of target domains.
-            overlap: Share of a piece that the next one covers too, in [0, 1); 0 joins pieces without a crossfade.
+            overlap: Share of a segment that the next one covers too, in [0, 1); 0 joins segments without a crossfade.
 
         Returns:
             spec, float32 [B, C, F, L] on the model's device.
@@ -326,25 +328,27 @@ class MelGANVC(KimgModule):
             names = ", ".join(self.label_names[index] for index in self.targets)
             raise ValueError(f"domain {unknown.pop()} is no target: this model converts to {names}")
         step = self.grid(overlap)
-        silence = self.transform(torch.zeros(1, self.piece[0], self.transform.hop_length, device=self.device))
-        pieces = overlapping_pieces(spec.to(self.device, torch.float32), self.piece[2], step, silence)
-        aims = target.to(self.device).repeat_interleave(pieces.shape[1])
+        silence = self.transform(torch.zeros(1, self.segment[0], self.transform.hop_length, device=self.device))
+        segments = overlapping_segments(spec.to(self.device, torch.float32), self.segment[2], step, silence)
+        aims = target.to(self.device).repeat_interleave(segments.shape[1])
         with self._autocast():
             translated = [
                 self.generator_ema(part, self.named(aim)).float()
-                for part, aim in zip(pieces.flatten(0, 1).split(CONVERT_BATCH), aims.split(CONVERT_BATCH), strict=True)
+                for part, aim in zip(
+                    segments.flatten(0, 1).split(CONVERT_BATCH), aims.split(CONVERT_BATCH), strict=True
+                )
             ]
-        return crossfade(torch.cat(translated).unflatten(0, pieces.shape[:2]), step, spec.shape[3])
+        return overlap_add_segments(torch.cat(translated).unflatten(0, segments.shape[:2]), step, spec.shape[3])
 
     def grid(self, overlap: float) -> int:
-        """Return frames from the start of one piece to that of the next.
+        """Return frames from the start of one segment to that of the next.
 
         Raises:
             ValueError: For an overlap out of range.
         """
         if not 0 <= overlap < 1:
             raise ValueError(f"overlap must be in [0, 1), got {overlap}")
-        return max(round(self.piece[2] * (1 - overlap)), 1)
+        return max(round(self.segment[2] * (1 - overlap)), 1)
 
     def named(self, target: Tensor) -> Tensor | None:
         """Return what the networks are told of targets int64 [B]: nothing where there is one."""

@@ -24,10 +24,10 @@ FIRST = 3  # frames of the kernel over all bands
 
 
 class Generator(nn.Module):
-    """Make a piece of sound of one domain into one of another: two steps down in time, two up, with skips.
+    """Make a segment of sound of one domain into one of another: two steps down in time, two up, with skips.
 
     Args:
-        shape: (C, F, L) of a piece; any other L can be translated too.
+        shape: (C, F, L) of a segment; any other L can be translated too.
         num_targets: Domains to choose from; 0 for one that is not named.
         width: Channels of the convolutions.
     """
@@ -46,7 +46,7 @@ class Generator(nn.Module):
         self.out = spectral_norm(_convolution(2 * width, bands, 1))
 
     def forward(self, spec: Tensor, target: Tensor | None = None) -> Tensor:
-        """Translate pieces.
+        """Translate segments.
 
         Args:
             spec: float [B, C, F, L] in [-1, 1].
@@ -64,15 +64,15 @@ class Generator(nn.Module):
 
 
 class Siamese(nn.Module):
-    """Describe a piece by a vector, so that differences of vectors tell what changes within a sound.
+    """Describe a segment by a vector, so that differences of vectors tell what changes within a sound.
 
     Args:
-        shape: (C, F, L) of a piece, of at least 3 frames.
+        shape: (C, F, L) of a segment, of at least 3 frames.
         num_features: Of the vector.
         width: Channels of the convolutions.
 
     Raises:
-        ValueError: For shorter pieces.
+        ValueError: For shorter segments.
     """
 
     def __init__(self, shape: Shape, num_features: int = 128, width: int = 256) -> None:
@@ -82,12 +82,12 @@ class Siamese(nn.Module):
         self.head = nn.Linear(width * _frames_left(shape), num_features)
 
     def forward(self, spec: Tensor) -> Tensor:
-        """Return vectors, float [B, num_features], of pieces, float [B, C, F, L]."""
+        """Return vectors, float [B, num_features], of segments, float [B, C, F, L]."""
         return self.head(self.body(_bands_as_channels(spec)).flatten(1))
 
 
 class Discriminator(nn.Module):
-    """Tell real clips of a domain from joined pieces that were translated.
+    """Tell real clips of a domain from joined segments that were translated.
 
     Args:
         shape: (C, F, L) of a clip, of at least 3 frames.

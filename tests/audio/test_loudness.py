@@ -56,7 +56,7 @@ def test_blocks_overlap_by_three_quarters() -> None:
 
 
 @pytest.mark.parametrize(
-    "pieces",
+    "segments",
     [
         [(-23, 20)],
         [(-36, 10), (-23, 60), (-36, 10)],
@@ -68,8 +68,8 @@ def test_blocks_overlap_by_three_quarters() -> None:
     ],
     ids=["steady", "relative gate", "both gates", "mean", "within the gate", "silence"],
 )
-def test_stereo_cases_of_ebu_tech_3341(pieces: list[tuple[float, float]]) -> None:
-    wav = torch.cat([sine(level, seconds) for level, seconds in pieces], dim=1).expand(2, -1)
+def test_stereo_cases_of_ebu_tech_3341(segments: list[tuple[float, float]]) -> None:
+    wav = torch.cat([sine(level, seconds) for level, seconds in segments], dim=1).expand(2, -1)
     assert loudness(wav, 16000) == pytest.approx(-23, abs=0.1)
 
 

@@ -69,12 +69,12 @@ def test_librosas_inverse_has_the_representation(name: str) -> None:
 
 
 def test_music_is_always_the_same_and_fills_its_clips() -> None:
-    pieces = music(1.0)
-    assert pieces.shape == (4, 1, MUSIC_RATE)
-    assert torch.equal(pieces, music(1.0))
-    torch.testing.assert_close(pieces.abs().amax(dim=2), torch.full((4, 1), 0.7))
-    assert pieces.unflatten(2, (10, -1)).abs().amax(dim=3).min() > 0.01
-    assert len({piece.sum().item() for piece in pieces}) == 4
+    segments = music(1.0)
+    assert segments.shape == (4, 1, MUSIC_RATE)
+    assert torch.equal(segments, music(1.0))
+    torch.testing.assert_close(segments.abs().amax(dim=2), torch.full((4, 1), 0.7))
+    assert segments.unflatten(2, (10, -1)).abs().amax(dim=3).min() > 0.01
+    assert len({segment.sum().item() for segment in segments}) == 4
 
 
 def test_speech_is_ten_digits_in_a_row_for_each_speaker(

@@ -103,7 +103,7 @@ def test_name_of_a_file_is_kept_in_a_folder(run: Path, tmp_path: Path) -> None:
     assert made.files == [tmp_path / "made" / "in.wav"]
 
 
-def test_shorter_sounds_than_a_piece_are_converted(run: Path, tmp_path: Path) -> None:
+def test_shorter_sounds_than_a_segment_are_converted(run: Path, tmp_path: Path) -> None:
     made = audiogen.convert(run, write(tmp_path / "in.wav", seconds=0.01))
     assert made.wav is not None
     assert made.wav.shape == (1, HOP)
@@ -118,7 +118,7 @@ class Same(nn.Module):
 def test_sound_comes_through_blocks_as_through_one(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, overlap: float
 ) -> None:
-    """A generator that changes nothing: what differs is made by cutting into pieces and blocks."""
+    """A generator that changes nothing: what differs is made by cutting into segments and blocks."""
     model: Any = audiogen.load(run)
     model.generator_ema = Same()
     source = write(tmp_path / "in.wav", seconds=8.0)

@@ -168,7 +168,7 @@ def test_long_file_is_never_in_memory_as_a_whole(folder: Path, recipe: Recipe, m
     monkeypatch.setattr(soundfile.SoundFile, "read", lambda *a, **k: lengths.append(read(*a, **k)) or lengths[-1])
     processed = build.process(folder / "kind" / "2 hours.wav", recipe)
     assert max(map(len, lengths)) == recipe.segment_seconds * 4000
-    assert len(processed.pieces) == (120 if recipe.crop == "random" else 1)
+    assert len(processed.segments) == (120 if recipe.crop == "random" else 1)
     assert processed.record.truncated == (recipe.crop != "random")
 
 

@@ -22,11 +22,11 @@ def specs() -> list[Tensor]:
 def store(tmp_path: Path) -> SpectrogramStore:
     """Return a store of four files: one segment, none, two, one."""
     writer = StoreWriter(tmp_path / "store", (2, 3), ["a", "b", "c", "d"])
-    pieces = [quantise(spec) for spec in specs()]
-    writer.add(FileRecord(seconds=1.0, changes=[{"step": "Trim"}]), pieces[:1])
+    segments = [quantise(spec) for spec in specs()]
+    writer.add(FileRecord(seconds=1.0, changes=[{"step": "Trim"}]), segments[:1])
     writer.add(FileRecord("silent"), [])
-    writer.add(FileRecord(), pieces[1:3])
-    writer.add(FileRecord(), pieces[3:])
+    writer.add(FileRecord(), segments[1:3])
+    writer.add(FileRecord(), segments[3:])
     writer.close()
     return SpectrogramStore(tmp_path / "store")
 

@@ -16,7 +16,7 @@ from audiogen.networks.melgan_vc import Discriminator, Generator, Siamese
 from audiogen.transforms.cqt import CQT
 from audiogen.transforms.mel import LogMel
 from audiogen.transforms.mfcc import MFCC
-from audiogen.transforms.pieces import join_pieces, split_pieces
+from audiogen.transforms.segments import join_segments, split_segments
 from audiogen.transforms.stft import STFT
 from audiogen.transforms.transform import SpectrogramTransform
 
@@ -93,9 +93,9 @@ def test_gradients_are_those_of_the_papers_losses(pairs: str, norm: str) -> None
     model.eval()  # neither batch statistics nor power iterations change from one computation to the next
     model.backward_losses(roles, train_generator=True)
 
-    convert = lambda x: join_pieces(model.generator(split_pieces(x, 3)), 3)  # noqa: E731
+    convert = lambda x: join_segments(model.generator(split_segments(x, 3)), 3)  # noqa: E731
     converted, reproduced = convert(roles.source), convert(roles.real)
-    before, after = ([model.siamese(piece) for piece in x.chunk(3, dim=3)] for x in (roles.source, converted))
+    before, after = ([model.siamese(segment) for segment in x.chunk(3, dim=3)] for x in (roles.source, converted))
     if pairs == "clip":
         vectors, made = before[0] - before[2], after[0] - after[2]
     else:
@@ -117,9 +117,9 @@ def test_cycle_converts_back_to_where_clips_came_from() -> None:
             norm.bias.normal_()  # so that targets differ
     roles = model.roles(Batch(clips(), torch.tensor([0, 1, 2, 0, 1, 2])))
     model.backward_losses(roles, train_generator=True)
-    pieces = lambda spec, target: model.generator(split_pieces(spec, 3), target.repeat_interleave(3))  # noqa: E731
-    converted = join_pieces(pieces(roles.source, roles.aim), 3)
-    restored = join_pieces(pieces(converted, roles.origin), 3)
+    segments = lambda spec, target: model.generator(split_segments(spec, 3), target.repeat_interleave(3))  # noqa: E731
+    converted = join_segments(segments(roles.source, roles.aim), 3)
+    restored = join_segments(segments(converted, roles.origin), 3)
     adversarial = -model.discriminator(converted, roles.aim).mean()
     assert_gradients(adversarial + 3.0 * F.l1_loss(restored, roles.source), model.generator)
 
@@ -131,10 +131,10 @@ def test_between_turns_only_the_discriminator_learns() -> None:
     assert all(parameter.grad is not None for parameter in model.discriminator.parameters())
 
 
-def test_silent_pieces_make_no_pairs() -> None:
+def test_silent_segments_make_no_pairs() -> None:
     model = make(pairs="batch")
     spec = clips(2)
-    spec[:, ..., 8:] = -1  # four of six pieces are silent: of the 15 pairs, the 6 between them have nothing to keep
+    spec[:, ..., 8:] = -1  # four of six segments are silent: of the 15 pairs, the 6 between them have nothing to keep
     before, after = model.transformation_vectors(spec, spec)
     assert len(before) == len(after) == 15 - 6
     silent = torch.full_like(spec, -1)
@@ -181,7 +181,7 @@ def test_generator_of_many_targets_is_told_which() -> None:
 
 
 def identity(model: MelGANVC) -> MelGANVC:
-    """Let a model convert every piece to itself."""
+    """Let a model convert every segment to itself."""
 
     class Same(nn.Module):
         def forward(self, spec: Tensor, target: Tensor | None) -> Tensor:
@@ -193,31 +193,31 @@ def identity(model: MelGANVC) -> MelGANVC:
 
 @pytest.mark.parametrize("overlap", [0.0, 0.25, 0.5, 0.75, 0.9])
 @pytest.mark.parametrize("frames", [1, 8, 9, 100])
-def test_pieces_that_stay_the_same_make_the_same_whole(overlap: float, frames: int) -> None:
+def test_segments_that_stay_the_same_make_the_same_whole(overlap: float, frames: int) -> None:
     spec = clips(2, frames)
     converted = identity(make()).convert(spec, torch.tensor([1, 1]), overlap)
     torch.testing.assert_close(converted, spec)
 
 
-def test_without_overlap_pieces_are_converted_one_by_one() -> None:
+def test_without_overlap_segments_are_converted_one_by_one() -> None:
     model = make()
     spec = clips(2, 24)
-    expected = join_pieces(model.generator_ema(split_pieces(spec, 3)), 3)
+    expected = join_segments(model.generator_ema(split_segments(spec, 3)), 3)
     torch.testing.assert_close(model.convert(spec, torch.tensor([1, 1]), 0), expected)
 
 
 @pytest.mark.parametrize("overlap", [0.25, 0.5, 0.7])
-def test_blocks_with_a_piece_of_context_are_converted_as_in_the_whole(overlap: float) -> None:
+def test_blocks_with_a_segment_of_context_are_converted_as_in_the_whole(overlap: float) -> None:
     model = make()
     spec, target = clips(1, 200), torch.tensor([1])
     whole = model.convert(spec, target, overlap)
-    step = model.grid(overlap)
-    context = step * -(-model.piece[2] // step)
-    for start in range(context, 200 - 10 * step - context, 10 * step):
-        start -= start % step
-        block = spec[..., start - context : start + 10 * step + context]
+    hop = model.grid(overlap)
+    context = hop * -(-model.segment[2] // hop)
+    for start in range(context, 200 - 10 * hop - context, 10 * hop):
+        start -= start % hop
+        block = spec[..., start - context : start + 10 * hop + context]
         got = model.convert(block, target, overlap)[..., context:-context]
-        torch.testing.assert_close(got, whole[..., start : start + 10 * step])
+        torch.testing.assert_close(got, whole[..., start : start + 10 * hop])
 
 
 def test_conversion_of_a_clip_does_not_depend_on_the_others() -> None:
@@ -261,7 +261,7 @@ def test_settings_that_cannot_be_are_refused(arguments: dict[str, Any], message:
 
 
 def test_clips_that_cannot_be_cut_in_three_are_refused() -> None:
-    with pytest.raises(ValueError, match="num_frames must be a multiple of 3, the pieces of a clip, got 32"):
+    with pytest.raises(ValueError, match="num_frames must be a multiple of 3, the segments of a clip, got 32"):
         MelGANVC(LogMel(num_frames=32), list(NAMES), 6, Generator, Siamese, Discriminator)
 
 

@@ -11,7 +11,7 @@ def num_parameters(network: nn.Module) -> int:
     return sum(weight.numel() for weight in network.parameters())
 
 
-def test_sizes_are_those_of_the_reference_at_192_bands_and_pieces_of_24_frames() -> None:
+def test_sizes_are_those_of_the_reference_at_192_bands_and_segments_of_24_frames() -> None:
     generator = Generator((1, 192, 24))
     norms = 2 * 4 * 256
     assert num_parameters(generator) - norms == 256 * (192 * 3 + 256 * 9 + 256 * 7 + 256 * 7 + 512 * 9) + 512 * 192
@@ -33,7 +33,7 @@ def test_any_number_of_bands_frames_and_channels(shape: tuple[int, int, int]) ->
 
 
 @pytest.mark.parametrize("frames", [1, 2, 7, 40])
-def test_generator_takes_pieces_of_other_lengths(frames: int) -> None:
+def test_generator_takes_segments_of_other_lengths(frames: int) -> None:
     assert Generator((1, 8, 16), width=8).eval()(torch.rand(2, 1, 8, frames)).shape == (2, 1, 8, frames)
 
 

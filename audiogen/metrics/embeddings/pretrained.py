@@ -19,8 +19,8 @@ Rows = Literal["clip", "frame"]
 class Clap(Embedding):
     """The audio half of CLAP: a row of length 1 for each 10 s, at 48 kHz.
 
-    Shorter clips are repeated to fill the 10 s, as CLAP was trained; longer ones are cut into pieces of 10 s, and what
-    is left after the last is dropped. CLAP itself takes a random piece. A fused model is given the whole of a piece
+    Shorter clips are repeated to fill the 10 s, as CLAP was trained; longer ones are cut into segments of 10 s, and what
+    is left after the last is dropped. CLAP itself takes a random segment. A fused model is given the whole of a segment
     only, where its feature extractor would add details to one clip of a batch by chance.
 
     Args:
@@ -40,13 +40,13 @@ class Clap(Embedding):
 
     def forward(self, clips: Tensor) -> Tensor:
         """Embed wav, float32 [B, 1, T] at 48 kHz, as float32 [B, K, D]."""
-        piece = self.extractor.nb_max_samples
-        num_pieces = max(clips.shape[2] // piece, 1)
-        wav = clips[:, 0, : num_pieces * piece].reshape(len(clips) * num_pieces, -1)  # [B K, T]
+        segment = self.extractor.nb_max_samples
+        num_segments = max(clips.shape[2] // segment, 1)
+        wav = clips[:, 0, : num_segments * segment].reshape(len(clips) * num_segments, -1)  # [B K, T]
         features = _extract(self.extractor, wav)["input_features"]
         is_longer = torch.zeros(len(wav), 1, dtype=torch.bool, device=wav.device)
         rows = self.network(input_features=features, is_longer=is_longer).audio_embeds  # [B K, D]
-        return F.normalize(rows, dim=1).unflatten(0, (-1, num_pieces))
+        return F.normalize(rows, dim=1).unflatten(0, (-1, num_segments))
 
 
 class Pretrained(Embedding):

@@ -91,13 +91,13 @@ def test_clap_rows_are_the_audio_features_of_the_whole_model(tmp_path: Path) -> 
 
 
 @torch.no_grad()
-def test_clap_has_a_row_of_each_whole_piece(tmp_path: Path) -> None:
+def test_clap_has_a_row_of_each_whole_segment(tmp_path: Path) -> None:
     save_clap(tmp_path)
     embedding, wav = Clap(str(tmp_path)), noise(2, 2 * PIECE + 100)
     rows = embedding(wav)
     assert rows.shape == (2, 2, 6)
-    pieces = [embedding(wav[..., start : start + PIECE]) for start in (0, PIECE)]
-    torch.testing.assert_close(rows, torch.cat(pieces, dim=1))
+    segments = [embedding(wav[..., start : start + PIECE]) for start in (0, PIECE)]
+    torch.testing.assert_close(rows, torch.cat(segments, dim=1))
 
 
 @torch.no_grad()
