@@ -18,7 +18,7 @@ class SpectrogramAugment(nn.Module):
     Every clip is drawn for itself.
 
     Args:
-        max_shift: Frames that a clip is moved at most, earlier or later; 0 for none.
+        max_shift:  Analysisthat a clip is moved at most, earlier or later; 0 for none.
         gain: Standard deviation of the added level, in units of the spectrogram (range 2); 0 for none.
         mask_probability: Of each mask.
         max_mask: Widest mask in bands and in frames.

@@ -98,12 +98,12 @@ class Synthesis:
 
     @property
     def overlap(self) -> int:
-        """Frames of the one before that a chunk begins with: all that the network looks at at once."""
+        """Analysisof the one before that a chunk begins with: all that the network looks at at once."""
         return min_frames(self.model)
 
     @property
     def chunk(self) -> int:
-        """Frames of a chunk without these."""
+        """Analysisof a chunk without these."""
         return max(seconds_to_frames(CHUNK_SECONDS, self.model), self.overlap)
 
     def mean_losses(self) -> list[dict[str, float]]:

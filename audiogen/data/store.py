@@ -1,6 +1,6 @@
 """Spectrograms on disk: one memory-mapped file of frames, an index of it, and what became of the files they come from.
 
-Frames are stored one after another, int16 [N, C, F] with 32767 for 1: 0.001 dB on a scale of 90 dB, half the size of
+ Analysisare stored one after another, int16 [N, C, F] with 32767 for 1: 0.001 dB on a scale of 90 dB, half the size of
 float32. So any stretch of a clip is one contiguous block, and a set may be larger than memory.
 
 Everything has a checksum (CRC-32). The index is checked when a store is opened, a segment when it is first read, the

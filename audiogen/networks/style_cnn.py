@@ -34,7 +34,7 @@ class StyleCNN(nn.Module):
         orientation: What becomes channels: "frequency" (convolutions along time), "time" (convolutions along frequency,
             of sounds of exactly L frames), or neither, "2d".
         width: Channels of each convolution.
-        kernel: Frames or bands that each reaches over; both of "2d".
+        kernel:  Analysisor bands that each reaches over; both of "2d".
         num_stacks: 1 is the shallow network of papers C and K.
         activation: "relu" or "tanh".
         pool: "max" or "average" halve what is convolved over after each stack; "none".

@@ -56,7 +56,7 @@ class LogMelPatches(nn.Module):
     """Cut log-mel spectrograms of sounds at 16 kHz into patches of 96 frames, 0.96 s.
 
     Args:
-        patch_hop: Frames from one patch to the next; 96 for patches that do not overlap.
+        patch_hop:  Analysisfrom one patch to the next; 96 for patches that do not overlap.
 
     Raises:
         ValueError: For a hop below 1.

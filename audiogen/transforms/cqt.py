@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from audiogen.transforms.frames import Frames, overlap_add
+from audiogen.transforms.analysis import Analysis, overlap_add
 from audiogen.transforms.phase.method import PhaseMethod
 from audiogen.transforms.scaling import Scale, Scaling
 from audiogen.transforms.transform import MAX_VALUES, SpectrogramTransform
@@ -103,9 +103,9 @@ class CQT(SpectrogramTransform):
         """
         return self.scaling.to_unit(self.analyse(wav).abs().transpose(1, 2)).unflatten(0, wav.shape[:2])
 
-    def frames(self, num_frames: int) -> "CQTFrames":
+    def analysis(self, num_frames: int) -> "CQTAnalysis":
         """Return the constant-Q analysis of waveforms of `num_frames` hops."""
-        return CQTFrames(cast(list[Octave], list(self.octaves)), self.hop_length, num_frames)
+        return CQTAnalysis(cast(list[Octave], list(self.octaves)), self.hop_length, num_frames)
 
     def amplitude(self, spec: Tensor) -> Tensor:
         """Return the magnitudes of spec [N, F, L], float [N, L, F]."""
@@ -223,7 +223,7 @@ def _kernels(
     return 2 * np.roll(filters[:, ::-1], 1, axis=1), lengths
 
 
-class CQTFrames(Frames):
+class CQTAnalysis(Analysis):
     """Constant-Q analysis and its least-squares synthesis.
 
     Args:

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchaudio.functional import melscale_fbanks
 
-from audiogen.transforms.frames import STFTFrames
+from audiogen.transforms.analysis import STFTAnalysis
 from audiogen.transforms.phase.method import PhaseMethod
 from audiogen.transforms.scaling import Scale, Scaling
 from audiogen.transforms.stft import check_window, padded_hann_window
@@ -107,9 +107,9 @@ class LogMel(SpectrogramTransform):
         amplitude = mel.clamp_min(tiny) ** (1 / self.power)
         return self.scaling.to_unit(amplitude.transpose(1, 2)).unflatten(0, wav.shape[:2])
 
-    def frames(self, num_frames: int) -> STFTFrames:
+    def analysis(self, num_frames: int) -> STFTAnalysis:
         """Return the STFT of waveforms of `num_frames` hops."""
-        return STFTFrames(self.window, self.hop_length, num_frames)
+        return STFTAnalysis(self.window, self.hop_length, num_frames)
 
     def amplitude(self, spec: Tensor) -> Tensor:
         """Estimate the magnitudes of the STFT behind spec [N, F, L], float [N, L, K]."""

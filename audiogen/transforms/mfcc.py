@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torchaudio.functional import create_dct
 
-from audiogen.transforms.frames import Frames
+from audiogen.transforms.analysis import Analysis
 from audiogen.transforms.mel import LogMel, MelScale
 from audiogen.transforms.phase.method import PhaseMethod
 from audiogen.transforms.stft import check_window
@@ -109,9 +109,9 @@ class MFCC(SpectrogramTransform):
         # As a distance from silence, so that rounding leaves silence alone.
         return (self.basis @ (self.mel(wav) + 1) / self.bound + self.silence).clamp(-1, 1)
 
-    def frames(self, num_frames: int) -> Frames:
+    def analysis(self, num_frames: int) -> Analysis:
         """Return the STFT of waveforms of `num_frames` hops."""
-        return self.mel.frames(num_frames)
+        return self.mel.analysis(num_frames)
 
     def amplitude(self, spec: Tensor) -> Tensor:
         """Estimate the magnitudes of the STFT behind spec [N, F, L], float [N, L, K]."""

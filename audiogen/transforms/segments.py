@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from audiogen.transforms.frames import overlap_add
+from audiogen.transforms.analysis import overlap_add
 
 
 def split_segments(spec: Tensor, num: int) -> Tensor:
@@ -23,8 +23,8 @@ def overlapping_segments(spec: Tensor, length: int, hop: int, silence: Tensor) -
 
     Args:
         spec: float [B, C, F, L].
-        length: Frames per segment.
-        hop: Frames between the starts of consecutive segments, at most `length`.
+        length:  Analysisper segment.
+        hop:  Analysisbetween the starts of consecutive segments, at most `length`.
         silence: Padding for both ends, float [1, C, F, 1].
 
     Returns:
@@ -42,7 +42,7 @@ def overlap_add_segments(segments: Tensor, hop: int, num_frames: int) -> Tensor:
 
     Args:
         segments: float [B, P, C, F, length], as returned by `overlapping_segments`.
-        hop: Frames between the starts of consecutive segments.
+        hop:  Analysisbetween the starts of consecutive segments.
         num_frames: L of the result.
 
     Returns:

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from audiogen.transforms.frames import STFTFrames
+from audiogen.transforms.analysis import STFTAnalysis
 from audiogen.transforms.phase.method import PhaseMethod
 from audiogen.transforms.scaling import Scale, Scaling
 from audiogen.transforms.transform import MAX_FFT, SpectrogramTransform
@@ -77,9 +77,9 @@ class STFT(SpectrogramTransform):
         amplitude = self.analyse(wav)[..., : self.shape[1]].abs()  # [B C, L, F]
         return self.scaling.to_unit(amplitude.transpose(1, 2)).unflatten(0, wav.shape[:2])
 
-    def frames(self, num_frames: int) -> STFTFrames:
+    def analysis(self, num_frames: int) -> STFTAnalysis:
         """Return the STFT of waveforms of `num_frames` hops."""
-        return STFTFrames(self.window, self.hop_length, num_frames)
+        return STFTAnalysis(self.window, self.hop_length, num_frames)
 
     def amplitude(self, spec: Tensor) -> Tensor:
         """Return the magnitudes of spec [N, F, L], float [N, L, K]; bins that were left out are silent."""

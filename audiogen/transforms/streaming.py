@@ -19,7 +19,7 @@ class Block(NamedTuple):
 
     Attributes:
         spec: float [1, C, F, before + N + after].
-        before: Frames of context at the start.
+        before:  Analysisof context at the start.
         num_frames: N.
     """
 
@@ -37,7 +37,7 @@ def spectrogram_blocks(
         transform: The spectrogram definition.
         wavs: Parts of the waveform of any length, float [C, T], on the transform's device.
         num_frames: Of a block; the last one may have fewer.
-        context: Frames that a block shares with those before and after it, fewer at the ends of the sound.
+        context:  Analysisthat a block shares with those before and after it, fewer at the ends of the sound.
 
     Yields:
         The blocks, equal to those of the whole spectrogram.
@@ -100,4 +100,4 @@ def waveform_blocks(transform: SpectrogramTransform, specs: Iterable[Tensor]) ->
 
 def _reach(transform: SpectrogramTransform) -> int:
     """Return how many hops half a window reaches over, rounded up."""
-    return -(-transform.frames(1).margin // transform.hop_length)
+    return -(-transform.analysis(1).margin // transform.hop_length)

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from audiogen.transforms.frames import Frames
+from audiogen.transforms.analysis import Analysis
 from audiogen.transforms.phase.griffin_lim import GriffinLim
 from audiogen.transforms.phase.method import PhaseMethod
 
@@ -20,7 +20,7 @@ MAX_VALUES = 1 << 28
 class SpectrogramTransform(nn.Module, ABC):
     """A waveform <-> spectrogram pair with a fixed range.
 
-    A subclass states a linear analysis (`frames`), what of its magnitudes the spectrogram keeps (`forward`), and how
+    A subclass states a linear analysis (`analysis`), what of its magnitudes the spectrogram keeps (`forward`), and how
     they are found again (`amplitude`); a phase method makes sound of these. Its arguments are plain values and the
     phase method, since they travel in the checkpoint, and it holds no parameters.
 
@@ -65,7 +65,7 @@ class SpectrogramTransform(nn.Module, ABC):
         """Turn wav [B, C, T] into spec [B, C, F, L] in [-1, 1] with L = T / hop_length, rounded up."""
 
     @abstractmethod
-    def frames(self, num_frames: int) -> Frames:
+    def analysis(self, num_frames: int) -> Analysis:
         """Return the linear analysis of waveforms of `num_frames` hops."""
 
     @abstractmethod
@@ -143,19 +143,19 @@ class SpectrogramTransform(nn.Module, ABC):
         wanted = (*spec.shape[:2], spec.shape[-1] * self.hop_length)
         if tuple(content.shape) != wanted:
             raise ValueError(f"expected content {list(wanted)}, got {list(content.shape)}")
-        amplitude, frames = self.target(self._checked(spec))
-        spectrum = frames.analyse(frames.pad(content.flatten(0, 1).to(self.dtype)))
+        amplitude, analysis = self.target(self._checked(spec))
+        spectrum = analysis.analyse(analysis.pad(content.flatten(0, 1).to(self.dtype)))
         tiny = torch.finfo(amplitude.dtype).tiny ** 0.5
-        wav = frames.to_wav(spectrum * (amplitude / spectrum.abs().clamp_min(tiny)))
+        wav = analysis.to_wav(spectrum * (amplitude / spectrum.abs().clamp_min(tiny)))
         return wav.unflatten(0, spec.shape[:2])
 
-    def target(self, spec: Tensor) -> tuple[Tensor, Frames]:
+    def target(self, spec: Tensor) -> tuple[Tensor, Analysis]:
         """Return the magnitudes that a waveform with spec [B, C, F, L] has, float [B C, L + 1, K], and their analysis.
 
         `forward` leaves out the last frame, half of which is past the end: it is taken to be like the one before.
         """
         amplitude = self.amplitude(spec.flatten(0, 1))
-        return F.pad(amplitude, (0, 0, 0, 1), mode="replicate"), self.frames(spec.shape[-1])
+        return F.pad(amplitude, (0, 0, 0, 1), mode="replicate"), self.analysis(spec.shape[-1])
 
     def analyse(self, wav: Tensor) -> Tensor:
         """Return the complex analysis of wav [B, C, T], [B C, L, K], without the frame centred at the end.
@@ -166,9 +166,9 @@ class SpectrogramTransform(nn.Module, ABC):
         if wav.ndim != 3 or wav.shape[1] != self.shape[0] or not wav.shape[2]:
             raise ValueError(f"expected wav [B, {self.shape[0]}, T], got {list(wav.shape)}")
         num_frames = -(-wav.shape[2] // self.hop_length)
-        frames = self.frames(num_frames)
-        whole = F.pad(wav.flatten(0, 1).to(self.dtype), (0, frames.num_samples - wav.shape[2]))
-        return frames.analyse(frames.pad(whole))[:, :num_frames]
+        analysis = self.analysis(num_frames)
+        whole = F.pad(wav.flatten(0, 1).to(self.dtype), (0, analysis.num_samples - wav.shape[2]))
+        return analysis.analyse(analysis.pad(whole))[:, :num_frames]
 
     def _checked(self, spec: Tensor) -> Tensor:
         if spec.ndim != 4 or tuple(spec.shape[1:3]) != self.shape[:2] or not spec.shape[3]:

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from audiogen.transforms.frames import STFTFrames
+from audiogen.transforms.analysis import STFTAnalysis
 from audiogen.transforms.phase.griffin_lim import griffin_lim, random_phase
 
 HOP_LENGTH, NUM_SAMPLES = 64, 4096
@@ -31,8 +31,8 @@ def error(wav: Tensor, magnitude: Tensor) -> float:
 def rebuild(magnitude: Tensor, num_iterations: int, momentum: float = 0.99) -> Tensor:
     """Return wav, float [N, T], of magnitudes [N, K, L] of an unnormalised STFT."""
     amplitude = magnitude.transpose(1, 2) / (WINDOW.sum() / 2)
-    frames = STFTFrames(WINDOW, HOP_LENGTH, NUM_SAMPLES // HOP_LENGTH)
-    return griffin_lim(amplitude, random_phase(amplitude), frames, num_iterations, momentum)
+    analysis = STFTAnalysis(WINDOW, HOP_LENGTH, NUM_SAMPLES // HOP_LENGTH)
+    return griffin_lim(amplitude, random_phase(amplitude), analysis, num_iterations, momentum)
 
 
 def test_more_iterations_come_closer_to_a_consistent_magnitude() -> None:

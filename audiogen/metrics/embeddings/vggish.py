@@ -22,7 +22,7 @@ class VGGish(Embedding):
             several would all download them.
         cache: Folder of the published weights; None for that of torch.hub.
         last_relu: End with a ReLU, as torchvggish does by itself.
-        patch_hop: Frames of 10 ms from one row to the next; 96 for patches that do not overlap.
+        patch_hop:  Analysisof 10 ms from one row to the next; 96 for patches that do not overlap.
 
     Raises:
         ValueError: Where the weights are missing or of something else, and for a `patch_hop` below 1.

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor
 
-from audiogen.transforms.frames import Frames
+from audiogen.transforms.analysis import Analysis
 from audiogen.transforms.phase.method import PhaseMethod, hold
 from audiogen.transforms.phase.spsi import spsi_phase
 
@@ -51,18 +51,18 @@ class GriffinLim(PhaseMethod):
 
     def __call__(self, transform: SpectrogramTransform, spec: Tensor, known: Tensor | None = None) -> Tensor:
         """Turn spec, float [B, C, F, L], into wav, float [B, C, T]; see `PhaseMethod`."""
-        amplitude, frames = transform.target(spec)
+        amplitude, analysis = transform.target(spec)
         spsi = self.start == "spsi"
         phase = spsi_phase(amplitude, transform.hop_length) if spsi else random_phase(amplitude)
         start = None if known is None else known.flatten(0, 1)
-        wav = griffin_lim(amplitude, phase, frames, self.num_iterations, self.momentum, start)
+        wav = griffin_lim(amplitude, phase, analysis, self.num_iterations, self.momentum, start)
         return wav.unflatten(0, spec.shape[:2])
 
 
 def griffin_lim(
     amplitude: Tensor,
     phase: Tensor,
-    frames: Frames,
+    analysis: Analysis,
     num_iterations: int,
     momentum: float,
     known: Tensor | None = None,
@@ -72,7 +72,7 @@ def griffin_lim(
     Args:
         amplitude: float [N, L, K].
         phase: Of the start, in radians, float [N or 1, L, K].
-        frames: The analysis, of waveforms of L - 1 hops.
+        analysis: The analysis, of waveforms of L - 1 hops.
         num_iterations: Of one synthesis and one analysis each.
         momentum: 0 is the classic algorithm.
         known: Beginnings of the waveforms, float [N, K], which every iteration puts back.
@@ -83,7 +83,7 @@ def griffin_lim(
     num = CPU_BATCH if amplitude.device.type == "cpu" else max(len(amplitude), 1)
     beginnings = [None] * -(-len(amplitude) // num) if known is None else known.split(num)
     parts = zip(amplitude.split(num), phase.expand_as(amplitude).split(num), beginnings, strict=True)
-    return torch.cat([_iterate(torch.polar(a, p), a, frames, num_iterations, momentum, k) for a, p, k in parts])
+    return torch.cat([_iterate(torch.polar(a, p), a, analysis, num_iterations, momentum, k) for a, p, k in parts])
 
 
 def random_phase(amplitude: Tensor) -> Tensor:
@@ -94,19 +94,19 @@ def random_phase(amplitude: Tensor) -> Tensor:
 
 
 def _iterate(
-    spectrum: Tensor, amplitude: Tensor, frames: Frames, num_iterations: int, momentum: float, known: Tensor | None
+    spectrum: Tensor, amplitude: Tensor, analysis: Analysis, num_iterations: int, momentum: float, known: Tensor | None
 ) -> Tensor:
     """Return wav, float [N, T], starting from a spectrum, complex [N, L, K]."""
     tiny = torch.finfo(amplitude.dtype).tiny ** 0.5
     weight = momentum / (1 + momentum)
     previous = torch.zeros_like(spectrum)
     for _ in range(num_iterations):
-        padded = frames.synthesise(spectrum)
+        padded = analysis.synthesise(spectrum)
         if known is not None:
-            beginning = frames.crop(padded)[:, : known.shape[1]]
+            beginning = analysis.crop(padded)[:, : known.shape[1]]
             beginning.copy_(hold(beginning, known))
-        rebuilt = frames.analyse(padded)
+        rebuilt = analysis.analyse(padded)
         step = torch.sub(rebuilt, previous, alpha=weight)
         spectrum = step.mul_(amplitude / step.abs().clamp_min_(tiny))
         previous = rebuilt
-    return hold(frames.to_wav(spectrum), known)
+    return hold(analysis.to_wav(spectrum), known)

@@ -18,8 +18,8 @@ class ZeroPhase(PhaseMethod):
 
     def __call__(self, transform: SpectrogramTransform, spec: Tensor, known: Tensor | None = None) -> Tensor:
         """Turn spec, float [B, C, F, L], into wav, float [B, C, T]; see `PhaseMethod`."""
-        amplitude, frames = transform.target(spec)
+        amplitude, analysis = transform.target(spec)
         phase = torch.zeros_like(amplitude)
         if transform.linear_frequency:
             phase[..., 1::2] = torch.pi  # of an impulse in the middle of the frame, relative to the frame's start
-        return hold(frames.to_wav(torch.polar(amplitude, phase)).unflatten(0, spec.shape[:2]), known)
+        return hold(analysis.to_wav(torch.polar(amplitude, phase)).unflatten(0, spec.shape[:2]), known)

@@ -32,9 +32,9 @@ class SPSI(PhaseMethod):
 
         A known beginning is faded into what is guessed, whose phases do not go on from it.
         """
-        amplitude, frames = transform.target(spec)
+        amplitude, analysis = transform.target(spec)
         spectrum = torch.polar(amplitude, spsi_phase(amplitude, transform.hop_length))
-        return hold(frames.to_wav(spectrum).unflatten(0, spec.shape[:2]), known)
+        return hold(analysis.to_wav(spectrum).unflatten(0, spec.shape[:2]), known)
 
 
 def spsi_phase(amplitude: Tensor, hop_length: int) -> Tensor:

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-class Frames(ABC):
+class Analysis(ABC):
     """A linear analysis of waveforms of one length, in frames centred at multiples of the hop, and its inverse.
 
     Waveforms go through it padded with silence at both ends. The last frame is centred at the end of the waveform.
@@ -46,7 +46,7 @@ class Frames(ABC):
         return padded[:, self.margin : self.margin + self.num_samples]
 
 
-class STFTFrames(Frames):
+class STFTAnalysis(Analysis):
     """Short-time Fourier transform and its least-squares inverse (Griffin & Lim, 1984).
 
     Args:
