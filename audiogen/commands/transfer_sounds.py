@@ -131,10 +131,10 @@ class Synthesis:
             Blocks, float32 [V, C, F, L], of the V variants. After a loss that was not finite, the last good one, which
             `failure` tells of, is the last.
         """
-        known: Tensor | None = None
+        prefix: Tensor | None = None
         for index, content in enumerate(contents):
             wanted, frames = (content, None) if isinstance(content, Tensor) else (None, content)
-            transfer = self.model.begin(wanted, [self.styles], self.style_weights, frames, known, first_seed=index)
+            transfer = self.model.begin(wanted, [self.styles], self.style_weights, frames, prefix, first_seed=index)
             try:
                 self._run(transfer, bar)
             except FloatingPointError as error:
@@ -145,8 +145,8 @@ class Synthesis:
             if transfer.losses is not None:
                 values = torch.stack([part.cpu() for part in transfer.losses], dim=1).tolist()
                 self.losses.append([dict(zip(transfer.losses._fields, row, strict=True)) for row in values])
-            start = 0 if known is None else known.shape[3]
-            known = spec[..., -self.overlap :]
+            start = 0 if prefix is None else prefix.shape[3]
+            prefix = spec[..., -self.overlap :]
             self.spec = self._beginning(self.spec, spec[..., start:])
             if wanted is not None:
                 self.content = self._beginning(self.content, wanted[0, ..., start:])

@@ -143,7 +143,7 @@ class StyleTransfer(KimgModule):
         styles: Sequence[Sequence[Tensor]],
         style_weights: Sequence[float] | None = None,
         num_frames: int | None = None,
-        known: Tensor | None = None,
+        prefix: Tensor | None = None,
         first_seed: int = 0,
     ) -> Transfer:
         """Start to optimise.
@@ -153,7 +153,7 @@ class StyleTransfer(KimgModule):
             styles: References of each of B sounds, spec float32 [C, F, L] each, of any lengths.
             style_weights: Of the references; equal by default.
             num_frames: L of textures; by default that of the first reference.
-            known: The first frames of each result, float32 [B x `num_variants`, C, F, K], where they are there already.
+            prefix: The first frames of each result, float32 [B x `num_variants`, C, F, K], where they are there already.
             first_seed: Added to the seed of the noise, of which each sound has its own.
 
         Returns:
@@ -177,7 +177,7 @@ class StyleTransfer(KimgModule):
             targets = self._targets(styles, style_weights)
             weights = self._weights(len(styles), keeper is not None)
             objective = Objective(self.extractor, targets, keeper, weights)
-        return Transfer(objective, self._each(start), self._make_optimizer, self.softplus, known)
+        return Transfer(objective, self._each(start), self._make_optimizer, self.softplus, prefix)
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         """Evaluate the pairs of a batch once and move on; the same batch comes until they are done."""

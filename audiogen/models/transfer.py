@@ -140,7 +140,7 @@ class Transfer:
         make_optimizer: Makes an optimiser from a vector, float32 [D].
         softplus: Optimise what becomes the spectrogram by a softplus, so that nothing falls below silence; otherwise
             the spectrogram itself.
-        known: The first frames, float32 [B, C, F, K], where they are there already and have to stay.
+        prefix: The first frames, float32 [B, C, F, K], where they are there already and have to stay.
 
     Attributes:
         iteration: Evaluations so far.
@@ -153,9 +153,9 @@ class Transfer:
         start: Tensor,
         make_optimizer: Callable[[Tensor], PerExampleOptimizer],
         softplus: bool = False,
-        known: Tensor | None = None,
+        prefix: Tensor | None = None,
     ) -> None:
-        self.objective, self.shape, self.softplus, self.known = objective, start.shape[1:], softplus, known
+        self.objective, self.shape, self.softplus, self.prefix = objective, start.shape[1:], softplus, prefix
         points = (start + 1) / 2
         if softplus:
             points = SOFTNESS * (points.clamp_min(SILENT) / SOFTNESS).expm1().log()
@@ -216,11 +216,11 @@ class Transfer:
             optimizer.load_state_dict({name: _moved(value, device) for name, value in saved.items()})
 
     def _to_spec(self, points: Tensor) -> Tensor:
-        """Turn points, float32 [B, D], into spec, float32 [B, C, F, L], with the known frames in their place."""
+        """Turn points, float32 [B, D], into spec, float32 [B, C, F, L], with the prefix in its place."""
         if self.softplus:
             points = SOFTNESS * F.softplus(points / SOFTNESS)
         spec = 2 * points.unflatten(1, self.shape) - 1
-        return spec if self.known is None else torch.cat([self.known, spec[..., self.known.shape[3] :]], dim=3)
+        return spec if self.prefix is None else torch.cat([self.prefix, spec[..., self.prefix.shape[3] :]], dim=3)
 
 
 def _moved(value: Any, device: torch.device) -> Any:

@@ -79,7 +79,7 @@ def waveform_blocks(transform: SpectrogramTransform, specs: Iterable[Tensor]) ->
     hop = transform.hop_length
     shared = 4 * _reach(transform)  # frames of two windows: the first holds what was found, in the second it fades out
     pending: Tensor | None = None  # frames from `shared` before the first one without sound on
-    known: Tensor | None = None  # the sound of these
+    prefix: Tensor | None = None  # the sound of these
     for spec in chain(specs, [None]):
         if spec is not None:
             pending = spec if pending is None else torch.cat([pending, spec], dim=3)
@@ -87,14 +87,14 @@ def waveform_blocks(transform: SpectrogramTransform, specs: Iterable[Tensor]) ->
                 continue  # too little to be worth the frames that are inverted twice
         if pending is None:
             return
-        wav = transform.inverse(pending, known)
-        begin = 0 if known is None else shared // 2 * hop
+        wav = transform.inverse(pending, prefix)
+        begin = 0 if prefix is None else shared // 2 * hop
         if spec is None:
             yield wav[..., begin:]
             return
         end = pending.shape[3] - shared  # the last frames do not know yet how they go on
         yield wav[..., begin : (end - shared // 2) * hop]
-        known = wav[..., (end - shared) * hop : end * hop]
+        prefix = wav[..., (end - shared) * hop : end * hop]
         pending = pending[..., end - shared :]
 
 

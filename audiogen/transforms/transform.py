@@ -110,12 +110,12 @@ class SpectrogramTransform(nn.Module, ABC):
             for name, buffer in self.named_buffers()
         )
 
-    def inverse(self, spec: Tensor, known: Tensor | None = None) -> Tensor:
+    def inverse(self, spec: Tensor, prefix: Tensor | None = None) -> Tensor:
         """Make a waveform that has this spectrogram; the result for a clip does not depend on its batch.
 
         Args:
             spec: float [B, C, F, L] as `forward` returns it, of any length; values outside [-1, 1] are clamped.
-            known: The beginning of the waveform, float [B, C, K], where it is there already; see `PhaseMethod`.
+            prefix: The beginning of the waveform, float [B, C, K], where it is there already; see `PhaseMethod`.
 
         Returns:
             wav, float [B, C, T] at the level of the original sound, not clipped.
@@ -123,9 +123,9 @@ class SpectrogramTransform(nn.Module, ABC):
         Raises:
             ValueError: For another shape.
         """
-        if known is None:
+        if prefix is None:
             return self.phase(self, self._checked(spec))
-        return self.phase(self, self._checked(spec), known)
+        return self.phase(self, self._checked(spec), prefix)
 
     def inverse_with_phase(self, spec: Tensor, content: Tensor) -> Tensor:
         """Make a waveform of this spectrogram with the phases of a sound: the plain inverse.

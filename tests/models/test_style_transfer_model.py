@@ -155,10 +155,10 @@ def test_texture_of_another_length_has_the_statistics_of_its_reference() -> None
 
 def test_known_frames_stay_and_the_rest_goes_on_from_them() -> None:
     net = model(start="noise", balance=None, relative=True, content_weight=0.0)
-    known = sounds(1, seed=5)[..., :12]
-    transfer = net.begin(None, styles(1), num_frames=FRAMES, known=known)
+    prefix = sounds(1, seed=5)[..., :12]
+    transfer = net.begin(None, styles(1), num_frames=FRAMES, prefix=prefix)
     run(transfer)
-    assert torch.equal(transfer.spec[..., :12], known)
+    assert torch.equal(transfer.spec[..., :12], prefix)
     assert not torch.equal(transfer.spec[..., 12:], net.begin(None, styles(1), num_frames=FRAMES).spec[..., 12:])
 
 

@@ -57,7 +57,7 @@ def test_hardly_moves_a_sound_that_has_the_representation() -> None:
     wav = noise(transform)
 
     class Original(PhaseMethod):
-        def __call__(self, transform: SpectrogramTransform, spec: Tensor, known: Tensor | None = None) -> Tensor:
+        def __call__(self, transform: SpectrogramTransform, spec: Tensor, prefix: Tensor | None = None) -> Tensor:
             return wav.clone()
 
     stayed = GradientInversion(5, learning_rate=1e-4, start=Original())(transform, transform(wav))

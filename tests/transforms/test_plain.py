@@ -30,8 +30,8 @@ def test_magnitudes_are_further_off_than_after_griffin_lim() -> None:
 
 def test_known_beginning_is_kept() -> None:
     transform = STFT(8000, 256, 64, num_frames=16, phase=ZeroPhase())
-    known = torch.rand(1, 1, 200) - 0.5
-    assert torch.equal(transform.inverse(torch.zeros(1, 1, 129, 16), known)[..., :100], known[..., :100])
+    prefix = torch.rand(1, 1, 200) - 0.5
+    assert torch.equal(transform.inverse(torch.zeros(1, 1, 129, 16), prefix)[..., :100], prefix[..., :100])
 
 
 def test_other_analyses_have_an_inverse_too() -> None:

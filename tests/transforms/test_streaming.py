@@ -11,7 +11,7 @@ from audiogen.transforms.mel import LogMel
 from audiogen.transforms.mfcc import MFCC
 from audiogen.transforms.phase.gradient import GradientInversion
 from audiogen.transforms.phase.griffin_lim import GriffinLim
-from audiogen.transforms.phase.method import PhaseMethod, hold
+from audiogen.transforms.phase.method import PhaseMethod, blend
 from audiogen.transforms.phase.spsi import SPSI
 from audiogen.transforms.stft import STFT
 from audiogen.transforms.streaming import spectrogram_blocks, waveform_blocks
@@ -133,4 +133,4 @@ def test_first_half_of_a_known_beginning_is_kept(phase: PhaseMethod) -> None:
 
 def test_hold_without_anything_known_changes_nothing() -> None:
     wav = noise(1, 10)
-    assert hold(wav, None) is wav
+    assert blend(wav, None) is wav

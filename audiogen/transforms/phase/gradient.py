@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from audiogen.transforms.phase.griffin_lim import MAX_ITERATIONS, GriffinLim
-from audiogen.transforms.phase.method import PhaseMethod, hold
+from audiogen.transforms.phase.method import PhaseMethod, blend
 
 if TYPE_CHECKING:
     from audiogen.transforms.transform import SpectrogramTransform
@@ -42,10 +42,10 @@ class GradientInversion(PhaseMethod):
         self.start = start or GriffinLim()
         self.needs_linear_frequency = self.start.needs_linear_frequency
 
-    def __call__(self, transform: SpectrogramTransform, spec: Tensor, known: Tensor | None = None) -> Tensor:
+    def __call__(self, transform: SpectrogramTransform, spec: Tensor, prefix: Tensor | None = None) -> Tensor:
         """Turn spec, float [B, C, F, L], into wav, float [B, C, T]; see `PhaseMethod`."""
         with torch.no_grad():
-            first = self.start(transform, spec, known)
+            first = self.start(transform, spec, prefix)
         # Inference mode has no gradients, whatever is enabled in it.
         with torch.inference_mode(False), torch.enable_grad():
             target = spec.detach().clamp(-1, 1)
@@ -57,7 +57,7 @@ class GradientInversion(PhaseMethod):
             for _ in range(self.num_steps):
                 optimizer.zero_grad()
                 # The sum, of which a clip's gradient does not depend on its batch, nor a channel's on the other.
-                (transform(hold(unit * level, known)) - target).abs().sum().backward()
+                (transform(blend(unit * level, prefix)) - target).abs().sum().backward()
                 optimizer.step()
                 schedule.step()
-        return hold(unit.detach() * level, known)
+        return blend(unit.detach() * level, prefix)

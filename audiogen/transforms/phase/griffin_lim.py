@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from audiogen.transforms.analysis import Analysis
-from audiogen.transforms.phase.method import PhaseMethod, hold
+from audiogen.transforms.phase.method import PhaseMethod, blend
 from audiogen.transforms.phase.spsi import spsi_phase
 
 if TYPE_CHECKING:
@@ -49,12 +49,12 @@ class GriffinLim(PhaseMethod):
         self.num_iterations, self.momentum, self.start = num_iterations, momentum, start
         self.needs_linear_frequency = start == "spsi"
 
-    def __call__(self, transform: SpectrogramTransform, spec: Tensor, known: Tensor | None = None) -> Tensor:
+    def __call__(self, transform: SpectrogramTransform, spec: Tensor, prefix: Tensor | None = None) -> Tensor:
         """Turn spec, float [B, C, F, L], into wav, float [B, C, T]; see `PhaseMethod`."""
         amplitude, analysis = transform.target(spec)
         spsi = self.start == "spsi"
         phase = spsi_phase(amplitude, transform.hop_length) if spsi else random_phase(amplitude)
-        start = None if known is None else known.flatten(0, 1)
+        start = None if prefix is None else prefix.flatten(0, 1)
         wav = griffin_lim(amplitude, phase, analysis, self.num_iterations, self.momentum, start)
         return wav.unflatten(0, spec.shape[:2])
 
@@ -65,7 +65,7 @@ def griffin_lim(
     analysis: Analysis,
     num_iterations: int,
     momentum: float,
-    known: Tensor | None = None,
+    prefix: Tensor | None = None,
 ) -> Tensor:
     """Find waveforms whose spectra have the given magnitudes.
 
@@ -75,13 +75,13 @@ def griffin_lim(
         analysis: The analysis, of waveforms of L - 1 hops.
         num_iterations: Of one synthesis and one analysis each.
         momentum: 0 is the classic algorithm.
-        known: Beginnings of the waveforms, float [N, K], which every iteration puts back.
+        prefix: Beginnings of the waveforms, float [N, K], which every iteration puts back.
 
     Returns:
         wav, float [N, T].
     """
     num = CPU_BATCH if amplitude.device.type == "cpu" else max(len(amplitude), 1)
-    beginnings = [None] * -(-len(amplitude) // num) if known is None else known.split(num)
+    beginnings = [None] * -(-len(amplitude) // num) if prefix is None else prefix.split(num)
     parts = zip(amplitude.split(num), phase.expand_as(amplitude).split(num), beginnings, strict=True)
     return torch.cat([_iterate(torch.polar(a, p), a, analysis, num_iterations, momentum, k) for a, p, k in parts])
 
@@ -94,7 +94,7 @@ def random_phase(amplitude: Tensor) -> Tensor:
 
 
 def _iterate(
-    spectrum: Tensor, amplitude: Tensor, analysis: Analysis, num_iterations: int, momentum: float, known: Tensor | None
+    spectrum: Tensor, amplitude: Tensor, analysis: Analysis, num_iterations: int, momentum: float, prefix: Tensor | None
 ) -> Tensor:
     """Return wav, float [N, T], starting from a spectrum, complex [N, L, K]."""
     tiny = torch.finfo(amplitude.dtype).tiny ** 0.5
@@ -102,11 +102,11 @@ def _iterate(
     previous = torch.zeros_like(spectrum)
     for _ in range(num_iterations):
         padded = analysis.synthesise(spectrum)
-        if known is not None:
-            beginning = analysis.crop(padded)[:, : known.shape[1]]
-            beginning.copy_(hold(beginning, known))
+        if prefix is not None:
+            beginning = analysis.crop(padded)[:, : prefix.shape[1]]
+            beginning.copy_(blend(beginning, prefix))
         rebuilt = analysis.analyse(padded)
         step = torch.sub(rebuilt, previous, alpha=weight)
         spectrum = step.mul_(amplitude / step.abs().clamp_min_(tiny))
         previous = rebuilt
-    return hold(analysis.to_wav(spectrum), known)
+    return blend(analysis.to_wav(spectrum), prefix)

@@ -22,13 +22,13 @@ class PhaseMethod(ABC):
     needs_linear_frequency: bool = False
 
     @abstractmethod
-    def __call__(self, transform: SpectrogramTransform, spec: Tensor, known: Tensor | None = None) -> Tensor:
+    def __call__(self, transform: SpectrogramTransform, spec: Tensor, prefix: Tensor | None = None) -> Tensor:
         """Turn a spectrogram into a waveform; a clip's sound does not depend on its batch.
 
         Args:
             transform: What the spectrogram is of.
             spec: float [B, C, F, L].
-            known: The beginning of the waveform, float [B, C, K], where it is there already: what comes after should go
+            prefix: The beginning of the waveform, float [B, C, K], where it is there already: what comes after should go
                 on from it. Only its first half has to stay as it is.
 
         Returns:
@@ -36,25 +36,25 @@ class PhaseMethod(ABC):
         """
 
 
-def hold(wav: Tensor, known: Tensor | None) -> Tensor:
+def blend(wav: Tensor, prefix: Tensor | None) -> Tensor:
     """Replace the beginning of a waveform by what is known of it, which fades out over its second half.
 
     Args:
         wav: float [..., T].
-        known: float [..., K], or None.
+        prefix: float [..., K], or None.
 
     Returns:
         float [..., T].
 
     Example:
         >>> import torch
-        >>> hold(torch.zeros(6), torch.ones(4))
+        >>> blend(torch.zeros(6), torch.ones(4))
         tensor([1.0000, 1.0000, 0.7500, 0.2500, 0.0000, 0.0000])
     """
-    if known is None:
+    if prefix is None:
         return wav
-    num = known.shape[-1]
+    num = prefix.shape[-1]
     fall = num - num // 2
     weight = torch.ones(num, dtype=wav.dtype, device=wav.device)
     weight[num // 2 :] = 1 - (torch.arange(fall, dtype=wav.dtype, device=wav.device) + 0.5) / fall
-    return torch.cat([torch.lerp(wav[..., :num], known.to(wav), weight), wav[..., num:]], dim=-1)
+    return torch.cat([torch.lerp(wav[..., :num], prefix.to(wav), weight), wav[..., num:]], dim=-1)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from audiogen.transforms.phase.method import PhaseMethod, hold
+from audiogen.transforms.phase.method import PhaseMethod, blend
 
 if TYPE_CHECKING:
     from audiogen.transforms.transform import SpectrogramTransform
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 class ZeroPhase(PhaseMethod):
     """Take all phases to be 0 at the centre of each frame: one synthesis, which buzzes at the rate of the frames."""
 
-    def __call__(self, transform: SpectrogramTransform, spec: Tensor, known: Tensor | None = None) -> Tensor:
+    def __call__(self, transform: SpectrogramTransform, spec: Tensor, prefix: Tensor | None = None) -> Tensor:
         """Turn spec, float [B, C, F, L], into wav, float [B, C, T]; see `PhaseMethod`."""
         amplitude, analysis = transform.target(spec)
         phase = torch.zeros_like(amplitude)
         if transform.linear_frequency:
             phase[..., 1::2] = torch.pi  # of an impulse in the middle of the frame, relative to the frame's start
-        return hold(analysis.to_wav(torch.polar(amplitude, phase)).unflatten(0, spec.shape[:2]), known)
+        return blend(analysis.to_wav(torch.polar(amplitude, phase)).unflatten(0, spec.shape[:2]), prefix)

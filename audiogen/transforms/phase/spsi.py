@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from audiogen.transforms.phase.method import PhaseMethod, hold
+from audiogen.transforms.phase.method import PhaseMethod, blend
 
 if TYPE_CHECKING:
     from audiogen.transforms.transform import SpectrogramTransform
@@ -27,14 +27,14 @@ class SPSI(PhaseMethod):
 
     needs_linear_frequency = True
 
-    def __call__(self, transform: SpectrogramTransform, spec: Tensor, known: Tensor | None = None) -> Tensor:
+    def __call__(self, transform: SpectrogramTransform, spec: Tensor, prefix: Tensor | None = None) -> Tensor:
         """Turn spec, float [B, C, F, L], into wav, float [B, C, T]; see `PhaseMethod`.
 
         A known beginning is faded into what is guessed, whose phases do not go on from it.
         """
         amplitude, analysis = transform.target(spec)
         spectrum = torch.polar(amplitude, spsi_phase(amplitude, transform.hop_length))
-        return hold(analysis.to_wav(spectrum).unflatten(0, spec.shape[:2]), known)
+        return blend(analysis.to_wav(spectrum).unflatten(0, spec.shape[:2]), prefix)
 
 
 def spsi_phase(amplitude: Tensor, hop_length: int) -> Tensor:
