@@ -31,7 +31,7 @@ COMMANDS = {
     "report": ("audiogen.commands.report", "report", "draw the curves and sounds of a run as one HTML page"),
     "dashboard": ("audiogen.commands.dashboard", "dashboard", "build a W&B workspace with the same curves"),
 }
-# Verbs that read their command line themselves: the data part of a recipe, or several sounds.
+# Verbs that read their command line themselves: the data part of a config, or several sounds.
 LINE_COMMANDS = {
     "prepare": ("audiogen.commands.prepare", "prepare", "compute the spectrograms of a data set and report on it"),
     "inspect": ("audiogen.commands.inspect", "inspect", "show a data set, and what its inverse sounds like"),

@@ -120,9 +120,9 @@ def main(folder: Path, names: list[str]) -> None:
 
 
 def _train(folder: Path, name: str, change: dict[str, Any]) -> None:
-    recipe = folder / f"{name}.yaml"
-    recipe.write_text(yaml.safe_dump(change))
-    configs = ["configs/quickstart.yaml", str(folder / "common.yaml"), str(recipe)]
+    config = folder / f"{name}.yaml"
+    config.write_text(yaml.safe_dump(change))
+    configs = ["configs/quickstart.yaml", str(folder / "common.yaml"), str(config)]
     flags = [part for config in configs for part in ("--config", config)]
     _run([*flags, "--trainer.default_root_dir", str(folder / name)], folder / f"{name}.log")
 

@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 
 from audiogen.audio.io import write_audio
-from audiogen.data.build import Recipe
+from audiogen.data.build import Pipeline
 from audiogen.data.cache import cached_store
 from audiogen.data.loading import Spectrograms
 from audiogen.data.stream import BatchStream
@@ -55,14 +55,14 @@ def measure(size: int) -> dict[str, float]:
         folder = Path(name)
         (folder / "sounds").mkdir()
         paths = write_sounds(folder / "sounds", size)
-        recipe = Recipe(LogMel(16000, 1024, 256, 128, 128))
+        pipeline = Pipeline(LogMel(16000, 1024, 256, 128, 128))
         start = time.perf_counter()
-        cached_store(paths, recipe, folder / "cache", num_workers=os.cpu_count() or 1)
+        cached_store(paths, pipeline, folder / "cache", num_workers=os.cpu_count() or 1)
         build_seconds = time.perf_counter() - start
         in_memory = torch.rand(1000, 1, 128, 128)
         before = memory_mb()
         start = time.perf_counter()
-        store = cached_store(paths, recipe, folder / "cache", num_workers=1)
+        store = cached_store(paths, pipeline, folder / "cache", num_workers=1)
         open_seconds = time.perf_counter() - start
         clips = Spectrograms(store, torch.arange(size), torch.zeros(size, dtype=torch.int64), 128)
         stream = iter(BatchStream(size, BATCH, seed=0))

@@ -29,7 +29,7 @@ from audiogen.networks.stylegan2 import Discriminator, Generator
 from audiogen.transforms.mel import LogMel
 from benchmarks.scaling_measure import (
     BATCH,
-    RECIPES,
+    CONFIGS,
     Measured,
     drawing_seconds,
     measure,
@@ -183,7 +183,7 @@ def occasions_table(occasions: Mapping[int, dict[str, float]], cores: int) -> st
     return table(["distributed", "", *names], rows)
 
 
-def recipe_occasions(one: Mapping[str, float]) -> list[Occasion]:
+def config_occasions(one: Mapping[str, float]) -> list[Occasion]:
     """Return the occasions of the quickstart at its intervals."""
     evaluation = Occasion(5.0, one["metrics"], one["generated clips"] + one["validation"])
     return [evaluation, Occasion(10.0, first=one["checkpoint"] + one["pictures"])]
@@ -192,7 +192,7 @@ def recipe_occasions(one: Mapping[str, float]) -> list[Occasion]:
 def run_table(measured: Measured, links: Links, occasions: Mapping[int, dict[str, float]]) -> str:
     """Return what more cores like the measured one would give the quickstart, each process on its own core."""
     link, pack = links[2][0], packed(measured)
-    evaluation = recipe_occasions(occasions[1])
+    evaluation = config_occasions(occasions[1])
     rows = []
     for fixed in (False, True):
         for num in GPUS:
@@ -210,10 +210,10 @@ def run_table(measured: Measured, links: Links, occasions: Mapping[int, dict[str
 
 def large_step(batch_size: int) -> tuple[dict[str, Any], float, float]:
     """Return sizes of `configs/stylegan2_folder.yaml`, and numbers drawn and bytes stored of a clip of it."""
-    recipe = yaml.safe_load(Path("configs/stylegan2_folder.yaml").read_text())
-    given = recipe["model"]["init_args"]
+    config = yaml.safe_load(Path("configs/stylegan2_folder.yaml").read_text())
+    given = config["model"]["init_args"]
     networks: Any = [partial(m, **given[m.__name__.lower()]["init_args"]) for m in (Generator, Discriminator)]
-    transform = LogMel(**recipe["data"]["transform"]["init_args"])
+    transform = LogMel(**config["data"]["transform"]["init_args"])
     intervals = {name: given[name] for name in ("path_length_interval", "style_mixing")}
     model = StyleGAN2(transform, [], batch_size, *networks, **intervals)
     noise = sum(m.noise_const.numel() for m in model.generator.modules() if hasattr(m, "noise_const"))
@@ -268,7 +268,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         links = {num: measure_link(num, folder) for num in nums if num > 1}
-        found = {recipe: measure(recipe, nums, warm, steps, short, folder) for recipe in RECIPES}
+        found = {config: measure(config, nums, warm, steps, short, folder) for config in CONFIGS}
         occasions = {} if short else measure_occasions(nums, folder)
     cores = len(os.sched_getaffinity(0))
     print(f"\n{cores} cores\n")

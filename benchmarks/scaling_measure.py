@@ -16,7 +16,7 @@ from benchmarks.scaling_model import Exchanged, Link, Step, exchanged_per_step, 
 from benchmarks.scaling_runs import Call, Report, start
 from benchmarks.timing import fastest
 
-RECIPES = {"StyleGAN2": "configs/quickstart.yaml", "MelGAN-VC": "configs/melgan_vc_quickstart.yaml"}
+CONFIGS = {"StyleGAN2": "configs/quickstart.yaml", "MelGAN-VC": "configs/melgan_vc_quickstart.yaml"}
 TINY = {
     "StyleGAN2": [f"--model.{net}.channel_max=8" for net in ("generator", "discriminator")],
     "MelGAN-VC": [f"--model.{net}.width=8" for net in ("generator", "siamese", "discriminator")],
@@ -56,7 +56,7 @@ class Parts:
 
 @dataclass
 class Measured:
-    """What was measured of a recipe; keys are processes and the batch of each."""
+    """What was measured of a config; keys are processes and the batch of each."""
 
     sizes: dict[str, Any]
     drawn: list[int]  # numbers in each draw of a step of one process
@@ -122,8 +122,8 @@ def _relative(own: dict[int, float], sizes: dict[str, Any]) -> list[float]:
 
 
 def measure(name: str, nums: Sequence[int], warm: int, steps: int, tiny: bool, folder: Path) -> Measured:
-    """Run a recipe's trainings, alone, beside each other and together."""
-    line = ["fit", "--config", RECIPES[name], *PLAIN, "--trainer.callbacks", "[]", *(TINY[name] if tiny else [])]
+    """Run a config's trainings, alone, beside each other and together."""
+    line = ["fit", "--config", CONFIGS[name], *PLAIN, "--trainer.callbacks", "[]", *(TINY[name] if tiny else [])]
     if tiny:
         line += ["--data.dataset.init_args.num_clips", "600"]
 
@@ -179,13 +179,13 @@ def measure_link(num: int, folder: Path) -> tuple[Link, dict[int, float]]:
 
 def measure_occasions(nums: Sequence[int], folder: Path) -> dict[int, dict[str, float]]:
     """Return seconds of the first process in evaluation, checkpoint and pictures of the quickstart, by processes."""
-    callbacks = yaml.safe_load(Path(RECIPES["StyleGAN2"]).read_text())["trainer"]["callbacks"]
+    callbacks = yaml.safe_load(Path(CONFIGS["StyleGAN2"]).read_text())["trainer"]["callbacks"]
     kept = [each for each in callbacks if "every_kimg" in each.get("init_args", {})]
     for each in kept:
         each["init_args"]["every_kimg"] = 0.256
     found = {}
     for num in nums:
-        line = ["fit", "--config", RECIPES["StyleGAN2"], *PLAIN, "--trainer.callbacks", json.dumps(kept)]
+        line = ["fit", "--config", CONFIGS["StyleGAN2"], *PLAIN, "--trainer.callbacks", json.dumps(kept)]
         report = start("train", [*line, "--model.total_kimg", "0.32"], num, folder / f"occasions-{num}")[0]
         spans = [(span.name, span.seconds) for span in report.spans if span.step >= 0]
         times = {name: seconds for name, seconds in reversed(spans) if name not in ("draw", "read", "pack")}

@@ -132,7 +132,7 @@ def paper_h(bench: Bench) -> dict[str, str]:
 
 
 def ours(bench: Bench) -> dict[str, str]:
-    """Run the default recipe beside the papers' best ones."""
+    """Run the default config beside the papers' best ones."""
     fast = bench.run("fast")
     rivals = [
         bench.run("cs753"),

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from audiogen.audio.io import read_audio, write_audio
 from audiogen.audio.level import active_level
-from audiogen.commands.style_recipe import build_style_transfer
+from audiogen.commands.style_config import build_style_transfer
 from audiogen.commands.transfer_sounds import WORKING_LEVEL, repeated
 from audiogen.data.pairs import Pairs
 from audiogen.metrics.contours import contour_match
@@ -82,14 +82,14 @@ class Bench:
         self.vggish, self.network = vggish, network
         self.rows: dict[str, Row] = {}
 
-    def run(self, recipe: str, name: str = "", **changes: Any) -> Row:
+    def run(self, config: str, name: str = "", **changes: Any) -> Row:
         """Return the row of a config with some arguments of the model changed; the same row is computed once."""
-        name = name or recipe
+        name = name or config
         if name not in self.rows:
             results: dict[str, list[float]] = {column: [] for column in COLUMNS}
             wavs: list[list[Tensor]] = []
             for index, pair in enumerate(self.pairs):
-                found = [self._pair(recipe, changes, *pair, seed) for seed in range(self.seeds)]
+                found = [self._pair(config, changes, *pair, seed) for seed in range(self.seeds)]
                 for column in COLUMNS:
                     results[column].append(mean([row[column] for row, _, _ in found]))
                 wavs.append([wav for _, wav, _ in found])
@@ -107,10 +107,10 @@ class Bench:
         save_figure(spectrogram_strip(*panels), stem.with_name(f"{stem.name}.png"))
 
     def _pair(
-        self, recipe: str, changes: dict[str, Any], content: Tensor, style: Tensor, seed: int
+        self, config: str, changes: dict[str, Any], content: Tensor, style: Tensor, seed: int
     ) -> tuple[dict[str, float], Tensor, tuple[dict[str, Tensor], Any]]:
         """Return the results of one pair, the sound, and the panels of its picture with their transform."""
-        model = self.model(recipe, changes, content, seed)
+        model = self.model(config, changes, content, seed)
         transform = model.transform
         wanted, target = transform(content[None]), transform(style[None])[0]
         if model.extractor.fixed_length:
@@ -133,33 +133,33 @@ class Bench:
         results = losses | {"seconds": seconds} | near | kept | {"spectrum": 20 * error}
         return results, sound, (panels, transform)
 
-    def model(self, recipe: str, changes: dict[str, Any], content: Tensor, seed: int = 0) -> StyleTransfer:
+    def model(self, config: str, changes: dict[str, Any], content: Tensor, seed: int = 0) -> StyleTransfer:
         """Build a config at this width."""
         share = self.width / PAPER_WIDTH
         changes = {"seed": seed} | changes
-        plain = build_style_transfer(recipe, {}, {"width": 8}) if "trained" not in recipe else None
+        plain = build_style_transfer(config, {}, {"width": 8}) if "trained" not in config else None
         network: dict[str, Any] = {}
         if plain is not None:
             extractor = plain.model.extractor
             network |= {"width": self._matched_width() if extractor.orientation == "2d" else self.width, "seed": seed}
             settings = plain.settings["init_args"]
-            if recipe.startswith("cs753"):  # its losses are sums over features, not means
+            if config.startswith("cs753"):  # its losses are sums over features, not means
                 changes |= {"style_weight": changes.get("style_weight", settings["style_weight"]) * share**2}
-                if "perceptual" not in recipe:
+                if "perceptual" not in config:
                     changes |= {"content_weight": settings["content_weight"] * share}
             frames = plain.model.transform(content[None]).shape[3] if extractor.fixed_length else None
-            if recipe == "fast":
+            if config == "fast":
                 network = {"seed": seed}  # its own width
         else:
             frames = None
             changes = changes | {"weights": self.network}
-        if recipe == "cs753_perceptual":
+        if config == "cs753_perceptual":
             path = {
                 "class_path": "audiogen.models.vggish_features.VGGishFeatures",
                 "init_args": {"weights": self.vggish},
             }
             changes = changes | {"content_extractor": path}
-        return build_style_transfer(recipe, changes, network, frames).model
+        return build_style_transfer(config, changes, network, frames).model
 
     def _matched_width(self) -> int:
         """Return the width of two-dimensional convolutions with as many parameters, kernels of 11 and three stacks."""

@@ -1,6 +1,6 @@
 """Speed of style transfer, `python -m benchmarks.style_step`.
 
-A pair of 5 s by each recipe as it is, with a full history of L-BFGS. Side by side: an evaluation in the precision that
+A pair of 5 s by each config as it is, with a full history of L-BFGS. Side by side: an evaluation in the precision that
 the package chooses by itself, in float32, with oneDNN's convolutions in place of matrix products of windows, and a bare
 product of 4096 x 4096 matrices, whose rate is what the machine can do. FLOP are those of the products that are
 computed: convolutions forward and to the input, and Gram matrices in the cheaper way
@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from audiogen.commands.style_recipe import build_style_transfer
+from audiogen.commands.style_config import build_style_transfer
 from audiogen.models.precision import Precision, has_fast_bf16
 from audiogen.models.transfer import Transfer
 from audiogen.networks.style_cnn import WideConv2d
@@ -23,22 +23,22 @@ from benchmarks.sounds import MUSIC_RATE, drops, music
 from benchmarks.stylegan2_step import count_flop
 from benchmarks.timing import fastest
 
-RECIPES = ("fast", "stanford", "cs753", "cs753_stft", "huzaifah_texture", "huzaifah")
+CONFIGS = ("fast", "stanford", "cs753", "cs753_stft", "huzaifah_texture", "huzaifah")
 SECONDS = 5.0
 SIZE = 4096  # of the bare matrices
 
 
-def begin(recipe: str, content: Tensor, style: Tensor, precision: Precision, windows: bool = True) -> Transfer:
+def begin(config: str, content: Tensor, style: Tensor, precision: Precision, windows: bool = True) -> Transfer:
     """Return an optimisation under way, whose history is as long as it gets.
 
     Args:
-        recipe: Its name.
-        content: wav, float32 [1, T] at the recipe's rate.
+        config: Its name.
+        content: wav, float32 [1, T] at the config's rate.
         style: wav, float32 [1, T].
         precision: Of the convolutions.
         windows: Whether they are matrix products of windows.
     """
-    model = build_style_transfer(recipe, {"precision": precision}).model
+    model = build_style_transfer(config, {"precision": precision}).model
     if not windows:
         for module in model.extractor.modules():
             if isinstance(module, WideConv2d):
@@ -56,22 +56,22 @@ def begin(recipe: str, content: Tensor, style: Tensor, precision: Precision, win
     return transfer
 
 
-def measure(recipe: str, rounds: int) -> dict[str, float]:
+def measure(config: str, rounds: int) -> dict[str, float]:
     """Print a table of evaluations and return its metrics."""
     content, style = music(SECONDS)[0], drops(SECONDS)
     fast = has_fast_bf16(torch.device("cpu"))
     dtype = torch.bfloat16 if fast else torch.float32
     matrix = torch.randn(SIZE, SIZE, dtype=dtype)
     transfers = {
-        "auto": begin(recipe, content, style, "auto"),
-        "oneDNN": begin(recipe, content, style, "auto", windows=False),
-        "float32": begin(recipe, content, style, "fp32"),
+        "auto": begin(config, content, style, "auto"),
+        "oneDNN": begin(config, content, style, "auto", windows=False),
+        "float32": begin(config, content, style, "fp32"),
     }
     flop = count_flop(lambda: transfers["auto"].step())
     candidates: dict[str, Callable[[], object]] = {name: transfer.step for name, transfer in transfers.items()}
     seconds = fastest(candidates | {"product": lambda: matrix @ matrix}, rounds)
     rate = 2 * SIZE**3 / seconds["product"]
-    print(f"\n{recipe}: {flop / 1e9:.1f} GFLOP an evaluation; a product alone: {rate / 1e9:.0f} GFLOP/s")
+    print(f"\n{config}: {flop / 1e9:.1f} GFLOP an evaluation; a product alone: {rate / 1e9:.0f} GFLOP/s")
     print(f"{'':<12}{'iterations/s':>14}{'share of product rate':>24}")
     for name in transfers:
         print(f"{name:<12}{1 / seconds[name]:>14.2f}{flop / seconds[name] / rate:>24.2f}")
@@ -88,12 +88,12 @@ def measure(recipe: str, rounds: int) -> dict[str, float]:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.style_step", description=__doc__.split("\n")[0])
-    parser.add_argument("--recipes", nargs="+", default=RECIPES)
+    parser.add_argument("--configs", nargs="+", default=CONFIGS)
     parser.add_argument("--rounds", type=int, default=10)
     options = parser.parse_args()
     torch.manual_seed(0)
     print(f"style transfer of {SECONDS:g} s at {MUSIC_RATE} Hz, {torch.get_num_threads()} threads")
-    scores = {recipe: measure(recipe, options.rounds) for recipe in options.recipes}
+    scores = {config: measure(config, options.rounds) for config in options.configs}
     print(json.dumps({name: {key: round(value, 3) for key, value in row.items()} for name, row in scores.items()}))
 
 

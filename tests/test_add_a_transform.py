@@ -31,10 +31,10 @@ def documented(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path
 def test_documented_transform_trains_and_generates(documented: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = write_classes(documented / "data", {"low": 300, "high": 2000})
     tiny = arguments(data, documented / "run", 0.016)
-    recipe = tiny.index("--data.root")
-    flags = [(name, value) for name, value in zip(tiny[recipe::2], tiny[recipe + 1 :: 2], strict=True)]
+    config = tiny.index("--data.root")
+    flags = [(name, value) for name, value in zip(tiny[config::2], tiny[config + 1 :: 2], strict=True)]
     kept = [part for flag in flags if not flag[0].startswith("--data.transform.") for part in flag]
-    main([*tiny[:recipe], "--config", str(documented / "my_transform.yaml"), *kept])
+    main([*tiny[:config], "--config", str(documented / "my_transform.yaml"), *kept])
     (trust,) = re.findall(r"AUDIOGEN_TRUST=(\S+) python", Path("docs/add_a_transform.md").read_text())
     monkeypatch.setenv("AUDIOGEN_TRUST", trust)
     model = audiogen.load(documented / "run")

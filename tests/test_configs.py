@@ -1,4 +1,4 @@
-"""Every recipe builds its model, and the parts to add fit every recipe."""
+"""Every config builds its model, and the parts to add fit every config."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from audiogen.networks.vggish import VGGishNetwork
 from tests.tiny_run import write_classes
 from tests.tiny_transfer import bursts, melody, write
 
-RECIPES = sorted(Path("configs").glob("*.yaml"))
+CONFIGS = sorted(Path("configs").glob("*.yaml"))
 PARTS = sorted(Path("configs/trainer").glob("*.yaml"))
 FIRST_CLASSES = {
     "ClassFolders": ["one", "zero"],
@@ -28,24 +28,24 @@ FIRST_CLASSES = {
 SPEAKERS = ("george", "jackson", "lucas", "nicolas", "theo", "yweweler")
 
 
-def dataset_of(recipe: Path) -> str:
-    """Return the name of a recipe's data set class."""
-    return yaml.safe_load(recipe.read_text())["data"]["dataset"]["class_path"].rsplit(".", 1)[1]
+def dataset_of(config: Path) -> str:
+    """Return the name of a config's data set class."""
+    return yaml.safe_load(config.read_text())["data"]["dataset"]["class_path"].rsplit(".", 1)[1]
 
 
-def first_classes_of(recipe: Path) -> list[str]:
-    """Return the names of the first two classes of the data that are made for a recipe."""
-    settings = yaml.safe_load(recipe.read_text())["data"]["dataset"].get("init_args", {})
+def first_classes_of(config: Path) -> list[str]:
+    """Return the names of the first two classes of the data that are made for a config."""
+    settings = yaml.safe_load(config.read_text())["data"]["dataset"].get("init_args", {})
     by_label = {"gender": ["male", "female"], "speaker": settings.get("speakers", list(SPEAKERS))[:2]}
-    return by_label.get(settings.get("label"), FIRST_CLASSES.get(dataset_of(recipe), ["zero", "one"]))
+    return by_label.get(settings.get("label"), FIRST_CLASSES.get(dataset_of(config), ["zero", "one"]))
 
 
-def data_for(recipe: Path, folder: Path) -> list[str]:
-    """Make a small data set in the layout of a recipe and return the flags that name it."""
-    dataset = dataset_of(recipe)
+def data_for(config: Path, folder: Path) -> list[str]:
+    """Make a small data set in the layout of a config and return the flags that name it."""
+    dataset = dataset_of(config)
     flags = ["--data.root", str(folder)]
     if dataset == "Pairs":
-        return [*flags, *pairs_for(recipe, folder)]
+        return [*flags, *pairs_for(config, folder)]
     if dataset == "SpokenDigits":
         return [*flags, "--data.dataset.init_args.num_clips", "100"]
     if dataset == "ESC50":
@@ -69,12 +69,12 @@ def data_for(recipe: Path, folder: Path) -> list[str]:
     return flags
 
 
-def pairs_for(recipe: Path, folder: Path) -> list[str]:
-    """Write a pair of sounds and return flags that make a recipe's networks small."""
+def pairs_for(config: Path, folder: Path) -> list[str]:
+    """Write a pair of sounds and return flags that make a config's networks small."""
     write(folder / "content.wav", melody(0.8))
     write(folder / "style.wav", bursts(0.8))
     (folder / "pairs.csv").write_text("content,style\ncontent.wav,style.wav\n")
-    settings = yaml.safe_load(recipe.read_text())["model"]["init_args"]
+    settings = yaml.safe_load(config.read_text())["model"]["init_args"]
     flags = (
         ["--model.extractor.width", "4"] if "extractor" in settings else ["--model.weights", str(classifier(folder))]
     )
@@ -85,7 +85,7 @@ def pairs_for(recipe: Path, folder: Path) -> list[str]:
 
 
 def classifier(folder: Path) -> Path:
-    """Train a small network by the recipe that paper H's trained weights come from, and return its run directory."""
+    """Train a small network by the config that paper H's trained weights come from, and return its run directory."""
     write_esc50(folder / "ESC-50")
     small = ["--model.network.width", "4", "--model.total_kimg", "0.02", "--data.num_workers", "1"]
     place = ["--data.root", str(folder / "ESC-50"), "--trainer.default_root_dir", str(folder / "classifier")]
@@ -115,14 +115,14 @@ def write_exvo_table(folder: Path) -> None:
     (folder / "data_info.csv").write_text("\n".join(lines))
 
 
-@pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
-def test_recipe_builds_networks_for_its_spectrogram_and_classes(recipe: Path, tmp_path: Path) -> None:
-    cli = AudiogenCLI(["--config", str(recipe), *data_for(recipe, tmp_path)], run=False)
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
+def test_config_builds_networks_for_its_spectrogram_and_classes(config: Path, tmp_path: Path) -> None:
+    cli = AudiogenCLI(["--config", str(config), *data_for(config, tmp_path)], run=False)
     model, data = cli.model, cli.datamodule
     assert model.transform.shape == data.transform.shape
     assert model.batch_size == data.batch_size
     assert model.label_names == data.label_names
-    assert model.label_names[:2] == first_classes_of(recipe)
+    assert model.label_names[:2] == first_classes_of(config)
     if isinstance(model, Classifier):
         assert model.network(torch.zeros(2, *model.transform.shape)).shape == (2, len(model.label_names))
         return
@@ -147,7 +147,7 @@ def test_recipe_builds_networks_for_its_spectrogram_and_classes(recipe: Path, tm
 
 
 @pytest.mark.parametrize("part", PARTS, ids=lambda path: path.stem)
-def test_part_can_be_added_to_a_recipe(part: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_part_can_be_added_to_a_config(part: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(AudiogenCLI, "before_instantiate_classes", lambda self: None)
     monkeypatch.setattr(AudiogenCLI, "instantiate_classes", lambda self: None)
     parser = AudiogenCLI(["--config", "configs/quickstart.yaml", "--config", str(part)], run=False)
@@ -161,6 +161,6 @@ def test_part_can_be_added_to_a_recipe(part: Path, monkeypatch: pytest.MonkeyPat
     assert paths[5:] == [callback["class_path"] for callback in more]
 
 
-@pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
-def test_recipe_is_headed_by_its_command(recipe: Path) -> None:
-    assert f"python -m audiogen fit --config {recipe}" in recipe.read_text()
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
+def test_config_is_headed_by_its_command(config: Path) -> None:
+    assert f"python -m audiogen fit --config {config}" in config.read_text()

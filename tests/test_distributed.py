@@ -20,7 +20,7 @@ from audiogen.signals import EXIT_AGAIN
 from tests.tiny_classifier import classifier_arguments, write_classifier
 from tests.tiny_conversion import conversion_arguments
 from tests.tiny_run import arguments
-from tests.tiny_transfer import bursts, clicks, melody, write, write_recipe
+from tests.tiny_transfer import bursts, clicks, melody, write, write_config
 
 PAIR = ["--trainer.devices", "2", "--trainer.strategy", "ddp"]
 
@@ -124,14 +124,14 @@ def test_two_processes_with_half_the_batch_each_train_the_weights_of_one(
 
 
 def test_distributed_optimise_their_own_pairs_and_one_writes_the_results(tmp_path: Path) -> None:
-    recipe = write_recipe(tmp_path, iterations=6)
+    config = write_config(tmp_path, iterations=6)
     for name, sound in (("a", melody(0.8)), ("b", clicks(8, 0.6)), ("c", bursts(1.0))):
         write(tmp_path / f"{name}.wav", sound)
     (tmp_path / "pairs.csv").write_text("content,style\na.wav,b.wav\na.wav,c.wav\nb.wav,c.wav\n")
     found = []
     for name, more in (("alone", []), ("pair", PAIR)):
         places = ["--data.root", str(tmp_path / "pairs.csv"), "--trainer.default_root_dir", str(tmp_path / name)]
-        run_command(["fit", "--config", str(recipe), "--data.batch_size", "2", *places, *more])
+        run_command(["fit", "--config", str(config), "--data.batch_size", "2", *places, *more])
         samples = tmp_path / name / "samples"
         found.append((sorted(p.name for p in samples.iterdir()), json.loads((samples / "losses.json").read_text())))
     (names, losses), (other_names, other_losses) = found

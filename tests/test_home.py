@@ -9,7 +9,7 @@ import yaml
 
 import audiogen
 from audiogen.__main__ import main
-from audiogen.commands.style_recipe import build_style_transfer
+from audiogen.commands.style_config import build_style_transfer
 from audiogen.data.folder import find_sounds
 from audiogen.home import expand_argument, expand_home
 from tests.tiny_run import arguments, write_classes
@@ -80,10 +80,10 @@ def test_every_path_of_a_training_may_begin_at_home(home: Path, monkeypatch: pyt
     assert not list(Path().glob("~*"))
 
 
-def test_recipe_of_style_transfer_is_expanded_too(home: Path) -> None:
-    recipe = yaml.safe_load(Path("configs/style_transfer_fast.yaml").read_text())
-    recipe["model"]["init_args"]["weights"] = "~/nothing.ckpt"
-    recipe["model"]["init_args"]["extractor"] = None
-    (home / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+def test_config_of_style_transfer_is_expanded_too(home: Path) -> None:
+    config = yaml.safe_load(Path("configs/style_transfer_fast.yaml").read_text())
+    config["model"]["init_args"]["weights"] = "~/nothing.ckpt"
+    config["model"]["init_args"]["extractor"] = None
+    (home / "config.yaml").write_text(yaml.safe_dump(config))
     with pytest.raises(ValueError, match=rf"{home}/nothing\.ckpt"):
-        build_style_transfer(str(home / "recipe.yaml"), {})
+        build_style_transfer(str(home / "config.yaml"), {})

@@ -146,9 +146,9 @@ def test_variants_and_reports_of_a_sound_are_outputs_too(tmp_path: Path) -> None
     variant = sound(tmp_path, "out-balance-0.wav")
     with pytest.raises(OutputError, match="would overwrite the source"):
         stylize(variant, sound(tmp_path, "style.wav"), out=tmp_path / "out.wav", sweep=2, iterations=1)
-    recipe = copied(Path("configs/style_transfer_fast.yaml"), tmp_path / "out.json")
+    config = copied(Path("configs/style_transfer_fast.yaml"), tmp_path / "out.json")
     with pytest.raises(OutputError, match=r"out\.json would overwrite the source"):
-        texture(variant, out=tmp_path / "out.wav", recipe=str(recipe), iterations=1)
+        texture(variant, out=tmp_path / "out.wav", config=str(config), iterations=1)
 
 
 @pytest.mark.parametrize("name", ["out.png", "out.json"])
@@ -277,10 +277,10 @@ def test_inspect_leaves_sounds_of_the_user_alone(runs: dict[str, Path], tmp_path
     from audiogen.commands.inspect import inspect
 
     mine = sound(tmp_path / "mine" / "sounds", "00-00-original.wav")
-    recipe = arguments(runs["sounds"], tmp_path / "run")
+    config = arguments(runs["sounds"], tmp_path / "run")
     flags = [
         part
-        for name, value in zip(recipe[1::2], recipe[2::2], strict=True)
+        for name, value in zip(config[1::2], config[2::2], strict=True)
         if "model" not in name and "trainer." not in name
         for part in (name, value)
     ]

@@ -68,8 +68,8 @@ def test_array_makes_a_whole_store_and_may_be_submitted_again(tmp_path: Path) ->
     write_classes(tmp_path / "data", {"low": 300, "high": 2000}, num=3)
     dataset = {"class_path": "audiogen.data.folder.ClassFolders"}
     transform = {"class_path": "audiogen.transforms.mel.LogMel", "init_args": TRANSFORM}
-    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump({"data": {"dataset": dataset, "transform": transform}}))
-    options = {"config": "recipe.yaml", "data.root": "data", "data.cache": "cache"}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump({"data": {"dataset": dataset, "transform": transform}}))
+    options = {"config": "config.yaml", "data.root": "data", "data.cache": "cache"}
     command = ["bash", str(SCRIPT), *(part for name, at in options.items() for part in (f"--{name}", tmp_path / at))]
     for expected in ("3 of 6 files computed", "3 of 6 files were there"):
         tasks = []

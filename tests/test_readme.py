@@ -69,8 +69,8 @@ def test_commands_run_as_they_stand(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         if args[0] in ("stylize", "texture"):
             args += ["--iterations", "3"]
         if args[0] == "fit":
-            recipe = Path(args[args.index("--config") + 1]).stem
-            args += CONTINUED if "--ckpt_path" in args else SHORT[recipe]
+            config = Path(args[args.index("--config") + 1]).stem
+            args += CONTINUED if "--ckpt_path" in args else SHORT[config]
         if "--trainer.devices" in args:  # more processes are started by the command line of this one
             subprocess.run([sys.executable, "-m", "audiogen", *args], check=True, capture_output=True)
             continue

@@ -28,7 +28,7 @@ def test_file_is_small_and_that_of_the_manifest(name: str) -> None:
     assert hashlib.sha256(content).hexdigest() == MANIFEST[name]["sha256"]
     model = audiogen.load(FOLDER / name)
     assert f"{type(model).__module__}.{type(model).__name__}" == MANIFEST[name]["model"]
-    assert Path(MANIFEST[name]["recipe"]).exists()
+    assert Path(MANIFEST[name]["config"]).exists()
 
 
 @pytest.mark.skipif(not importlib.util.find_spec("espeakng_loader"), reason="the digits need the extra demo")

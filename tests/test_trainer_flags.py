@@ -16,7 +16,7 @@ from audiogen.trainer_flags import HONOURED, REFUSED, check_flags
 from tests.callbacks.test_evaluation import flags as evaluated
 from tests.tiny_classifier import write_classifier
 from tests.tiny_run import arguments, write_classes
-from tests.tiny_transfer import bursts, melody, write, write_recipe
+from tests.tiny_transfer import bursts, melody, write, write_config
 
 
 @pytest.fixture(scope="module")
@@ -174,7 +174,7 @@ def test_fast_dev_run_of_style_transfer_makes_few_evaluations(tmp_path: Path, ca
     (tmp_path / "pairs.csv").write_text("content,style\na.wav,b.wav\n")
     place = ["--data.root", str(tmp_path / "pairs.csv"), "--trainer.default_root_dir", str(tmp_path / "run")]
     with caplog.at_level("INFO"):
-        main(["fit", "--config", str(write_recipe(tmp_path)), *place, "--trainer.fast_dev_run", "true"])
+        main(["fit", "--config", str(write_config(tmp_path)), *place, "--trainer.fast_dev_run", "true"])
     assert "1 evaluations by lbfgs" in caplog.text
     assert not (tmp_path / "run").exists()
 

@@ -1,4 +1,4 @@
-"""Training through the command line, on a tiny recipe: what a run leaves, and how it goes on."""
+"""Training through the command line, on a tiny config: what a run leaves, and how it goes on."""
 
 import csv
 import json

@@ -46,7 +46,7 @@ def arguments(data: Path, run: Path, kimg: float = 0.024, *more: str) -> list[st
         "trainer.default_root_dir": run,
     }
     flags = [part for name, value in values.items() for part in (f"--{name}", str(value))]
-    recipe = ["fit", "--config", "configs/stylegan2_folder.yaml", "--config", "configs/trainer/cpu.yaml"]
+    config = ["fit", "--config", "configs/stylegan2_folder.yaml", "--config", "configs/trainer/cpu.yaml"]
     callbacks = [
         {"class_path": "audiogen.callbacks.checkpoint.KimgCheckpoint", "init_args": {"every_kimg": 0.008}},
         {
@@ -54,4 +54,4 @@ def arguments(data: Path, run: Path, kimg: float = 0.024, *more: str) -> list[st
             "init_args": {"every_kimg": 0.016, "num_per_class": 2},
         },
     ]
-    return [*recipe, *flags, "--trainer.callbacks", str(callbacks), *more]
+    return [*config, *flags, "--trainer.callbacks", str(callbacks), *more]

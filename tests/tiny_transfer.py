@@ -1,4 +1,4 @@
-"""Style transfer in a second: a small recipe at 8 kHz, and sounds whose right answer is known."""
+"""Style transfer in a second: a small config at 8 kHz, and sounds whose right answer is known."""
 
 from pathlib import Path
 from typing import Any
@@ -10,12 +10,12 @@ import yaml
 RATE = 8000
 
 
-def write_recipe(folder: Path, network: dict[str, Any] | None = None, **settings: Any) -> Path:
-    """Write a recipe of one wide layer, and return the file."""
+def write_config(folder: Path, network: dict[str, Any] | None = None, **settings: Any) -> Path:
+    """Write a config of one wide layer, and return the file."""
     layers = {"style_layers": ["relu_1"], "content_layer": "relu_1"}
     model = {"balance": 0.5, "relative": True, "softplus": True, "bound_weight": 0.0, "line_search": True}
     model |= {"history": 20, "precision": "fp32"}
-    recipe = {
+    config = {
         "data": {
             "dataset": {"class_path": "audiogen.data.pairs.Pairs"},
             "transform": {
@@ -47,8 +47,8 @@ def write_recipe(folder: Path, network: dict[str, Any] | None = None, **settings
         },
         "trainer": {"callbacks": [{"class_path": "audiogen.callbacks.transfer.TransferLogger"}]},
     }
-    path = folder / "recipe.yaml"
-    path.write_text(yaml.safe_dump(recipe))
+    path = folder / "config.yaml"
+    path.write_text(yaml.safe_dump(config))
     return path
 
 

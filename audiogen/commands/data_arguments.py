@@ -1,4 +1,4 @@
-"""The data part of a recipe, for commands that need no model."""
+"""The data part of a config, for commands that need no model."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,14 +7,14 @@ from jsonargparse import ActionConfigFile, ArgumentParser  # type: ignore[attr-d
 
 from audiogen.data.module import SpectrogramData
 
-# What else a recipe holds; accepted so that the same file serves, and not looked at.
+# What else a config holds; accepted so that the same file serves, and not looked at.
 OTHER_KEYS = ("seed_everything", "model", "trainer", "optimizer", "lr_scheduler", "ckpt_path", "weights_only")
 
 
 def data_parser(command: str, description: str) -> ArgumentParser:
     """Return a parser of `--config` and `--data.*`, to which a command adds its own arguments."""
     parser = ArgumentParser(prog=f"python -m audiogen {command}", description=description, exit_on_error=False)
-    parser.add_argument("--config", action=ActionConfigFile, help="A recipe; several are laid over one another.")
+    parser.add_argument("--config", action=ActionConfigFile, help="A config; several are laid over one another.")
     parser.add_class_arguments(SpectrogramData, "data")
     for key in OTHER_KEYS:
         parser.add_argument(f"--{key}", type=Any, help="Of no meaning here.")

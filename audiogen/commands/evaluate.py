@@ -18,7 +18,7 @@ from audiogen.commands.evaluate_conversion import EvaluatedConversion, conversio
 from audiogen.commands.generate import pick_device
 from audiogen.commands.run_config import callback_arguments, find_root, read_config, run_builder
 from audiogen.commands.sound_folder import as_many_as, scarcest, usable_files
-from audiogen.data.build import Recipe, clip_waveform
+from audiogen.data.build import Pipeline, clip_waveform
 from audiogen.data.dataset import Split
 from audiogen.data.folder import ClassFolders, files_below
 from audiogen.data.module import SpectrogramData
@@ -99,7 +99,7 @@ def evaluate(
     Args:
         checkpoint: A checkpoint, a run directory for its newest one, or a folder of sounds: with a sub-folder for each
             class, or with files named as `generate` does (seven-000.wav).
-        against: A recipe or a run's config.yaml, whose data are the real clips, or a folder of real sounds; by default
+        against: A config or a run's config.yaml, whose data are the real clips, or a folder of real sounds; by default
             the data of the checkpoint's run.
         root: Folder of the data set, for a config that names none, and for runs of others, whose paths are ignored.
         evaluator: A trained classifier to embed the clips with: its checkpoint or run directory, or a .safetensors
@@ -152,7 +152,7 @@ def evaluate(
     chosen = [*([Classifier(evaluator)] if evaluator else []), *(embeddings or [])] or _embeddings_of(config, notes)
     data = _real_data(against, config, root, chosen, model, split, notes)
     real = data.split(split).label
-    files, left_out = usable_files(path, data.label_names, data.recipe, num_clips, real) if sounds else ([], [])
+    files, left_out = usable_files(path, data.label_names, data.pipeline, num_clips, real) if sounds else ([], [])
     few = min([num_clips, *as_many_as(files, real)])
     bench = Evaluator(chosen, deepcopy(data.transform).to(where), data.label_names, few, where)
     other: Split = "test" if split == "train" else "train"
@@ -160,7 +160,7 @@ def evaluate(
         bench.set_real(clips_on(where, data.split(split)), clips_on(where, data.split(other)))
     except ValueError as error:
         raise ValueError(f"{error}{scarcest(files, data.label_names)}") from error
-    bench.update(_read(files, bench, data.recipe, where) if sounds else _made(model, bench, seed, truncation))
+    bench.update(_read(files, bench, data.pipeline, where) if sounds else _made(model, bench, seed, truncation))
     scores = bench.compute()
     if ratings is not None:
         scores |= _rated(Path(ratings), scores, data.label_names)
@@ -215,7 +215,7 @@ def _real_data(
     """
     against = named or of_run
     if against is None:
-        raise ValueError("name what to compare with: --against RECIPE.yaml, or a folder of real sounds")
+        raise ValueError("name what to compare with: --against PIPELINE.yaml, or a folder of real sounds")
     known = [model] if model is not None else embeddings
     if Path(against).is_dir():
         data = _data_of_folder(Path(against), known)
@@ -302,13 +302,13 @@ def _made(model: Any, evaluator: Evaluator, seed: int, truncation: float) -> Bat
         yield model.sample(label[rows], seeds[rows].tolist(), truncation), label[rows]
 
 
-def _read(files: Sequence[Sequence[Path]], evaluator: Evaluator, recipe: Recipe, device: torch.device) -> Batches:
+def _read(files: Sequence[Sequence[Path]], evaluator: Evaluator, pipeline: Pipeline, device: torch.device) -> Batches:
     """Yield the first sounds of each class as spectrograms, padded and cut as the real ones are."""
     label, number = evaluator.wanted
     for rows in torch.arange(len(label)).split(BATCH):
         paths = [files[index][place] for index, place in zip(label[rows].tolist(), number[rows].tolist(), strict=True)]
-        wav = torch.stack([clip_waveform(path, recipe) for path in paths])  # [B, C, T]
-        yield recipe.transform(wav).to(device), label[rows]
+        wav = torch.stack([clip_waveform(path, pipeline) for path in paths])  # [B, C, T]
+        yield pipeline.transform(wav).to(device), label[rows]
 
 
 def _rated(path: Path, scores: dict[str, float], label_names: Sequence[str]) -> dict[str, float]:

@@ -12,7 +12,7 @@ from torch import Tensor
 from audiogen.atomic import write_text
 from audiogen.audio.io import write_audio
 from audiogen.commands.data_arguments import data_and_arguments, data_parser
-from audiogen.data.build import Recipe, clip_waveform
+from audiogen.data.build import Pipeline, clip_waveform
 from audiogen.data.dataset import Clip
 from audiogen.data.loading import LoadedData
 from audiogen.data.report import report, used_records
@@ -80,15 +80,15 @@ def inspect(args: list[str]) -> Inspected:
     if arguments.num < 1:
         raise ValueError(f"num must be at least 1, got {arguments.num}")
     check_output_folder(Path(arguments.out), arguments.overwrite)
-    return inspect_data(data.loaded, data.recipe, Path(arguments.out), arguments.num)
+    return inspect_data(data.loaded, data.pipeline, Path(arguments.out), arguments.num)
 
 
-def inspect_data(data: LoadedData, recipe: Recipe, out: Path, num: int) -> Inspected:
+def inspect_data(data: LoadedData, pipeline: Pipeline, out: Path, num: int) -> Inspected:
     """Write the page.
 
     Args:
         data: All splits.
-        recipe: How its files became spectrograms.
+        pipeline: How its files became spectrograms.
         out: New or empty folder for `index.html`, `*.png` and `sounds/`. An earlier page in it is removed.
         num: Clips of each class; of classes beyond the first 50, none.
 
@@ -96,7 +96,7 @@ def inspect_data(data: LoadedData, recipe: Recipe, out: Path, num: int) -> Inspe
         OutputError: If the folder holds files of other origin, or cannot be written.
     """
     check_output_folder(out, overwrite=True)
-    shown = _choose(data, recipe, num)
+    shown = _choose(data, pipeline, num)
     sounds = [
         _sound_file(row, column, kind)
         for row, clips in enumerate(shown.clips)
@@ -105,13 +105,13 @@ def inspect_data(data: LoadedData, recipe: Recipe, out: Path, num: int) -> Inspe
     ]
     start_output_folder(out, [PAGE, *PICTURES, *sounds], [clip.path for clip in data.clips])
     names = [name for name in shown.names if name]
-    save_figure(spectrogram_grid(shown.spec, names, recipe.transform, "real"), out / PICTURES[0])
-    save_figure(spectrogram_grid(shown.again, names, recipe.transform, "round trip"), out / PICTURES[1])
+    save_figure(spectrogram_grid(shown.spec, names, pipeline.transform, "real"), out / PICTURES[0])
+    save_figure(spectrogram_grid(shown.again, names, pipeline.transform, "round trip"), out / PICTURES[1])
     used = used_records(data)
     save_figure(histogram([r.seconds for r in used], "duration of the files (s)"), out / PICTURES[2])
     save_figure(histogram([r.rms_db for r in used], "RMS level (dB of full scale)"), out / PICTURES[3])
-    rows = _write_sounds(shown, recipe.transform.sample_rate, out)
-    text = str(report(data, recipe))
+    rows = _write_sounds(shown, pipeline.transform.sample_rate, out)
+    text = str(report(data, pipeline))
     if len(data.label_names) > MAX_ROWS:
         text += f"\nShown: the first {MAX_ROWS} of {len(data.label_names)} classes"
     write_text(out / PAGE, _page(text, rows))
@@ -119,20 +119,20 @@ def inspect_data(data: LoadedData, recipe: Recipe, out: Path, num: int) -> Inspe
 
 
 @torch.no_grad()
-def _choose(data: LoadedData, recipe: Recipe, num: int) -> Shown:
+def _choose(data: LoadedData, pipeline: Pipeline, num: int) -> Shown:
     """Return clips from all over each class, and what comes back of them."""
     names = data.label_names[:MAX_ROWS] or [""]
     rows = [[clip for clip in data.clips if (clip.label or "") == name] for name in names]
     num = min(num, max(map(len, rows)))
     clips = [row[:: max(len(row) // num, 1)][:num] for row in rows]
-    wavs = [[clip_waveform(clip.path, recipe, clip.span) for clip in row] for row in clips]
+    wavs = [[clip_waveform(clip.path, pipeline, clip.span) for clip in row] for row in clips]
     missing = torch.tensor([[column >= len(row) for column in range(num)] for row in clips])
     wav = torch.zeros(len(names), num, *wavs[0][0].shape)
     wav[~missing] = torch.stack([one for row in wavs for one in row])
     flat = wav.flatten(0, 1)  # [R N, C, T]
-    spec = recipe.transform(flat)
-    back = recipe.transform.inverse(spec)
-    spec, back, again = (x.unflatten(0, (len(names), num)) for x in (spec, back, recipe.transform(back)))
+    spec = pipeline.transform(flat)
+    back = pipeline.transform.inverse(spec)
+    spec, back, again = (x.unflatten(0, (len(names), num)) for x in (spec, back, pipeline.transform(back)))
     spec[missing] = again[missing] = torch.nan  # drawn as nothing
     return Shown(names, clips, wav, spec, back, again)
 

@@ -7,7 +7,7 @@ from jsonargparse.typing import PositiveInt
 
 from audiogen.commands.data_arguments import data_and_arguments, data_parser
 from audiogen.data.cache import cached_part
-from audiogen.data.loading import recipe_for, sound_files
+from audiogen.data.loading import pipeline_for, sound_files
 from audiogen.data.module import SpectrogramData
 from audiogen.data.parts import Part, parse_part
 from audiogen.data.report import DataReport, report
@@ -45,15 +45,15 @@ def prepare(args: list[str]) -> DataReport:
         raise ValueError("--check stores nothing: leave out one of --check and --shards")
     if arguments.shards is not None:
         folder = new_shard_folder(arguments.shards, arguments.overwrite)
-        found = report(data.loaded, data.recipe)
-        num = write_shards(data.loaded, data.recipe, folder, arguments.clips_per_shard)
+        found = report(data.loaded, data.pipeline)
+        num = write_shards(data.loaded, data.pipeline, folder, arguments.clips_per_shard)
         return DataReport([*found.lines, f"{num} shards in {folder}"], found.good)
     if not arguments.check:
-        return report(data.loaded, data.recipe)
+        return report(data.loaded, data.pipeline)
     data.cache.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=data.cache) as temporary:  # where there is room for such data
         data.cache = Path(temporary)
-        found = report(data.loaded, data.recipe)
+        found = report(data.loaded, data.pipeline)
     checked = DataReport(found.lines[:-1], found.good)  # nothing is stored
     if checked.good:
         return checked
@@ -65,7 +65,7 @@ def _prepare_part(data: SpectrogramData, part: Part) -> DataReport:
     """Compute a part of the spectrograms, and put all together where it is the last."""
     clips = data.dataset.scan(data.root)
     paths = sound_files(clips)
-    built = cached_part(part, paths, recipe_for(clips, data.recipe), data.cache, data.num_workers, progress=True)
+    built = cached_part(part, paths, pipeline_for(clips, data.pipeline), data.cache, data.num_workers, progress=True)
     did = "computed" if built.computed else "were there"
     lines = [f"Part {part}: {len(part.take(paths))} of {len(paths)} files {did}, {len(built.left_out)} left out"]
     lines += [f"  {paths[index]}: {reason}" for index, reason in built.left_out.items()]

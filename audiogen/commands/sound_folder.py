@@ -7,7 +7,7 @@ from pathlib import Path
 from torch import Tensor
 
 from audiogen.audio.io import AudioFileError
-from audiogen.data.build import Recipe, clip_waveform
+from audiogen.data.build import Pipeline, clip_waveform
 from audiogen.data.folder import find_sounds
 
 SHOWN = 5  # sounds that were left out, by name
@@ -34,7 +34,7 @@ def _files_of_classes(folder: Path, label_names: Sequence[str]) -> list[list[Pat
 
 
 def usable_files(
-    folder: Path, label_names: Sequence[str], recipe: Recipe, most: int, real: Tensor
+    folder: Path, label_names: Sequence[str], pipeline: Pipeline, most: int, real: Tensor
 ) -> tuple[list[list[Path]], list[str]]:
     """Return up to `most` usable sounds of each class, and notes on those that were left out.
 
@@ -49,7 +49,7 @@ def usable_files(
             if len(usable) == most:
                 break
             try:
-                clip_waveform(path, recipe)
+                clip_waveform(path, pipeline)
                 usable.append(path)
             except AudioFileError as error:
                 left_out.append(f"{path}: {error}")

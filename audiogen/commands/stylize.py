@@ -9,7 +9,7 @@ from torch import Tensor
 from audiogen.audio.io import AudioFileError, audio_info, stream_audio
 from audiogen.audio.level import active_level
 from audiogen.commands.generate import pick_device
-from audiogen.commands.style_recipe import Built, build_style_transfer, given, transfer_parser
+from audiogen.commands.style_config import Built, build_style_transfer, given, transfer_parser
 from audiogen.commands.transfer_sounds import (
     WORKING_LEVEL,
     Made,
@@ -31,7 +31,7 @@ def stylize(
     content: str | Path,
     style: str | Path,
     out: str | Path | None = None,
-    recipe: str = "fast",
+    config: str = "fast",
     balance: float | None = None,
     sweep: int | None = None,
     content_weight: float | None = None,
@@ -44,7 +44,7 @@ def stylize(
 ) -> Made:
     """Make a sound with the content of one sound and the style of another.
 
-    Files may have any formats, lengths and sample rates; both are resampled to the recipe's rate. Contents longer than
+    Files may have any formats, lengths and sample rates; both are resampled to the config's rate. Contents longer than
     10 s are made in chunks that go on from each other, so memory does not grow; of the style, 30 s are listened to.
 
     Args:
@@ -52,7 +52,7 @@ def stylize(
         style: Sound file whose timbre and texture are wanted.
         out: File to write, whose suffix chooses the format; a picture (.png) and settings and losses (.json) go beside
             it.
-        recipe: fast, huzaifah, cs753, stanford, any other `configs/style_transfer_NAME.yaml`, or a file like them.
+        config: fast, huzaifah, cs753, stanford, any other `configs/style_transfer_NAME.yaml`, or a file like them.
         balance: From 0 (content alone) to 1 (style alone). Both sounds are brought to one level first, so it means the
             same for quiet and loud ones; the result has the content's level.
         sweep: Make so many sounds, whose balances go from 0 to 1, at once.
@@ -61,7 +61,7 @@ def stylize(
         seconds: How much of the content to take; all by default.
         iterations: Evaluations of the network.
         network: Checkpoint or run directory of a classifier to take the features of, trained on the same spectrogram.
-        seed: Of the noise to start from, where the recipe does.
+        seed: Of the noise to start from, where the config does.
         device: Such as cuda; by default a GPU where there is one.
 
     Returns:
@@ -72,13 +72,13 @@ def stylize(
         ValueError: For settings that exclude each other, and sounds that cannot be read, are silent or too short.
         FloatingPointError: Where the first loss is not finite already.
     """
-    inputs = [content, style, recipe, *([network] if network else [])]
+    inputs = [content, style, config, *([network] if network else [])]
     place = None if out is None else check_out(out, inputs)
     changes = _changes(balance, sweep, content_weight, style_weight)
     changes |= given(iterations=iterations, weights=network, seed=seed)
     notes: list[str] = []
     try:
-        built, frames = _build(recipe, changes, content, seconds)
+        built, frames = _build(config, changes, content, seconds)
         model = built.model.to(pick_device(device))
         note_format(content, model, notes)
         check_length(content, frames, model)
@@ -97,7 +97,7 @@ def stylize(
     if place is not None:
         assert synthesis.content is not None
         panels = {"content": synthesis.content, **synthesis.results("result"), "style": target}
-        report = {"content": str(content), "style": str(style), "recipe": recipe, "settings": built.settings}
+        report = {"content": str(content), "style": str(style), "config": config, "settings": built.settings}
         write_report(made, place, spectrogram_strip(panels, model.transform), report)
     return made
 
@@ -130,8 +130,8 @@ def _changes(
     return weights | {"balance": None} if weights else {}
 
 
-def _build(recipe: str, changes: dict[str, Any], content: str | Path, seconds: float | None) -> tuple[Built, int]:
-    """Return the recipe's model, for the content's length where its network only takes one, and the content's frames.
+def _build(config: str, changes: dict[str, Any], content: str | Path, seconds: float | None) -> tuple[Built, int]:
+    """Return the config's model, for the content's length where its network only takes one, and the content's frames.
 
     Raises:
         AudioFileError: Where the content cannot be read.
@@ -139,12 +139,12 @@ def _build(recipe: str, changes: dict[str, Any], content: str | Path, seconds: f
     """
     if seconds is not None and seconds <= 0:
         raise ValueError(f"expected seconds above 0, got {seconds:g}")
-    built = build_style_transfer(recipe, changes)
+    built = build_style_transfer(config, changes)
     transform = built.model.transform
     limit = min(audio_info(content).seconds, seconds or float("inf"))
     frames = -(-round(limit * transform.sample_rate) // transform.hop_length)
     if built.model.extractor.fixed_length:
-        built = build_style_transfer(recipe, changes, num_frames=frames)
+        built = build_style_transfer(config, changes, num_frames=frames)
     return built, frames
 
 

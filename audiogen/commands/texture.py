@@ -6,7 +6,7 @@ from pathlib import Path
 
 from audiogen.audio.level import active_level
 from audiogen.commands.generate import pick_device
-from audiogen.commands.style_recipe import Built, build_style_transfer, given, transfer_parser
+from audiogen.commands.style_config import Built, build_style_transfer, given, transfer_parser
 from audiogen.commands.transfer_sounds import (
     WORKING_LEVEL,
     Made,
@@ -30,7 +30,7 @@ def texture(
     seconds: float | None = None,
     weights: str | Sequence[float] | None = None,
     event: float | None = None,
-    recipe: str = "fast",
+    config: str = "fast",
     iterations: int | None = None,
     network: str | None = None,
     seed: int | None = None,
@@ -48,7 +48,7 @@ def texture(
             channels make a sound as long as the first reference.
         weights: Of several references in the mixture, such as 0.7,0.3; equal by default.
         event: Seconds of what belongs together, such as a word or a drop: the kernel's width.
-        recipe: fast, huzaifah, any other `configs/style_transfer_NAME.yaml`, or a file like them.
+        config: fast, huzaifah, any other `configs/style_transfer_NAME.yaml`, or a file like them.
         iterations: Evaluations of the network for each chunk.
         network: Checkpoint or run directory of a classifier to take the features of, trained on the same spectrogram.
         seed: Of the noise to start from.
@@ -64,7 +64,7 @@ def texture(
     """
     paths = [references] if isinstance(references, str | Path) else list(references)
     shares = _shares(weights, len(paths))
-    inputs = [*paths, recipe, *([network] if network else [])]
+    inputs = [*paths, config, *([network] if network else [])]
     place = None if out is None else check_out(out, inputs)
     if seconds is not None and not seconds > 0:
         raise ValueError(f"expected seconds above 0, got {seconds:g}")
@@ -72,7 +72,7 @@ def texture(
         raise ValueError("a sound without an end needs a file: name one with out")
     changes = given(iterations=iterations, weights=network, seed=seed) | {"start": "noise", "content_weight": 0.0}
     notes: list[str] = []
-    built = _build(recipe, changes, event, seconds, paths[0])
+    built = _build(config, changes, event, seconds, paths[0])
     model = built.model.to(pick_device(device))
     wavs = [read_reference(path, model, notes) for path in paths]
     level = max(active_level([wav], model.transform.sample_rate) for wav in wavs)
@@ -91,7 +91,7 @@ def texture(
     if place is not None:
         panels = {"texture": synthesis.results("texture").popitem()[1]}
         panels |= {f"reference: {Path(path).name}": spec for path, spec in zip(paths, styles, strict=True)}
-        report = {"references": [str(path) for path in paths], "weights": shares, "recipe": recipe}
+        report = {"references": [str(path) for path in paths], "weights": shares, "config": config}
         write_report(made, place, spectrogram_strip(panels, model.transform), report | {"settings": built.settings})
     return made
 
@@ -120,9 +120,9 @@ def _shares(weights: str | Sequence[float] | None, num: int) -> list[float] | No
     return shares
 
 
-def _build(recipe: str, changes: dict, event: float | None, seconds: float | None, reference: str | Path) -> Built:
-    """Return the recipe's model with a kernel for events of a duration, and for its reference's length if need be."""
-    built = build_style_transfer(recipe, changes)
+def _build(config: str, changes: dict, event: float | None, seconds: float | None, reference: str | Path) -> Built:
+    """Return the config's model with a kernel for events of a duration, and for its reference's length if need be."""
+    built = build_style_transfer(config, changes)
     model = built.model
     kernel = {}
     if event is not None:
@@ -131,10 +131,10 @@ def _build(recipe: str, changes: dict, event: float | None, seconds: float | Non
         kernel = {"kernel": seconds_to_frames(event, model) | 1}
     if model.extractor.fixed_length:
         if event is not None or seconds is not None:
-            raise ValueError(f"{recipe} has time as channels: leave out --event and --seconds")
+            raise ValueError(f"{config} has time as channels: leave out --event and --seconds")
         frames = -(-read_reference(reference, model, []).shape[1] // model.transform.hop_length)
-        return build_style_transfer(recipe, changes, kernel, frames)
-    return build_style_transfer(recipe, changes, kernel) if kernel else built
+        return build_style_transfer(config, changes, kernel, frames)
+    return build_style_transfer(config, changes, kernel) if kernel else built
 
 
 def _lengths(frames: float, synthesis: Synthesis) -> Iterator[int]:

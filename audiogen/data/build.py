@@ -28,7 +28,7 @@ PARALLEL_FROM = 30_000_000  # bytes of sound files: starting the processes takes
 
 
 @dataclass(frozen=True)
-class Recipe:
+class Pipeline:
     """How files become spectrograms.
 
     Attributes:
@@ -102,13 +102,13 @@ class Processed(NamedTuple):
 
 
 def process_all(
-    paths: Sequence[Path], recipe: Recipe, num_workers: int, on_file: Callable[[], object]
+    paths: Sequence[Path], pipeline: Pipeline, num_workers: int, on_file: Callable[[], object]
 ) -> Generator[Processed, None, None]:
     """Process files in order.
 
     Args:
         paths: The files.
-        recipe: How they become spectrograms.
+        pipeline: How they become spectrograms.
         num_workers: Processes; few files are processed in this one.
         on_file: Called after each file.
 
@@ -118,7 +118,7 @@ def process_all(
     size = max(min(FILES_PER_TASK, len(paths) // (4 * num_workers)), 1)
     tasks = [paths[first : first + size] for first in range(0, len(paths), size)]
     few = sum(path.stat().st_size for path in paths if path.exists()) < PARALLEL_FROM
-    task = partial(_process_task, recipe=recipe)
+    task = partial(_process_task, pipeline=pipeline)
     with closing(parallel_map(task, tasks, 1 if few else num_workers, _name)) as done:
         for results in done:
             for result in results:
@@ -127,12 +127,12 @@ def process_all(
 
 
 @torch.no_grad()
-def process(path: Path, recipe: Recipe) -> Processed:
+def process(path: Path, pipeline: Pipeline) -> Processed:
     """Read a file and compute its spectrograms; a file that cannot be used gets a record with the reason."""
     info = None
     try:
-        info = audio_info(path, recipe.min_seconds)
-        return _process_parts(path, recipe, info)
+        info = audio_info(path, pipeline.min_seconds)
+        return _process_parts(path, pipeline, info)
     except AudioFileError as error:
         known = (0.0, 0, 0) if info is None else (info.seconds, info.sample_rate, info.num_channels)
         return Processed(FileRecord(str(error), *known), [])
@@ -140,21 +140,21 @@ def process(path: Path, recipe: Recipe) -> Processed:
         raise DatasetError(f"{path}: {type(error).__name__}: {error}") from error
 
 
-def _process_parts(path: Path, recipe: Recipe, info: AudioInfo) -> Processed:
+def _process_parts(path: Path, pipeline: Pipeline, info: AudioInfo) -> Processed:
     """Compute the spectrograms of a file part by part, holding one part of the sound at a time.
 
     Raises:
         AudioFileError: Where the file cannot be read, or none of its parts is of use.
     """
-    sample_rate, clip = recipe.transform.sample_rate, recipe.transform.num_samples
+    sample_rate, clip = pipeline.transform.sample_rate, pipeline.transform.num_samples
     segments, changes, refused, used, energy, low, high = [], [], [], 0, 0.0, 1.0, -1.0
     sounds: list[str] = []
-    for outcome in _read(path, recipe, info, recipe.parts(info), sounds.append):
+    for outcome in _read(path, pipeline, info, pipeline.parts(info), sounds.append):
         if isinstance(outcome, AudioFileError):
             refused.append(str(outcome))
             continue
         wav, change = outcome
-        spec = recipe.transform(recipe.fit(wav)[None])[0]  # [C, F, L]
+        spec = pipeline.transform(pipeline.fit(wav)[None])[0]  # [C, F, L]
         lowest, highest = spec.aminmax()
         low, high = min(low, float(lowest)), max(high, float(highest))
         norm = float(torch.linalg.vector_norm(wav, dtype=torch.float64))
@@ -163,8 +163,8 @@ def _process_parts(path: Path, recipe: Recipe, info: AudioInfo) -> Processed:
         changes.append(change)
     if not segments:
         raise AudioFileError(refused[0])
-    whole = recipe.crop == "random" or recipe.cut
-    read_seconds = sum(seconds for _, seconds in recipe.parts(info))
+    whole = pipeline.crop == "random" or pipeline.cut
+    read_seconds = sum(seconds for _, seconds in pipeline.parts(info))
     record = FileRecord(
         "",
         info.seconds,
@@ -176,7 +176,7 @@ def _process_parts(path: Path, recipe: Recipe, info: AudioInfo) -> Processed:
         rms_db=float(10 * np.log10(max(energy / used, 1e-20))),
         low=low,
         high=high,
-        silent_crops=_silent_crops(segments, recipe),
+        silent_crops=_silent_crops(segments, pipeline),
         changes=changes,
         dropped=refused,
         sound=fingerprint(sounds),
@@ -184,42 +184,42 @@ def _process_parts(path: Path, recipe: Recipe, info: AudioInfo) -> Processed:
     return Processed(record, segments)
 
 
-def _silent_crops(segments: Sequence[np.ndarray], recipe: Recipe) -> float:
+def _silent_crops(segments: Sequence[np.ndarray], pipeline: Pipeline) -> float:
     """Return the fraction of the places where a crop can begin from which nothing would be heard."""
-    clip = recipe.transform.shape[2]
+    clip = pipeline.transform.shape[2]
     if max(map(len, segments)) == clip:
         return 0.0
-    silence = recipe.silence()
+    silence = pipeline.silence()
     audible = sum(len(audible_starts(segment, clip, silence)) for segment in segments)
     return 1 - audible / sum(len(segment) - clip + 1 for segment in segments)
 
 
-def clip_waveform(path: Path, recipe: Recipe, span: tuple[float, float] | None = None) -> Tensor:
+def clip_waveform(path: Path, pipeline: Pipeline, span: tuple[float, float] | None = None) -> Tensor:
     """Return what a clip of a file is made of: preprocessed and cut to length, float32 [C, T].
 
     Args:
         path: The file.
-        recipe: How it becomes clips. Of a file that "random" takes parts of, the clip is the start.
+        pipeline: How it becomes clips. Of a file that "random" takes parts of, the clip is the start.
         span: Of a recording, where to look for the first clip; see `Clip`.
 
     Raises:
         AudioFileError: Where there is nothing of use in it.
     """
-    info = audio_info(path, recipe.min_seconds)
-    recipe = replace(recipe, cut=span is not None)
-    parts = recipe.parts(info)
+    info = audio_info(path, pipeline.min_seconds)
+    pipeline = replace(pipeline, cut=span is not None)
+    parts = pipeline.parts(info)
     start, end = (round(place * len(parts)) for place in span or (0.0, 1.0))
     refused = AudioFileError("too short (no clip of it is in this split)")
-    for outcome in _read(path, recipe, info, parts[start:end] if span else parts[:1]):
+    for outcome in _read(path, pipeline, info, parts[start:end] if span else parts[:1]):
         if not isinstance(outcome, AudioFileError):
-            return recipe.fit(outcome[0])[:, : recipe.transform.num_samples]
+            return pipeline.fit(outcome[0])[:, : pipeline.transform.num_samples]
         refused = outcome
     raise refused
 
 
 def _read(
     path: Path,
-    recipe: Recipe,
+    pipeline: Pipeline,
     info: AudioInfo,
     parts: Sequence[tuple[float, float]],
     on_sound: Callable[[str], object] = str,
@@ -228,7 +228,7 @@ def _read(
 
     Args:
         path: The file.
-        recipe: What is done to the parts.
+        pipeline: What is done to the parts.
         info: The file's header.
         parts: Start and duration of each in seconds.
         on_sound: Is given a digest of the samples of each part before preprocessing.
@@ -236,14 +236,14 @@ def _read(
     Raises:
         AudioFileError: Where the file cannot be read.
     """
-    shape = (recipe.transform.sample_rate, recipe.transform.shape[0])
+    shape = (pipeline.transform.sample_rate, pipeline.transform.shape[0])
     for part in read_parts(path, *shape, parts, info):
         on_sound(fingerprint(part))
         try:
-            wav, change = preprocess(require_sound(part), shape[0], recipe.steps)
-            if recipe.crop != "random":
+            wav, change = preprocess(require_sound(part), shape[0], pipeline.steps)
+            if pipeline.crop != "random":
                 require_sound(
-                    recipe.fit(wav)[:, : wav.shape[1]], f"of the {recipe.crop} that is taken, every sample is"
+                    pipeline.fit(wav)[:, : wav.shape[1]], f"of the {pipeline.crop} that is taken, every sample is"
                 )
         except AudioFileError as error:
             yield error
@@ -255,5 +255,5 @@ def _name(paths: Sequence[Path]) -> str:
     return f"{paths[0]} ... {paths[-1].name} ({len(paths)} files)" if paths[1:] else str(paths[0])
 
 
-def _process_task(paths: Sequence[Path], recipe: Recipe) -> list[Processed]:
-    return [process(path, recipe) for path in paths]
+def _process_task(paths: Sequence[Path], pipeline: Pipeline) -> list[Processed]:
+    return [process(path, pipeline) for path in paths]

@@ -1,4 +1,4 @@
-"""Stored spectrograms: built once for a set of files and a recipe, shared by all processes on a machine.
+"""Stored spectrograms: built once for a set of files and a pipeline, shared by all processes on a machine.
 
 A store is named by the fingerprint of the content of the files, the settings of transform and preprocessing, and the
 source code of both (`audiogen.fingerprint`). So a changed file, setting or version is another store, and none is ever
@@ -21,7 +21,7 @@ from typing import Any
 from filelock import FileLock
 from tqdm import tqdm
 
-from audiogen.data.build import Processed, Recipe, process_all
+from audiogen.data.build import Pipeline, Processed, process_all
 from audiogen.data.dataset import DatasetError
 from audiogen.data.digests import file_digests, file_state
 from audiogen.data.parts import Part, part_names, stored_files, usable_parts
@@ -45,13 +45,13 @@ def cache_folder() -> Path:
 
 
 def cached_store(
-    paths: Sequence[Path], recipe: Recipe, folder: Path, num_workers: int, progress: bool = False
+    paths: Sequence[Path], pipeline: Pipeline, folder: Path, num_workers: int, progress: bool = False
 ) -> SpectrogramStore:
     """Open the store of a set of files, after building it where it is missing.
 
     Args:
         paths: The files, in the order of the store's.
-        recipe: How they become spectrograms.
+        pipeline: How they become spectrograms.
         folder: Of all stores.
         num_workers: Processes that build.
         progress: Show a progress bar on a terminal.
@@ -59,7 +59,7 @@ def cached_store(
     Raises:
         OSError: Where the folder cannot be written, or a file changed while it was read.
     """
-    return _whole(_job(paths, recipe, folder, num_workers, progress))
+    return _whole(_job(paths, pipeline, folder, num_workers, progress))
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class BuiltPart:
 
 
 def cached_part(
-    part: Part, paths: Sequence[Path], recipe: Recipe, folder: Path, num_workers: int, progress: bool = False
+    part: Part, paths: Sequence[Path], pipeline: Pipeline, folder: Path, num_workers: int, progress: bool = False
 ) -> BuiltPart:
     """Build one part of a store where it is missing, and the whole store where no other part is.
 
@@ -89,7 +89,7 @@ def cached_part(
     Raises:
         OSError: As `cached_store`.
     """
-    job = _job(paths, recipe, folder, num_workers, progress)
+    job = _job(paths, pipeline, folder, num_workers, progress)
     computed, store = False, None
     if _open(job.place) is None:
         try:
@@ -110,14 +110,14 @@ def cached_part(
     return BuiltPart(computed, left_out, missing, whole)
 
 
-def store_key(digests: Sequence[str], recipe: Recipe) -> str:
+def store_key(digests: Sequence[str], pipeline: Pipeline) -> str:
     """Return the name of a store, which differs where anything that decides its content does."""
-    return fingerprint("\n".join(digests).encode(), recipe, without=recipe.transform.phase)
+    return fingerprint("\n".join(digests).encode(), pipeline, without=pipeline.transform.phase)
 
 
-def definition(recipe: Recipe) -> Any:
-    """Return the settings of a recipe as plain values, without the phase method: it decides nothing that is stored."""
-    return settings(recipe, without=recipe.transform.phase)
+def definition(pipeline: Pipeline) -> Any:
+    """Return the settings of a pipeline as plain values, without the phase method: it decides nothing that is stored."""
+    return settings(pipeline, without=pipeline.transform.phase)
 
 
 _EFFECTIVE = os.access in os.supports_effective_ids
@@ -138,7 +138,7 @@ class _Job:
 
     paths: Sequence[Path]
     digests: Sequence[str]
-    recipe: Recipe
+    pipeline: Pipeline
     folder: Path
     place: Path
     num_workers: int
@@ -149,7 +149,7 @@ class _Job:
         return self.place.with_name(f"{self.place.name}.parts")
 
 
-def _job(paths: Sequence[Path], recipe: Recipe, folder: Path, num_workers: int, progress: bool) -> _Job:
+def _job(paths: Sequence[Path], pipeline: Pipeline, folder: Path, num_workers: int, progress: bool) -> _Job:
     """Return what there is to build.
 
     Raises:
@@ -160,7 +160,7 @@ def _job(paths: Sequence[Path], recipe: Recipe, folder: Path, num_workers: int, 
     except OSError as error:
         raise _unusable(folder, f"it cannot be made ({error.strerror})") from error
     digests = file_digests(paths, folder)
-    return _Job(paths, digests, recipe, folder, folder / store_key(digests, recipe), num_workers, progress)
+    return _Job(paths, digests, pipeline, folder, folder / store_key(digests, pipeline), num_workers, progress)
 
 
 def _whole(job: _Job) -> SpectrogramStore:
@@ -211,7 +211,7 @@ def _build(job: _Job, place: Path, parts: Mapping[Part, SpectrogramStore]) -> No
     unfinished = place.with_name(f"{place.name}.unfinished")
     states = [file_state(path) for path in job.paths]
     try:
-        writer = StoreWriter(unfinished, job.recipe.transform.shape[:2], job.digests, states)
+        writer = StoreWriter(unfinished, job.pipeline.transform.shape[:2], job.digests, states)
     except OSError as error:
         raise _unusable(unfinished, f"it cannot be written ({error.strerror})") from error
     fresh = _write(job, writer, parts)
@@ -242,7 +242,7 @@ def _write(job: _Job, writer: StoreWriter, parts: Mapping[Part, SpectrogramStore
         unit="file",
         disable=None if job.progress else True,
     )
-    with bar, closing(process_all(paths, job.recipe, job.num_workers, bar.update)) as files:
+    with bar, closing(process_all(paths, job.pipeline, job.num_workers, bar.update)) as files:
         computed = _readable(files, paths, digests)
         for index in range(done, len(job.paths)):
             writer.add(*next(stored.get(index % total, computed)))

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from audiogen.data.batch import Batch
-from audiogen.data.build import Recipe
+from audiogen.data.build import Pipeline
 from audiogen.data.cache import cached_store
 from audiogen.data.dataset import Clip, DatasetError, Split
 from audiogen.data.store import SpectrogramStore, Store
@@ -114,7 +114,7 @@ class LoadedData:
 
 def load(
     clips: Sequence[Clip],
-    recipe: Recipe,
+    pipeline: Pipeline,
     cache: Path,
     label_order: Sequence[str] = (),
     num_workers: int = 1,
@@ -126,7 +126,7 @@ def load(
 
     Args:
         clips: Of all splits; either all have a label or none has.
-        recipe: How files become spectrograms.
+        pipeline: How files become spectrograms.
         cache: Folder of stored spectrograms.
         label_order: Class names that come first, in this order; the others are sorted.
         num_workers: Processes that read files where the spectrograms are not stored yet.
@@ -139,7 +139,7 @@ def load(
         DatasetError: Where nothing to train on is left: no usable file, or no class with two.
     """
     paths = sound_files(clips)
-    store = cached_store(paths, recipe_for(clips, recipe), cache, num_workers, progress)
+    store = cached_store(paths, pipeline_for(clips, pipeline), cache, num_workers, progress)
     number = {path: index for index, path in enumerate(paths)}
     of_file: list[list[int]] = [[] for _ in paths]
     for segment, file in enumerate(store.file.tolist()):
@@ -152,20 +152,20 @@ def load(
         reason = _summary({}, [], [], rejected)
         raise DatasetError(f"nothing to train on: no class has two usable clips to train on\n{reason}")
     index = {name: i for i, name in enumerate(label_names)}
-    silence = recipe.silence()
+    silence = pipeline.silence()
     splits: dict[Split, Spectrograms] = {}
     for name in sorted({clip.split for clip in used if segments[clip]}, key=["train", "val", "test"].index):
         of_split = [clip for clip in used if clip.split == name]
         rows = [(segment, index.get(clip.label or "", 0)) for clip in of_split for segment in segments[clip]]
         segment, label = torch.tensor(rows).T.contiguous()
-        splits[name] = Spectrograms(store, segment, label, recipe.transform.shape[2], silence=silence)
+        splits[name] = Spectrograms(store, segment, label, pipeline.transform.shape[2], silence=silence)
     files = sorted({number[clip.path] for clip in used})
     return LoadedData(label_names, splits, used, files, rejected, store)
 
 
-def recipe_for(clips: Sequence[Clip], recipe: Recipe) -> Recipe:
+def pipeline_for(clips: Sequence[Clip], pipeline: Pipeline) -> Pipeline:
     """Return how the files of some clips become spectrograms: recordings are cut."""
-    return replace(recipe, cut=True) if any(clip.span is not None for clip in clips) else recipe
+    return replace(pipeline, cut=True) if any(clip.span is not None for clip in clips) else pipeline
 
 
 def sound_files(clips: Sequence[Clip]) -> list[Path]:

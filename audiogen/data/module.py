@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 from audiogen.atomic import write_text
 from audiogen.audio.preprocess import PreprocessStep
 from audiogen.data.batch import Batch
-from audiogen.data.build import Crop, Recipe
+from audiogen.data.build import Crop, Pipeline
 from audiogen.data.cache import cache_folder
 from audiogen.data.dataset import AudioDataset, DatasetError, Split
 from audiogen.data.loading import LoadedData, Spectrograms, load
@@ -65,7 +65,7 @@ class SpectrogramData(lightning.LightningDataModule):
             raise ValueError(f"batch_size and num_workers must be at least 1, got {batch_size} and {num_workers}")
         self.dataset, self.transform, self.batch_size = dataset, transform, batch_size
         self.root = None if root is None else Path(root).expanduser()
-        self.recipe = Recipe(transform, tuple(preprocess or ()), crop, min_seconds, segment_seconds)
+        self.pipeline = Pipeline(transform, tuple(preprocess or ()), crop, min_seconds, segment_seconds)
         self.cache = (cache_folder() if cache is None else Path(cache).expanduser()) / "spectrograms"
         self.shards, self.domains = shards, domains
         self.num_workers = num_workers or len(os.sched_getaffinity(0))
@@ -74,12 +74,12 @@ class SpectrogramData(lightning.LightningDataModule):
     def loaded(self) -> LoadedData:
         """The data, read when first asked for."""
         if self.shards is not None:
-            return load_shards(self.shards, self.recipe)
+            return load_shards(self.shards, self.pipeline)
         clips = self.dataset.scan(self.root)
         main_process = os.environ.get("LOCAL_RANK", "0") == "0"
         found = load(
             clips,
-            self.recipe,
+            self.pipeline,
             self.cache,
             self.dataset.label_order,
             self.num_workers,

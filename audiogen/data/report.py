@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from audiogen.audio.preprocess import Change, step_reports
-from audiogen.data.build import Recipe
+from audiogen.data.build import Pipeline
 from audiogen.data.loading import LoadedData
 from audiogen.data.store import FileRecord
 
@@ -30,20 +30,20 @@ class DataReport:
         return "\n".join(self.lines)
 
 
-def report(data: LoadedData, recipe: Recipe) -> DataReport:
+def report(data: LoadedData, pipeline: Pipeline) -> DataReport:
     """Sum up a data set.
 
     Args:
         data: All splits.
-        recipe: How its files became spectrograms.
+        pipeline: How its files became spectrograms.
     """
     assert data.store is not None
     records, used = list(data.store.records()), used_records(data)
     lines = [
         data.summary(),
         *_sounds(used),
-        *_clips(used, recipe),
-        *_steps(records, recipe),
+        *_clips(used, pipeline),
+        *_steps(records, pipeline),
         *_classes(data),
         f"Stored in {data.store.folder} ({_size(data.store.folder)})",
     ]
@@ -72,9 +72,9 @@ def _sounds(used: Sequence[FileRecord]) -> list[str]:
     ]
 
 
-def _clips(used: Sequence[FileRecord], recipe: Recipe) -> list[str]:
+def _clips(used: Sequence[FileRecord], pipeline: Pipeline) -> list[str]:
     """Tell how the files fill a clip and its range of values."""
-    transform = recipe.transform
+    transform = pipeline.transform
     padded = sum(record.padded for record in used) / len(used)
     truncated = sum(record.truncated for record in used) / len(used)
     full = sum(record.high > NEAR_FULL for record in used) / len(used)
@@ -96,11 +96,11 @@ def _clips(used: Sequence[FileRecord], recipe: Recipe) -> list[str]:
     return lines
 
 
-def _steps(records: Sequence[FileRecord], recipe: Recipe) -> list[str]:
+def _steps(records: Sequence[FileRecord], pipeline: Pipeline) -> list[str]:
     """Tell what each preprocessing step did."""
     changes = [[Change(**change) for change in part] for record in records for part in record.changes]
     reasons = [reason for record in records for reason in (record.reason, *record.dropped) if reason]
-    return [f"  {step}" for step in step_reports(recipe.steps, changes, reasons)]
+    return [f"  {step}" for step in step_reports(pipeline.steps, changes, reasons)]
 
 
 def _classes(data: LoadedData) -> list[str]:

@@ -22,7 +22,7 @@ import torch
 
 from audiogen.atomic import replacing, write_text
 from audiogen.data.archive import MAX_HEADER, LimitedStream
-from audiogen.data.build import Recipe
+from audiogen.data.build import Pipeline
 from audiogen.data.cache import definition
 from audiogen.data.dataset import DatasetError, Split, is_plain_name
 from audiogen.data.loading import LoadedData, Spectrograms
@@ -40,12 +40,12 @@ _MAX_HEADER = 1024  # bytes of the header of an array
 _MAX_EXTRA = 8192  # bytes of a clip's headers in the archive and of the array, and of what fills up the blocks
 
 
-def write_shards(data: LoadedData, recipe: Recipe, folder: Path, clips_per_shard: int) -> int:
+def write_shards(data: LoadedData, pipeline: Pipeline, folder: Path, clips_per_shard: int) -> int:
     """Write all splits of a data set as shards.
 
     Args:
         data: What is written.
-        recipe: How its files became spectrograms; its definition goes along.
+        pipeline: How its files became spectrograms; its definition goes along.
         folder: As `new_shard_folder` returned it.
         clips_per_shard: Clips in a shard, in memory at once when it is read.
 
@@ -55,7 +55,7 @@ def write_shards(data: LoadedData, recipe: Recipe, folder: Path, clips_per_shard
     """
     writer = _webdataset().TarWriter
     index: dict[str, Any] = {
-        "recipe": definition(recipe),
+        "pipeline": definition(pipeline),
         "label_names": data.label_names,
         "shards": [],
     }
@@ -77,22 +77,22 @@ def write_shards(data: LoadedData, recipe: Recipe, folder: Path, clips_per_shard
     return len(index["shards"])
 
 
-def load_shards(address: str, recipe: Recipe) -> LoadedData:
+def load_shards(address: str, pipeline: Pipeline) -> LoadedData:
     """Open a set of shards.
 
     Args:
         address: The folder or its URL.
-        recipe: What is configured: the shards must have been written with the same.
+        pipeline: What is configured: the shards must have been written with the same.
 
     Raises:
         DatasetError: Where there are none, or they hold other spectrograms.
     """
     address = address.rstrip("/") if "://" in address else str(Path(address).expanduser())
-    index = _checked(_read_index(address), address, recipe.transform.shape[2])
-    there, wanted = index["recipe"]["state"], json.loads(json.dumps(definition(recipe)))["state"]
+    index = _checked(_read_index(address), address, pipeline.transform.shape[2])
+    there, wanted = index["pipeline"]["state"], json.loads(json.dumps(definition(pipeline)))["state"]
     if other := [name for name in wanted if there.get(name) != wanted[name]]:
         raise DatasetError(f"the shards in {address} were written with other settings of data: {', '.join(other)}")
-    store = ShardStore(address, index, recipe.transform.shape[:2])
+    store = ShardStore(address, index, pipeline.transform.shape[:2])
     shard_of = torch.tensor([i for i, shard in enumerate(index["shards"]) for _ in shard["label"]])
     labels = torch.tensor([label for shard in index["shards"] for label in shard["label"]])
     names = [shard["split"] for shard in index["shards"]]
@@ -100,7 +100,7 @@ def load_shards(address: str, recipe: Recipe) -> LoadedData:
     for name in dict.fromkeys(names):
         rows = torch.tensor([names[i] == name for i in shard_of.tolist()]).nonzero()[:, 0]
         groups = [len(shard["label"]) for shard in index["shards"] if shard["split"] == name]
-        splits[name] = Spectrograms(store, rows, labels[rows], recipe.transform.shape[2], groups, recipe.silence())
+        splits[name] = Spectrograms(store, rows, labels[rows], pipeline.transform.shape[2], groups, pipeline.silence())
     return LoadedData(index["label_names"], splits, [], [], [], None)
 
 
@@ -217,7 +217,7 @@ def _checked(index: Any, address: str, least_frames: int) -> dict[str, Any]:
     """
     try:
         names, shards = index["label_names"], index["shards"]
-        good = [all(isinstance(name, str) and is_plain_name(name) for name in names), "state" in index["recipe"]]
+        good = [all(isinstance(name, str) and is_plain_name(name) for name in names), "state" in index["pipeline"]]
         for shard in shards:
             good += [bool(_NAME.fullmatch(shard["name"])), shard["split"] in get_args(Split)]
             good.append(len(shard["label"]) == len(shard["num_frames"]))

@@ -320,7 +320,7 @@ def _network(transform: SpectrogramTransform, make: Callable[[Shape], nn.Module]
     if not hasattr(network, "features"):
         raise ValueError(f"{weights} holds no network with layers to compare: train configs/classifier_esc50.yaml")
     if not transform.same_spectrogram(model.transform, any_length=True):
-        raise ValueError(f"{weights} was trained on another spectrogram: take the transform of its recipe")
+        raise ValueError(f"{weights} was trained on another spectrogram: take the transform of its config")
     return network
 
 

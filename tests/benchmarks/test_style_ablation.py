@@ -88,19 +88,19 @@ def test_events_last_as_long_as_they_are() -> None:
     assert long > 3 * short
 
 
-@pytest.mark.parametrize("recipe", ["huzaifah_one_stack", "cs753"])
-def test_config_is_run_at_another_width_with_weights_that_mean_the_same(recipe: str) -> None:
+@pytest.mark.parametrize("config", ["huzaifah_one_stack", "cs753"])
+def test_config_is_run_at_another_width_with_weights_that_mean_the_same(config: str) -> None:
     content, style = noise(1.2), drops(1.2)
     losses = []
     for width in (64, 256):
         bench = Bench([(content, style)], width, effort=0.02)
-        model = bench.model(recipe, {}, content)
+        model = bench.model(config, {}, content)
         assert model.extractor.num_features == width
         transfer = model.begin(model.transform(content[None]), [[model.transform(style[None])[0]]])
         (scale,) = transfer.objective.style_scales.values()
         losses.append(math.log((model.style_weight * scale / model.content_weight).item()))
     # The ratio of style and content: in cs753 the sums over N^2 and N features leave one factor of N.
-    assert losses[1] - losses[0] == pytest.approx(math.log(4) if recipe == "cs753" else 0, abs=0.5)
+    assert losses[1] - losses[0] == pytest.approx(math.log(4) if config == "cs753" else 0, abs=0.5)
 
 
 def test_sounds_and_pictures_are_kept(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import audiogen
 from audiogen.cli import main
 from audiogen.data.dataset import DatasetError
 from audiogen.models.transfer import Objective
-from tests.tiny_transfer import RATE, bursts, clicks, melody, write, write_recipe
+from tests.tiny_transfer import RATE, bursts, clicks, melody, write, write_config
 
 
 @pytest.fixture
@@ -29,9 +29,9 @@ def pairs(tmp_path: Path) -> Path:
 
 
 def fit(pairs: Path, run: Path, *more: str, **settings: Any) -> None:
-    recipe = write_recipe(pairs.parent, **({"iterations": 8} | settings))
+    config = write_config(pairs.parent, **({"iterations": 8} | settings))
     place = ["--data.root", str(pairs), "--trainer.default_root_dir", str(run)]
-    main(["fit", "--config", str(recipe), *place, *more])
+    main(["fit", "--config", str(config), *place, *more])
 
 
 def test_each_pair_has_its_sound_picture_and_losses(pairs: Path, tmp_path: Path) -> None:
@@ -145,11 +145,11 @@ def test_verbs_that_need_a_trained_model_say_so(pairs: Path, tmp_path: Path) -> 
         audiogen.convert(tmp_path / "run", tmp_path / "melody.wav")
     with pytest.raises(ValueError, match="StyleTransfer does not generate from classes"):
         audiogen.generate(tmp_path / "run")
-    recipe = ["--config", str(tmp_path / "recipe.yaml"), "--data.root", str(pairs)]
+    config = ["--config", str(tmp_path / "config.yaml"), "--data.root", str(pairs)]
     with pytest.raises(ValueError, match="No `test_step"):
-        main(["test", *recipe, "--trainer.default_root_dir", str(tmp_path / "run")])
+        main(["test", *config, "--trainer.default_root_dir", str(tmp_path / "run")])
 
 
-def test_rate_is_that_of_the_recipe(pairs: Path, tmp_path: Path) -> None:
+def test_rate_is_that_of_the_config(pairs: Path, tmp_path: Path) -> None:
     fit(pairs, tmp_path / "run", iterations=1)
     assert soundfile.info(tmp_path / "run" / "samples" / "pair-0000.wav").samplerate == RATE

@@ -10,7 +10,7 @@ import soundfile
 from matplotlib.image import imread
 
 from audiogen.commands.inspect import inspect_data
-from audiogen.data.build import Recipe
+from audiogen.data.build import Pipeline
 from audiogen.data.folder import ClassFolders
 from audiogen.data.loading import LoadedData, load
 from audiogen.transforms.mel import LogMel
@@ -38,10 +38,10 @@ def transform() -> SpectrogramTransform:
     return LogMel(8000, 512, 128, n_mels=32, num_frames=32, power=2)  # keeps the level of tones
 
 
-def read(folder: Path, transform: SpectrogramTransform) -> tuple[LoadedData, Recipe]:
+def read(folder: Path, transform: SpectrogramTransform) -> tuple[LoadedData, Pipeline]:
     write_classes(folder / "data", dict(zip(NAMES, (300, 2000), strict=True)), num=5)
-    recipe = Recipe(transform)
-    return load(ClassFolders(val_share=0).scan(folder / "data"), recipe, folder / "cache"), recipe
+    config = Pipeline(transform)
+    return load(ClassFolders(val_share=0).scan(folder / "data"), config, folder / "cache"), config
 
 
 def test_page_shows_pictures_and_plays_sounds_that_are_there(tmp_path: Path, transform: SpectrogramTransform) -> None:
@@ -84,17 +84,17 @@ def test_coefficients_that_are_no_frequencies_are_drawn_too(tmp_path: Path) -> N
 
 
 def test_small_class_leaves_the_others_as_many_clips_as_asked(tmp_path: Path, transform: SpectrogramTransform) -> None:
-    data, recipe = read(tmp_path, transform)
+    data, config = read(tmp_path, transform)
     small = replace(data, clips=[clip for clip in data.clips if clip.label != NAMES[1] or clip.path.stem in "01"])
-    inspected = inspect_data(small, recipe, tmp_path / "out", num=4)
+    inspected = inspect_data(small, config, tmp_path / "out", num=4)
     assert len(list((tmp_path / "out" / "sounds").iterdir())) == (4 + 2) * 2
     assert 0 < inspected.distance < 0.1
 
 
 def test_sounds_of_an_earlier_page_are_gone(tmp_path: Path, transform: SpectrogramTransform) -> None:
-    data, recipe = read(tmp_path, transform)
-    inspect_data(data, recipe, tmp_path / "out", num=4)
-    inspect_data(data, recipe, tmp_path / "out", num=1)
+    data, config = read(tmp_path, transform)
+    inspect_data(data, config, tmp_path / "out", num=4)
+    inspect_data(data, config, tmp_path / "out", num=1)
     assert len(list((tmp_path / "out" / "sounds").iterdir())) == 2 * 2
 
 

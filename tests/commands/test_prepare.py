@@ -28,14 +28,14 @@ CONFIG = {
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Return a folder with a recipe and sounds of two classes."""
+    """Return a folder with a config and sounds of two classes."""
     write_classes(tmp_path / "data", {"low": 300, "high": 2000}, num=3)
-    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(CONFIG))
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(CONFIG))
     return tmp_path
 
 
 def run(folder: Path, monkeypatch: pytest.MonkeyPatch, command: str, *args: str) -> None:
-    data = ["--config", str(folder / "recipe.yaml"), "--data.root", str(folder / "data")]
+    data = ["--config", str(folder / "config.yaml"), "--data.root", str(folder / "data")]
     cache = ["--data.cache", str(folder / "cache")]
     monkeypatch.setattr(sys, "argv", ["audiogen", command, *data, *cache, *args])
     main()
@@ -72,7 +72,7 @@ Stored in {store} ({size:.0f} kB)
 def test_what_was_prepared_is_not_read_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[Path] = []
     process = build.process
-    monkeypatch.setattr(build, "process", lambda path, recipe: read.append(path) or process(path, recipe))
+    monkeypatch.setattr(build, "process", lambda path, config: read.append(path) or process(path, config))
     run(folder, monkeypatch, "prepare")
     run(folder, monkeypatch, "inspect", "--out", str(folder / "page"))
     assert sorted(read) == sorted((folder / "data").rglob("*.wav"))

@@ -13,12 +13,12 @@ import torch
 import audiogen
 from audiogen.__main__ import run
 from audiogen.audio.level import active_level
-from audiogen.commands.style_recipe import recipe_names
+from audiogen.commands.style_config import config_names
 from audiogen.commands.transfer_sounds import Synthesis
 from audiogen.metrics.contours import contour_match
 from audiogen.metrics.texture import texture_distance
 from audiogen.models.transfer import Objective
-from tests.tiny_transfer import RATE, bursts, melody, write, write_recipe
+from tests.tiny_transfer import RATE, bursts, melody, write, write_config
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def wav(values: object) -> torch.Tensor:
 def test_melody_with_the_style_of_bursts_keeps_its_onsets_and_takes_their_spectrum(
     tmp_path: Path, pair: tuple[Path, Path]
 ) -> None:
-    made = audiogen.stylize(*pair, recipe=str(write_recipe(tmp_path, iterations=60)))
+    made = audiogen.stylize(*pair, config=str(write_config(tmp_path, iterations=60)))
     assert made.wav.shape == (1, 2 * RATE)
     assert contour_match(made.wav, wav(melody()), RATE).onsets > 0.85
     before = texture_distance(wav(melody()), wav(bursts()), RATE).mean
@@ -45,13 +45,13 @@ def test_command_writes_sound_picture_and_settings(
     tmp_path: Path, pair: tuple[Path, Path], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    write_recipe(tmp_path)
+    write_config(tmp_path)
     run(
         [
             "stylize",
             *map(str, pair),
-            "--recipe",
-            "recipe.yaml",
+            "--config",
+            "config.yaml",
             "--out",
             "made.wav",
             "--style-weight=3",
@@ -69,7 +69,7 @@ def test_command_writes_sound_picture_and_settings(
 
 
 def test_sweep_makes_a_sound_for_each_balance(tmp_path: Path, pair: tuple[Path, Path]) -> None:
-    made = audiogen.stylize(*pair, tmp_path / "made.flac", str(write_recipe(tmp_path)), sweep=3)
+    made = audiogen.stylize(*pair, tmp_path / "made.flac", str(write_config(tmp_path)), sweep=3)
     assert [path.name for path in made.files] == [
         "made-balance-0.flac",
         "made-balance-0.5.flac",
@@ -91,7 +91,7 @@ def test_other_formats_lengths_and_rates_keep_the_duration_and_are_told(
         write(tmp_path / "content.flac", sound, rate),
         write(tmp_path / "style.ogg", bursts(3.0, 22050), 22050),
     )
-    made = audiogen.stylize(content, style, recipe=str(write_recipe(tmp_path)), iterations=3)
+    made = audiogen.stylize(content, style, config=str(write_config(tmp_path)), iterations=3)
     assert abs(made.wav.shape[1] / RATE - seconds) <= 64 / RATE
     assert any("resampled from 22050 to 8000 Hz" in note for note in made.notes)
     assert any(f"resampled from {rate} to 8000 Hz" in note for note in made.notes)
@@ -110,12 +110,12 @@ def test_result_does_not_depend_on_levels_and_has_that_of_the_content(
 ) -> None:
     gains = [10 ** (db / 20) for db in (content_db, style_db)]
     sounds = [0.5 * melody(), 0.5 * bursts()]
-    recipe = str(write_recipe(tmp_path))
-    plain = audiogen.stylize(*(write_float(tmp_path / f"{i}.wav", s) for i, s in enumerate(sounds)), recipe=recipe)
+    config = str(write_config(tmp_path))
+    plain = audiogen.stylize(*(write_float(tmp_path / f"{i}.wav", s) for i, s in enumerate(sounds)), config=config)
     scaled = [
         write_float(tmp_path / f"scaled{i}.wav", g * s) for i, (g, s) in enumerate(zip(gains, sounds, strict=True))
     ]
-    made = audiogen.stylize(*scaled, recipe=recipe)
+    made = audiogen.stylize(*scaled, config=config)
     assert made.losses[0]["style"] == pytest.approx(plain.losses[0]["style"], rel=0.02)
     assert texture_distance(made.wav, plain.wav, RATE).mean < 1.0  # dB; rounding alone moves bands by less
     levels = [active_level([each], RATE) for each in (made.wav, plain.wav, wav(sounds[0]))]
@@ -126,18 +126,18 @@ def test_result_does_not_depend_on_levels_and_has_that_of_the_content(
 def test_steady_tone_is_restyled(tmp_path: Path) -> None:
     tone = write(tmp_path / "tone.wav", 0.3 * np.sin(2 * np.pi * 440 * np.arange(2 * RATE) / RATE))
     style = write(tmp_path / "style.wav", bursts())
-    made = audiogen.stylize(tone, style, recipe=str(write_recipe(tmp_path, iterations=60)))
+    made = audiogen.stylize(tone, style, config=str(write_config(tmp_path, iterations=60)))
     assert made.losses[0]["style"] < 0.2
 
 
 def test_clipping_is_told(tmp_path: Path, pair: tuple[Path, Path]) -> None:
     loud = write(tmp_path / "loud.wav", np.sign(melody()) * 0.999)
-    made = audiogen.stylize(loud, pair[1], tmp_path / "made.wav", str(write_recipe(tmp_path)), balance=0.0)
+    made = audiogen.stylize(loud, pair[1], tmp_path / "made.wav", str(write_config(tmp_path)), balance=0.0)
     assert any("beyond full scale and are clipped" in note for note in made.notes)
 
 
 def test_only_the_seconds_asked_for_are_made(tmp_path: Path, pair: tuple[Path, Path]) -> None:
-    made = audiogen.stylize(*pair, recipe=str(write_recipe(tmp_path)), seconds=0.5, iterations=2)
+    made = audiogen.stylize(*pair, config=str(write_config(tmp_path)), seconds=0.5, iterations=2)
     assert made.wav.shape[1] == pytest.approx(0.5 * RATE, abs=64)
 
 
@@ -149,7 +149,7 @@ def test_long_content_is_made_in_chunks_without_seams(
     largest = []
     for chunk in (1000, 60):  # frames: all at once, and half a second each
         monkeypatch.setattr(Synthesis, "chunk", chunk)
-        made = audiogen.stylize(steady, pair[1], recipe=str(write_recipe(tmp_path)), balance=0.0)
+        made = audiogen.stylize(steady, pair[1], config=str(write_config(tmp_path)), balance=0.0)
         assert made.wav.shape == (1, 2 * RATE)
         largest.append(made.wav[0].diff().diff().abs()[500:-500].max().item())  # a click has ten times as much
     assert largest[1] < 1.5 * largest[0]
@@ -157,8 +157,8 @@ def test_long_content_is_made_in_chunks_without_seams(
 
 def test_time_as_channels_takes_any_length(tmp_path: Path, pair: tuple[Path, Path]) -> None:
     short = write(tmp_path / "short.wav", bursts(0.8))
-    recipe = str(write_recipe(tmp_path, {"orientation": "time"}))
-    assert audiogen.stylize(pair[0], short, recipe=recipe, iterations=3).wav.shape == (1, 2 * RATE)
+    config = str(write_config(tmp_path, {"orientation": "time"}))
+    assert audiogen.stylize(pair[0], short, config=config, iterations=3).wav.shape == (1, 2 * RATE)
 
 
 def test_loss_that_is_not_finite_leaves_the_last_good_sound_and_says_so(
@@ -173,7 +173,7 @@ def test_loss_that_is_not_finite_leaves_the_last_good_sound_and_says_so(
 
     monkeypatch.setattr(Objective, "__call__", broken)
     out = tmp_path / "made.wav"
-    made = audiogen.stylize(*pair, out, str(write_recipe(tmp_path, line_search=False, method="adam")))
+    made = audiogen.stylize(*pair, out, str(write_config(tmp_path, line_search=False, method="adam")))
     assert "NaN or infinite at iteration 6" in str(made)
     assert soundfile.read(out)[0].std() > 0.01
 
@@ -182,14 +182,14 @@ def test_trained_network_is_taken_by_its_checkpoint_only_for_its_spectrogram(
     tmp_path: Path, pair: tuple[Path, Path]
 ) -> None:
     with pytest.raises(ValueError, match="no such checkpoint"):
-        audiogen.stylize(*pair, recipe=str(write_recipe(tmp_path)), network=str(tmp_path / "none.ckpt"))
+        audiogen.stylize(*pair, config=str(write_config(tmp_path)), network=str(tmp_path / "none.ckpt"))
 
 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"recipe": "nothing"}, r"no recipe 'nothing': name a file, or one of .*huzaifah.*stanford"),
-        ({"recipe": "configs/quickstart.yaml"}, "is no recipe of style transfer"),
+        ({"config": "nothing"}, r"no config 'nothing': name a file, or one of .*huzaifah.*stanford"),
+        ({"config": "configs/quickstart.yaml"}, "is no config of style transfer"),
         ({"balance": 0.5, "sweep": 3}, "--balance and --sweep exclude each other"),
         ({"balance": 0.5, "style_weight": 3.0}, "--balance and --style_weight exclude each other"),
         ({"balance": 2.0}, "a balance is between 0"),
@@ -202,11 +202,11 @@ def test_wrong_settings_are_refused(
     tmp_path: Path, pair: tuple[Path, Path], settings: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
-        audiogen.stylize(*pair, **({"recipe": str(write_recipe(tmp_path))} | settings))
+        audiogen.stylize(*pair, **({"config": str(write_config(tmp_path))} | settings))
 
 
 def test_sounds_that_cannot_be_used_are_named_with_the_reason(tmp_path: Path, pair: tuple[Path, Path]) -> None:
-    recipe = str(write_recipe(tmp_path))
+    config = str(write_config(tmp_path))
     silent = write(tmp_path / "silent.wav", np.zeros(RATE))
     short = write(tmp_path / "short.wav", melody(0.05))
     (tmp_path / "text.wav").write_text("no sound")
@@ -219,9 +219,9 @@ def test_sounds_that_cannot_be_used_are_named_with_the_reason(tmp_path: Path, pa
         (pair[0], tmp_path / "none.wav", r"none\.wav cannot be used: unreadable \(no such file\)"),
     ):
         with pytest.raises(ValueError, match=message):
-            audiogen.stylize(content, style, tmp_path / "made.wav", recipe)
+            audiogen.stylize(content, style, tmp_path / "made.wav", config)
     assert not (tmp_path / "made.wav").exists()
 
 
-def test_recipes_come_with_the_package() -> None:
-    assert {"fast", "huzaifah", "cs753", "stanford"} <= set(recipe_names())
+def test_configs_come_with_the_package() -> None:
+    assert {"fast", "huzaifah", "cs753", "stanford"} <= set(config_names())

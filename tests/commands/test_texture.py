@@ -15,7 +15,7 @@ from audiogen.__main__ import run
 from audiogen.commands import texture as texture_module
 from audiogen.commands.transfer_sounds import Synthesis
 from audiogen.metrics.texture import texture_distance
-from tests.tiny_transfer import RATE, bursts, click_rate, clicks, write, write_recipe
+from tests.tiny_transfer import RATE, bursts, click_rate, clicks, write, write_config
 
 
 def wav(values: object) -> torch.Tensor:
@@ -24,16 +24,16 @@ def wav(values: object) -> torch.Tensor:
 
 def test_texture_of_clicks_at_8_hertz_has_clicks_at_about_8_hertz(tmp_path: Path) -> None:
     reference = write(tmp_path / "clicks.wav", clicks(8))
-    recipe = write_recipe(tmp_path, {"width": 256}, iterations=80)
-    made = audiogen.texture(reference, recipe=str(recipe), seconds=4, event=0.26)
+    config = write_config(tmp_path, {"width": 256}, iterations=80)
+    made = audiogen.texture(reference, config=str(config), seconds=4, event=0.26)
     assert made.wav.shape == (1, 4 * RATE)
     assert click_rate(made.wav[0].numpy()) == pytest.approx(8, abs=0.5)
 
 
 def test_texture_is_nearer_to_its_reference_than_to_another_sound(tmp_path: Path) -> None:
     reference = write(tmp_path / "bursts.wav", bursts(3.0))
-    recipe = write_recipe(tmp_path, iterations=60, style_layers=["input", "relu_1"])
-    made = audiogen.texture(reference, recipe=str(recipe), seconds=3)
+    config = write_config(tmp_path, iterations=60, style_layers=["input", "relu_1"])
+    made = audiogen.texture(reference, config=str(config), seconds=3)
     own, other = (texture_distance(made.wav, wav(sound), RATE) for sound in (bursts(3.0), clicks(8)))
     assert own.mean < 0.7 * other.mean
 
@@ -44,8 +44,8 @@ def test_command_takes_several_references_with_weights(
     monkeypatch.chdir(tmp_path)
     write(Path("a.wav"), bursts())
     write(Path("b.flac"), clicks(5, rate=16000), 16000)
-    write_recipe(tmp_path)
-    settings = ["--recipe", "recipe.yaml", "--seconds", "1.5", "--iterations", "5", "--weights", "0.7,0.3"]
+    write_config(tmp_path)
+    settings = ["--config", "config.yaml", "--seconds", "1.5", "--iterations", "5", "--weights", "0.7,0.3"]
     run(["texture", "a.wav", "b.flac", *settings, "--out", "made.wav"])
     told = capsys.readouterr().out
     assert "Made 1.5 s" in told
@@ -60,7 +60,7 @@ def test_weights_of_a_mixture_move_it_from_one_reference_to_the_other(tmp_path: 
     references = [write(tmp_path / "low.wav", low), write(tmp_path / "high.wav", high)]
     shares = []
     for weights in ("1,0", "0.5,0.5", "0,1"):
-        made = audiogen.texture(references, recipe=str(write_recipe(tmp_path)), seconds=2, weights=weights)
+        made = audiogen.texture(references, config=str(write_config(tmp_path)), seconds=2, weights=weights)
         power = np.abs(np.fft.rfft(made.wav[0].numpy())) ** 2
         shares.append(power[len(power) // 3 :].sum() / power.sum())
     assert shares[0] < 0.1 < shares[1] < 0.9 < shares[2]
@@ -72,8 +72,8 @@ def test_long_texture_is_made_in_chunks_that_go_on_from_each_other(
     monkeypatch.setattr(Synthesis, "chunk", 80)
     time = np.arange(2 * RATE) / RATE
     steady = write(tmp_path / "steady.wav", 0.3 * np.sin(2 * np.pi * 500 * time))
-    recipe = write_recipe(tmp_path, {"width": 512}, iterations=60)
-    made = audiogen.texture(steady, recipe=str(recipe), seconds=2.5)
+    config = write_config(tmp_path, {"width": 512}, iterations=60)
+    made = audiogen.texture(steady, config=str(config), seconds=2.5)
     assert made.wav.shape[1] == pytest.approx(2.5 * RATE, abs=64)
     assert made.wav.std().item() == pytest.approx(0.3 / 2**0.5, rel=0.3)
     peaks = made.wav[0].unfold(0, 400, 200).abs().amax(dim=1)[3:-3]  # of 50 ms each
@@ -94,17 +94,17 @@ def test_endless_texture_ends_with_the_interruption_and_keeps_what_is_there(
 
     monkeypatch.setattr(texture_module, "_lengths", interrupted)
     reference, out = write(tmp_path / "bursts.wav", bursts()), tmp_path / "made.wav"
-    made = audiogen.texture(reference, out, float("inf"), recipe=str(write_recipe(tmp_path)), iterations=2)
+    made = audiogen.texture(reference, out, float("inf"), config=str(write_config(tmp_path)), iterations=2)
     assert made.seconds == pytest.approx(300 * 64 / RATE)
     assert soundfile.info(out).frames == 300 * 64
 
 
 def test_time_as_channels_makes_a_sound_as_long_as_its_reference(tmp_path: Path) -> None:
     reference = write(tmp_path / "bursts.wav", bursts(1.5))
-    recipe = str(write_recipe(tmp_path, {"orientation": "time"}))
-    assert audiogen.texture(reference, recipe=recipe, iterations=2).wav.shape[1] == pytest.approx(1.5 * RATE, abs=64)
+    config = str(write_config(tmp_path, {"orientation": "time"}))
+    assert audiogen.texture(reference, config=config, iterations=2).wav.shape[1] == pytest.approx(1.5 * RATE, abs=64)
     with pytest.raises(ValueError, match="leave out --event and --seconds"):
-        audiogen.texture(reference, recipe=recipe, seconds=3)
+        audiogen.texture(reference, config=config, seconds=3)
 
 
 @pytest.mark.parametrize(
@@ -122,4 +122,4 @@ def test_time_as_channels_makes_a_sound_as_long_as_its_reference(tmp_path: Path)
 def test_wrong_settings_are_refused(tmp_path: Path, settings: dict[str, Any], message: str) -> None:
     reference = write(tmp_path / "bursts.wav", bursts())
     with pytest.raises(ValueError, match=message):
-        audiogen.texture(reference, **({"recipe": str(write_recipe(tmp_path))} | settings))
+        audiogen.texture(reference, **({"config": str(write_config(tmp_path))} | settings))

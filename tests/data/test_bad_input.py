@@ -13,7 +13,7 @@ import soundfile
 
 from audiogen.audio.io import read_audio
 from audiogen.data import build, digests
-from audiogen.data.build import Recipe
+from audiogen.data.build import Pipeline
 from audiogen.data.folder import ClassFolders
 from audiogen.data.loading import LoadedData, load
 from audiogen.data.report import report
@@ -114,12 +114,12 @@ def folder() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module", params=["start", "center", "random"])
-def recipe(request: pytest.FixtureRequest) -> Recipe:
-    return Recipe(LogMel(8000, 256, 64, 24, 32), crop=request.param)
+def pipeline(request: pytest.FixtureRequest) -> Pipeline:
+    return Pipeline(LogMel(8000, 256, 64, 24, 32), crop=request.param)
 
 
 @pytest.fixture(scope="module")
-def loaded(folder: Path, recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> LoadedData:
+def loaded(folder: Path, pipeline: Pipeline, tmp_path_factory: pytest.TempPathFactory) -> LoadedData:
     def without_privileges(read: Callable[..., Any], path: Path, *args: Any) -> Any:
         """Root may read everything."""
         if os.getuid() != 0 or path.name != "no permission.wav":
@@ -133,7 +133,7 @@ def loaded(folder: Path, recipe: Recipe, tmp_path_factory: pytest.TempPathFactor
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(build, "process", partial(without_privileges, build.process))
         patch.setattr(digests, "file_digest", partial(without_privileges, digests.file_digest))
-        return load(ClassFolders(val_share=0).scan(folder), recipe, tmp_path_factory.mktemp("cache"))
+        return load(ClassFolders(val_share=0).scan(folder), pipeline, tmp_path_factory.mktemp("cache"))
 
 
 @pytest.mark.parametrize(("name", "expected"), [(name, reason) for name, _, reason in TABLE], ids=ascii)
@@ -153,23 +153,25 @@ def test_reasons_tell_missing_permission_dead_link_and_duplicate_apart(loaded: L
     assert reasons["twice.wav"].endswith("/kind/twice again.wav)")
 
 
-def test_the_report_adds_up(loaded: LoadedData, recipe: Recipe) -> None:
+def test_the_report_adds_up(loaded: LoadedData, pipeline: Pipeline) -> None:
     bad = sum(reason != "" for _, _, reason in TABLE)
-    lines = report(loaded, recipe).lines
+    lines = report(loaded, pipeline).lines
     assert lines[0].startswith(f"Data: {len(TABLE) + 1 - bad} of {len(TABLE) + 1} files used")
-    assert not report(loaded, recipe).good
+    assert not report(loaded, pipeline).good
     counted = [line.split()[0] for line in lines[0].splitlines()[1:] if not line.startswith("    ")]
     assert sum(map(int, counted)) == bad == len(loaded.left_out().splitlines())
 
 
-def test_long_file_is_never_in_memory_as_a_whole(folder: Path, recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_long_file_is_never_in_memory_as_a_whole(
+    folder: Path, pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
     lengths = []
     read = soundfile.SoundFile.read
     monkeypatch.setattr(soundfile.SoundFile, "read", lambda *a, **k: lengths.append(read(*a, **k)) or lengths[-1])
-    processed = build.process(folder / "kind" / "2 hours.wav", recipe)
-    assert max(map(len, lengths)) == recipe.segment_seconds * 4000
-    assert len(processed.segments) == (120 if recipe.crop == "random" else 1)
-    assert processed.record.truncated == (recipe.crop != "random")
+    processed = build.process(folder / "kind" / "2 hours.wav", pipeline)
+    assert max(map(len, lengths)) == pipeline.segment_seconds * 4000
+    assert len(processed.segments) == (120 if pipeline.crop == "random" else 1)
+    assert processed.record.truncated == (pipeline.crop != "random")
 
 
 def test_what_is_used_is_the_sound_of_the_file(loaded: LoadedData, folder: Path) -> None:

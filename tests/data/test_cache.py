@@ -23,7 +23,7 @@ from torch import Tensor
 from audiogen import fingerprint
 from audiogen.audio.preprocess import PreprocessStep
 from audiogen.data import build, cache, digests
-from audiogen.data.build import Recipe
+from audiogen.data.build import Pipeline
 from audiogen.data.cache import cache_folder, cached_store, store_key
 from audiogen.data.dataset import DatasetError
 from audiogen.data.digests import file_digests
@@ -57,13 +57,13 @@ def builds(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """Return a list that the path of each file that is processed is added to."""
     processed: list[Path] = []
     process = build.process
-    monkeypatch.setattr(build, "process", lambda path, recipe: processed.append(path) or process(path, recipe))
+    monkeypatch.setattr(build, "process", lambda path, pipeline: processed.append(path) or process(path, pipeline))
     return processed
 
 
 def open_store(files: list[Path], folder: Path, **options: Any) -> SpectrogramStore:
-    recipe = Recipe(LogMel(**{**MEL, **options.pop("mel", {})}), **options)
-    return cached_store(files, recipe, folder / "cache", num_workers=1)
+    pipeline = Pipeline(LogMel(**{**MEL, **options.pop("mel", {})}), **options)
+    return cached_store(files, pipeline, folder / "cache", num_workers=1)
 
 
 def test_second_opening_reads_no_sound(files: list[Path], tmp_path: Path, builds: list[Path]) -> None:
@@ -136,24 +136,24 @@ def transforms() -> dict[str, SpectrogramTransform]:
 
 
 def test_every_setting_is_part_of_the_key() -> None:
-    recipe = Recipe(LogMel(**MEL))
-    keys = {name: store_key(["a"], Recipe(transform)) for name, transform in transforms().items()}
+    pipeline = Pipeline(LogMel(**MEL))
+    keys = {name: store_key(["a"], Pipeline(transform)) for name, transform in transforms().items()}
     others = {
-        "crop": replace(recipe, crop="random"),
-        "min_seconds": replace(recipe, min_seconds=0.1),
-        "segment_seconds": replace(recipe, segment_seconds=10.0),
-        "step": replace(recipe, steps=(Louder(),)),
-        "gain": replace(recipe, steps=(Louder(3.0),)),
-        "twice": replace(recipe, steps=(Louder(), Louder())),
+        "crop": replace(pipeline, crop="random"),
+        "min_seconds": replace(pipeline, min_seconds=0.1),
+        "segment_seconds": replace(pipeline, segment_seconds=10.0),
+        "step": replace(pipeline, steps=(Louder(),)),
+        "gain": replace(pipeline, steps=(Louder(3.0),)),
+        "twice": replace(pipeline, steps=(Louder(), Louder())),
     }
     keys |= {name: store_key(["a"], other) for name, other in others.items()}
-    keys["files"] = store_key(["a", "b"], recipe)
-    keys["order"] = store_key(["b", "a"], recipe)
+    keys["files"] = store_key(["a", "b"], pipeline)
+    keys["order"] = store_key(["b", "a"], pipeline)
     assert len(set(keys.values())) == len(keys)
 
 
 def test_key_is_the_same_for_the_same_settings_and_for_any_phase_method() -> None:
-    keys = {store_key(["a"], Recipe(LogMel(**MEL, phase=phase))) for phase in (None, GriffinLim(5), GriffinLim(50))}
+    keys = {store_key(["a"], Pipeline(LogMel(**MEL, phase=phase))) for phase in (None, GriffinLim(5), GriffinLim(50))}
     assert len(keys) == 1
 
 
@@ -162,13 +162,13 @@ def test_changed_code_and_versions_are_another_key(tmp_path: Path, monkeypatch: 
     monkeypatch.syspath_prepend(tmp_path)
     import plug_in  # type: ignore[import-not-found]
 
-    recipe = Recipe(LogMel(**MEL), (plug_in.Step(),))
-    before = store_key(["a"], recipe)
+    pipeline = Pipeline(LogMel(**MEL), (plug_in.Step(),))
+    before = store_key(["a"], pipeline)
     (tmp_path / "plug_in.py").write_text("class Step:\n    gain = 2\n")
-    changed = store_key(["a"], recipe)
+    changed = store_key(["a"], pipeline)
     assert changed != before
     monkeypatch.setattr(fingerprint, "_version", lambda name: "0")
-    assert store_key(["a"], recipe) != changed
+    assert store_key(["a"], pipeline) != changed
 
 
 @pytest.mark.parametrize("memory", [b"no database at all " * 100, None])
@@ -207,11 +207,13 @@ def as_nobody() -> Iterator[None]:
 def test_cache_of_another_user_is_told_before_anything_is_built(
     files: list[Path], builds: list[Path], what: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cache, "store_key", lambda digests, recipe: "key")  # the code may lie where only root can read
+    monkeypatch.setattr(
+        cache, "store_key", lambda digests, pipeline: "key"
+    )  # the code may lie where only root can read
     with TemporaryDirectory() as name:  # pytest's own folder can be entered by its owner only
         place = Path(name)
         place.chmod(0o755)
-        store = cached_store(files, Recipe(LogMel(**MEL)), place / "cache", num_workers=1).folder
+        store = cached_store(files, Pipeline(LogMel(**MEL)), place / "cache", num_workers=1).folder
         (place / "cache").chmod(0o755 if what == "the folder" else 0o777)
         if what == "the store":
             store.chmod(0o700)
@@ -230,7 +232,7 @@ def test_cache_of_another_user_is_told_before_anything_is_built(
             as_nobody(),
             pytest.raises(DatasetError, match=r"cannot use the cache .*Name another folder with --data\.cache or"),
         ):
-            cached_store(paths, Recipe(LogMel(**MEL)), place / "cache", num_workers=1)
+            cached_store(paths, Pipeline(LogMel(**MEL)), place / "cache", num_workers=1)
         assert builds == []
 
 
@@ -270,17 +272,17 @@ def test_interrupted_build_leaves_nothing_that_is_taken_for_whole(
 ) -> None:
     process = build.process
 
-    def stop_at_the_third(path: Path, recipe: Recipe) -> Any:
+    def stop_at_the_third(path: Path, pipeline: Pipeline) -> Any:
         if path == files[2]:
             raise KeyboardInterrupt
-        return process(path, recipe)
+        return process(path, pipeline)
 
     monkeypatch.setattr(build, "process", stop_at_the_third)
     with pytest.raises(KeyboardInterrupt):
         open_store(files, tmp_path)
     monkeypatch.undo()
     processed: list[Path] = []
-    monkeypatch.setattr(build, "process", lambda path, recipe: processed.append(path) or process(path, recipe))
+    monkeypatch.setattr(build, "process", lambda path, pipeline: processed.append(path) or process(path, pipeline))
     again = open_store(files, tmp_path)
     assert processed == files[2:]  # what was built is kept
     assert again.is_whole()
@@ -292,8 +294,8 @@ def test_interrupted_build_leaves_nothing_that_is_taken_for_whole(
 def test_build_that_was_killed_goes_on_with_what_is_whole(
     files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
 ) -> None:
-    def killed_at_the_last(path: Path, recipe: Recipe) -> Any:
-        return os.kill(os.getpid(), signal.SIGKILL) if path == files[3] else process(path, recipe)
+    def killed_at_the_last(path: Path, pipeline: Pipeline) -> Any:
+        return os.kill(os.getpid(), signal.SIGKILL) if path == files[3] else process(path, pipeline)
 
     process, processed = build.process, []
     with monkeypatch.context() as patch:
@@ -317,12 +319,12 @@ def test_build_that_was_killed_goes_on_with_what_is_whole(
     elif change == "all":
         frames.unlink()
         journal.write_bytes(b"no journal\n" * 100)
-    monkeypatch.setattr(build, "process", lambda path, recipe: processed.append(path) or process(path, recipe))
+    monkeypatch.setattr(build, "process", lambda path, pipeline: processed.append(path) or process(path, pipeline))
     store = open_store(files, tmp_path)
     done = {"nothing": 3, "frames": 1, "frames cut short": 2, "journal": 2, "a file that is done": 0, "all": 0}[change]
     assert processed == files[done:]
     monkeypatch.undo()
-    other = cached_store(files, Recipe(LogMel(**MEL)), tmp_path / "other", num_workers=1)
+    other = cached_store(files, Pipeline(LogMel(**MEL)), tmp_path / "other", num_workers=1)
     for name in ("frames.i16", "index.npz", "records.jsonl"):
         assert (store.folder / name).read_bytes() == (other.folder / name).read_bytes()
     assert not list((tmp_path / "cache").glob("*.unfinished"))
@@ -342,9 +344,9 @@ def test_file_that_changes_during_the_build_is_noticed(
 ) -> None:
     process = build.process
 
-    def rewrite_first(path: Path, recipe: Recipe) -> Any:
+    def rewrite_first(path: Path, pipeline: Pipeline) -> Any:
         soundfile.write(files[0], np.random.default_rng(0).standard_normal(3000) / 9, 8000)
-        return process(path, recipe)
+        return process(path, pipeline)
 
     monkeypatch.setattr(build, "process", rewrite_first)
     with pytest.raises(OSError, match=r"1 sound files changed while they were read, such as .*a\.wav"):
@@ -356,13 +358,13 @@ PROGRAM = """
 import sys
 from pathlib import Path
 from audiogen.data import build
-from audiogen.data.build import Recipe
+from audiogen.data.build import Pipeline
 from audiogen.data.cache import cached_store
 from audiogen.transforms.mel import LogMel
 process = build.process
-build.process = lambda path, recipe: print(path.name) or process(path, recipe)
+build.process = lambda path, pipeline: print(path.name) or process(path, pipeline)
 folder = Path(sys.argv[1])
-store = cached_store(sorted(folder.glob("*.wav")), Recipe(LogMel(8000, 256, 64, 24, 24)), folder / "cache", 1)
+store = cached_store(sorted(folder.glob("*.wav")), Pipeline(LogMel(8000, 256, 64, 24, 24)), folder / "cache", 1)
 assert store.read(range(4), [0.0] * 4, 24).std() > 0.1
 """
 
@@ -379,13 +381,13 @@ SCRIPT = """
 import sys
 from pathlib import Path
 from audiogen.data import build
-from audiogen.data.build import Recipe
+from audiogen.data.build import Pipeline
 from audiogen.data.cache import cached_store
 from audiogen.transforms.mel import LogMel
 build.PARALLEL_FROM = build.FILES_PER_TASK = 1
 folder = Path(sys.argv[1])
 paths = sorted(folder.glob("*.wav"))
-store = cached_store(paths, Recipe(LogMel(8000, 256, 64, 24, 24)), folder / sys.argv[2], int(sys.argv[3]))
+store = cached_store(paths, Pipeline(LogMel(8000, 256, 64, 24, 24)), folder / sys.argv[2], int(sys.argv[3]))
 print(list(store.reasons.values()), store.folder)
 """
 

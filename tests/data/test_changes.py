@@ -15,13 +15,13 @@ import torch
 from torch import Tensor
 
 from audiogen.data import build, digests
-from audiogen.data.build import Recipe
+from audiogen.data.build import Pipeline
 from audiogen.data.cache import cached_store
 from audiogen.data.digests import file_digests
 from audiogen.data.store import SpectrogramStore
 from audiogen.transforms.mel import LogMel
 
-RECIPE = Recipe(LogMel(8000, 256, 64, 24, 24))
+PIPELINE = Pipeline(LogMel(8000, 256, 64, 24, 24))
 FILES = ("frames.i16", "index.npz", "records.jsonl")
 
 
@@ -35,7 +35,7 @@ def files(tmp_path: Path) -> list[Path]:
 
 
 def open_store(files: list[Path]) -> SpectrogramStore:
-    return cached_store(files, RECIPE, files[0].parent / "cache", num_workers=1)
+    return cached_store(files, PIPELINE, files[0].parent / "cache", num_workers=1)
 
 
 def read(store: SpectrogramStore) -> Tensor:
@@ -155,10 +155,10 @@ def while_reading(
     def plan(path: Path, before: Callable[[], object], after: Callable[[], object]) -> None:
         process = build.process
 
-        def changing(found: Path, recipe: Recipe) -> Any:
+        def changing(found: Path, pipeline: Pipeline) -> Any:
             if found == path:
                 before()
-            processed = process(found, recipe)
+            processed = process(found, pipeline)
             if found == path:
                 after()
             return processed

@@ -14,7 +14,7 @@ from audiogen.audio.io import read_audio
 from audiogen.audio.length import fit_length
 from audiogen.audio.preprocess import PreprocessStep
 from audiogen.data import loading
-from audiogen.data.build import Recipe
+from audiogen.data.build import Pipeline
 from audiogen.data.cache import cache_folder
 from audiogen.data.dataset import Clip, DatasetError, Split
 from audiogen.data.report import report
@@ -34,10 +34,10 @@ def load(
     label_order: tuple[str, ...] = (),
     exclusive: bool = False,
     several_labels: bool = False,
-    **recipe: Any,
+    **pipeline: Any,
 ) -> loading.LoadedData:
     rules = {"exclusive": exclusive, "several_labels": several_labels}
-    return loading.load(clips, Recipe(transform, **recipe), cache_folder(), label_order, **rules)
+    return loading.load(clips, Pipeline(transform, **pipeline), cache_folder(), label_order, **rules)
 
 
 def specs(split: loading.Spectrograms) -> torch.Tensor:
@@ -397,7 +397,7 @@ def test_random_crops_of_a_word_before_long_silence_all_have_sound(name: str, tm
     other = Clip(
         write_samples(tmp_path / "noise.wav", np.random.default_rng(0).standard_normal(8000) / 9), "a", "train"
     )
-    loaded = loading.load([word, other], Recipe(transform, crop="random"), tmp_path / "cache")
+    loaded = loading.load([word, other], Pipeline(transform, crop="random"), tmp_path / "cache")
     split = loaded.splits["train"]
     silent = transform(torch.zeros(1, 1, transform.num_samples))
     crops = torch.rand(400, generator=torch.Generator().manual_seed(0), dtype=torch.float64).tolist()
@@ -409,7 +409,7 @@ def test_random_crops_of_a_word_before_long_silence_all_have_sound(name: str, tm
     assert len(found) > 100  # in all places with sound, not in one
     assert min(found) < 130
     assert max(found) > 600
-    assert "of the places where a random crop could begin are silent" in str(report(loaded, Recipe(transform)))
+    assert "of the places where a random crop could begin are silent" in str(report(loaded, Pipeline(transform)))
     assert split.take([0]).std() > 0
 
 
@@ -475,4 +475,4 @@ def test_recording_is_cut_into_clips_and_split_by_time_without_overlap(
 )
 def test_options_out_of_range_are_refused(transform: LogMel, options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        Recipe(transform, **options)
+        Pipeline(transform, **options)

@@ -14,7 +14,7 @@ import soundfile
 
 from audiogen.audio.silence import TrimSilence
 from audiogen.data import build, cache
-from audiogen.data.build import Recipe
+from audiogen.data.build import Pipeline
 from audiogen.data.cache import BuiltPart, cached_part, cached_store
 from audiogen.data.parts import Part, parse_part
 from audiogen.data.store import SpectrogramStore
@@ -22,7 +22,7 @@ from audiogen.transforms.mel import LogMel
 
 FILES = ("frames.i16", "index.npz", "records.jsonl")
 FORK = multiprocessing.get_context("fork")  # a process of its own at once, with what a test has replaced
-RECIPE = Recipe(LogMel(8000, 256, 64, 24, 24), (TrimSilence(),), crop="random", segment_seconds=0.5)
+PIPELINE = Pipeline(LogMel(8000, 256, 64, 24, 24), (TrimSilence(),), crop="random", segment_seconds=0.5)
 
 
 @pytest.fixture
@@ -43,16 +43,16 @@ def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Return a list that the name of each file that is processed is added to."""
     names: list[str] = []
     process = build.process
-    monkeypatch.setattr(build, "process", lambda path, recipe: names.append(path.name) or process(path, recipe))
+    monkeypatch.setattr(build, "process", lambda path, pipeline: names.append(path.name) or process(path, pipeline))
     return names
 
 
 def build_part(index: int, total: int, files: list[Path], folder: Path) -> BuiltPart:
-    return cached_part(Part(index, total), files, RECIPE, folder / "cache", num_workers=1)
+    return cached_part(Part(index, total), files, PIPELINE, folder / "cache", num_workers=1)
 
 
 def build_all(files: list[Path], folder: Path) -> SpectrogramStore:
-    return cached_store(files, RECIPE, folder / "cache", num_workers=1)
+    return cached_store(files, PIPELINE, folder / "cache", num_workers=1)
 
 
 def contents(store: SpectrogramStore) -> dict[str, bytes]:
@@ -150,10 +150,10 @@ def test_part_that_is_overtaken_by_a_build_of_all_ends_well(
 ) -> None:
     process = build.process
 
-    def be_overtaken(path: Path, recipe: Recipe) -> Any:
+    def be_overtaken(path: Path, pipeline: Pipeline) -> Any:
         monkeypatch.setattr(build, "process", process)
         build_all(files, tmp_path)
-        return process(path, recipe)
+        return process(path, pipeline)
 
     monkeypatch.setattr(build, "process", be_overtaken)
     built = build_part(0, 2, files, tmp_path)
@@ -263,7 +263,7 @@ def test_other_content_or_settings_need_other_parts(files: list[Path], tmp_path:
     build_part(0, 2, files, tmp_path)
     soundfile.write(files[1], np.random.default_rng(1).standard_normal(4000) / 9, 8000)
     assert build_part(1, 2, files, tmp_path).missing == [0]
-    other = Recipe(RECIPE.transform)
+    other = Pipeline(PIPELINE.transform)
     assert cached_part(Part(0, 2), files, other, tmp_path / "cache", 1).missing == [1]
     assert len(list((tmp_path / "cache").glob("*.parts"))) == 3
 

@@ -23,7 +23,7 @@ from audiogen.audio.silence import TrimSilence
 from audiogen.cli import main as train
 from audiogen.data import shards
 from audiogen.data.archive import MAX_HEADER
-from audiogen.data.build import Recipe
+from audiogen.data.build import Pipeline
 from audiogen.data.dataset import DatasetError
 from audiogen.data.folder import ClassFolders
 from audiogen.data.loading import LoadedData, load
@@ -34,7 +34,7 @@ from tests.full_disk import limited_files
 from tests.tiny_run import arguments, write_classes
 
 pytest.importorskip("webdataset", reason="needs the extra 'shards'")
-RECIPE = Recipe(LogMel(8000, 512, 128, n_mels=32, num_frames=16), crop="random")
+PIPELINE = Pipeline(LogMel(8000, 512, 128, n_mels=32, num_frames=16), crop="random")
 
 
 @pytest.fixture
@@ -42,12 +42,12 @@ def data(tmp_path: Path) -> LoadedData:
     """Return 14 clips to train on and 4 to validate, of several lengths."""
     write_classes(tmp_path / "data", {"low": 300, "high": 2000}, num=9)
     clips = ClassFolders(val_share=0.23).scan(tmp_path / "data")
-    return load(clips, RECIPE, tmp_path / "cache")
+    return load(clips, PIPELINE, tmp_path / "cache")
 
 
 def test_shards_hold_every_clip_of_the_store_once(data: LoadedData, tmp_path: Path) -> None:
-    assert write_shards(data, RECIPE, new_shard_folder(str(tmp_path / "shards")), 4) == 4 + 1
-    read = load_shards(str(tmp_path / "shards"), RECIPE)
+    assert write_shards(data, PIPELINE, new_shard_folder(str(tmp_path / "shards")), 4) == 4 + 1
+    read = load_shards(str(tmp_path / "shards"), PIPELINE)
     assert read.label_names == data.label_names
     assert {name: len(split) for name, split in read.splits.items()} == {"train": 14, "val": 4}
     for name, split in data.splits.items():
@@ -72,8 +72,8 @@ def test_stream_goes_through_shards_one_by_one_and_shows_every_clip_once() -> No
 
 
 def test_shards_in_memory_are_few(data: LoadedData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_shards(data, RECIPE, new_shard_folder(str(tmp_path / "shards")), 2)
-    store = load_shards(str(tmp_path / "shards"), RECIPE).splits["train"].store
+    write_shards(data, PIPELINE, new_shard_folder(str(tmp_path / "shards")), 2)
+    store = load_shards(str(tmp_path / "shards"), PIPELINE).splits["train"].store
     for segment in range(14):
         store.frames(segment)
         assert len(store._kept) <= shards.KEPT_SHARDS
@@ -81,7 +81,7 @@ def test_shards_in_memory_are_few(data: LoadedData, tmp_path: Path, monkeypatch:
 
 def test_training_on_shards_continues_as_if_never_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = write_classes(tmp_path / "data", {"low": 300, "high": 2000})
-    recipe = {
+    pipeline = {
         "data": {
             "dataset": {"class_path": "audiogen.data.folder.ClassFolders"},
             "transform": {
@@ -90,9 +90,9 @@ def test_training_on_shards_continues_as_if_never_stopped(tmp_path: Path, monkey
             },
         }
     }
-    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    (tmp_path / "pipeline.yaml").write_text(yaml.safe_dump(pipeline))
     where = ["--data.root", str(folder), "--shards", str(tmp_path / "shards"), "--clips_per_shard", "5"]
-    monkeypatch.setattr(sys, "argv", ["audiogen", "prepare", "--config", str(tmp_path / "recipe.yaml"), *where])
+    monkeypatch.setattr(sys, "argv", ["audiogen", "prepare", "--config", str(tmp_path / "pipeline.yaml"), *where])
     main()
     more = ["--data.shards", str(tmp_path / "shards")]
     train(arguments(tmp_path / "no folder", tmp_path / "whole", 0.016, *more))
@@ -103,19 +103,19 @@ def test_training_on_shards_continues_as_if_never_stopped(tmp_path: Path, monkey
 
 
 def test_other_spectrograms_than_the_conmetricd_are_refused(data: LoadedData, tmp_path: Path) -> None:
-    write_shards(data, RECIPE, new_shard_folder(str(tmp_path / "shards")), 4)
-    for recipe, name in (
-        (replace(RECIPE, transform=LogMel(8000, 512, 128, n_mels=32, num_frames=16, floor_db=-70)), "transform"),
-        (replace(RECIPE, crop="start"), "crop"),
-        (replace(RECIPE, steps=(TrimSilence(),)), "steps"),
+    write_shards(data, PIPELINE, new_shard_folder(str(tmp_path / "shards")), 4)
+    for pipeline, name in (
+        (replace(PIPELINE, transform=LogMel(8000, 512, 128, n_mels=32, num_frames=16, floor_db=-70)), "transform"),
+        (replace(PIPELINE, crop="start"), "crop"),
+        (replace(PIPELINE, steps=(TrimSilence(),)), "steps"),
     ):
         with pytest.raises(DatasetError, match=f"were written with other settings of data: {name}$"):
-            load_shards(str(tmp_path / "shards"), recipe)
+            load_shards(str(tmp_path / "shards"), pipeline)
 
 
 @pytest.mark.parametrize("damage", ["cut", "clip missing", "missing"])
 def test_damaged_shard_is_named(data: LoadedData, tmp_path: Path, damage: str) -> None:
-    write_shards(data, RECIPE, new_shard_folder(str(tmp_path / "shards")), 4)
+    write_shards(data, PIPELINE, new_shard_folder(str(tmp_path / "shards")), 4)
     shard = tmp_path / "shards" / "train-000000.tar"
     if damage == "cut":
         shard.write_bytes(shard.read_bytes()[:3000])
@@ -123,7 +123,7 @@ def test_damaged_shard_is_named(data: LoadedData, tmp_path: Path, damage: str) -
         shard.unlink()
     else:
         (tmp_path / "shards" / "train-000003.tar").rename(shard)  # of two clips
-    clips = load_shards(str(tmp_path / "shards"), RECIPE).splits["train"]
+    clips = load_shards(str(tmp_path / "shards"), PIPELINE).splits["train"]
     with pytest.raises(DatasetError, match=r"shard .*train-000000\.tar"):
         clips.take([0])
 
@@ -179,23 +179,23 @@ def test_clip_that_is_not_what_the_index_says_is_refused_unread(
     reason: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    write_shards(data, RECIPE, new_shard_folder(str(tmp_path / "shards")), 4)
+    write_shards(data, PIPELINE, new_shard_folder(str(tmp_path / "shards")), 4)
     monkeypatch.chdir(tmp_path)
     index = json.loads((tmp_path / "shards" / "index.json").read_text())
     index["shards"][0]["num_frames"][0] = 24
     (tmp_path / "shards" / "index.json").write_text(json.dumps(index))
     replace_first_clip(tmp_path / "shards" / "train-000000.tar", content, **attributes)
-    store = load_shards(str(tmp_path / "shards"), RECIPE).splits["train"].store
+    store = load_shards(str(tmp_path / "shards"), PIPELINE).splits["train"].store
     with pytest.raises(DatasetError, match=rf"cannot read shard .*train-000000\.tar.*{reason}"):
         store.frames(0)
     assert not (tmp_path / "unpickled").exists()
 
 
 def test_compressed_shard_is_not_unpacked(data: LoadedData, tmp_path: Path) -> None:
-    write_shards(data, RECIPE, new_shard_folder(str(tmp_path / "shards")), 4)
+    write_shards(data, PIPELINE, new_shard_folder(str(tmp_path / "shards")), 4)
     shard = tmp_path / "shards" / "train-000000.tar"
     shard.write_bytes(gzip.compress(shard.read_bytes()))
-    store = load_shards(str(tmp_path / "shards"), RECIPE).splits["train"].store
+    store = load_shards(str(tmp_path / "shards"), PIPELINE).splits["train"].store
     with pytest.raises(DatasetError, match="cannot read shard"):
         store.frames(0)
 
@@ -212,17 +212,17 @@ def test_compressed_shard_is_not_unpacked(data: LoadedData, tmp_path: Path) -> N
         (lambda index: index["shards"][0]["num_frames"].__setitem__(0, 3), "out of range"),
         (lambda index: index["shards"][0]["label"].pop(), "out of range"),
         (lambda index: index.update(label_names=["low", "/etc/high"]), "other files than shards"),
-        (lambda index: index.pop("recipe"), "no index of shards: KeyError 'recipe'"),
+        (lambda index: index.pop("pipeline"), "no index of shards: KeyError 'pipeline'"),
         (lambda index: index.update(shards=[3]), "no index of shards"),
     ],
 )
 def test_index_that_cannot_be_believed_is_refused(data: LoadedData, tmp_path: Path, change: Any, reason: str) -> None:
-    write_shards(data, RECIPE, new_shard_folder(str(tmp_path / "shards")), 4)
+    write_shards(data, PIPELINE, new_shard_folder(str(tmp_path / "shards")), 4)
     index = json.loads((tmp_path / "shards" / "index.json").read_text())
     change(index)
     (tmp_path / "shards" / "index.json").write_text(json.dumps(index))
     with pytest.raises(DatasetError, match=rf"index\.json is.*{reason}"):
-        load_shards(str(tmp_path / "shards"), RECIPE)
+        load_shards(str(tmp_path / "shards"), PIPELINE)
 
 
 @pytest.mark.parametrize(
@@ -231,31 +231,33 @@ def test_index_that_cannot_be_believed_is_refused(data: LoadedData, tmp_path: Pa
 )
 def test_address_is_never_a_command(address: str, tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="no shards in"):
-        load_shards(address.format(tmp_path / "hacked"), RECIPE)
+        load_shards(address.format(tmp_path / "hacked"), PIPELINE)
     assert not (tmp_path / "hacked").exists()
 
 
 def test_shards_are_read_from_a_url(data: LoadedData, tmp_path: Path) -> None:
-    write_shards(data, RECIPE, new_shard_folder(str(tmp_path / "shards")), 4)
-    near, far = (load_shards(place, RECIPE).splits for place in (str(tmp_path / "shards"), f"file://{tmp_path}/shards"))
+    write_shards(data, PIPELINE, new_shard_folder(str(tmp_path / "shards")), 4)
+    near, far = (
+        load_shards(place, PIPELINE).splits for place in (str(tmp_path / "shards"), f"file://{tmp_path}/shards")
+    )
     torch.testing.assert_close(far["val"].take([0, 1]), near["val"].take([0, 1]), rtol=0, atol=0)
 
 
 def test_folder_without_shards_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="no shards in "):
-        load_shards(str(tmp_path), RECIPE)
+        load_shards(str(tmp_path), PIPELINE)
 
 
 def test_shards_are_not_written_over(data: LoadedData, tmp_path: Path) -> None:
-    write_shards(data, RECIPE, new_shard_folder(str(tmp_path / "shards")), 4)
+    write_shards(data, PIPELINE, new_shard_folder(str(tmp_path / "shards")), 4)
     with pytest.raises(DatasetError, match="holds shards already"):
-        write_shards(data, RECIPE, new_shard_folder(str(tmp_path / "shards")), 4)
+        write_shards(data, PIPELINE, new_shard_folder(str(tmp_path / "shards")), 4)
 
 
 def test_missing_extra_is_named(data: LoadedData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "webdataset", None)
     with pytest.raises(DatasetError, match=r"pip install 'audiogen\[shards\]'"):
-        write_shards(data, RECIPE, new_shard_folder(str(tmp_path / "shards")), 4)
+        write_shards(data, PIPELINE, new_shard_folder(str(tmp_path / "shards")), 4)
 
 
 def test_verbs_that_need_sounds_refuse_shards(
@@ -299,9 +301,9 @@ HEADERS: dict[str, tuple[Callable[[tarfile.TarInfo], bytes | None], int]] = {
 
 @pytest.mark.parametrize("name", HEADERS)
 def test_headers_of_a_shard_are_bounded(name: str, data: LoadedData, tmp_path: Path) -> None:
-    write_shards(data, RECIPE, new_shard_folder(str(tmp_path / "shards")), 4)
+    write_shards(data, PIPELINE, new_shard_folder(str(tmp_path / "shards")), 4)
     rewrite_shard(tmp_path / "shards", *HEADERS[name])
-    store = load_shards(str(tmp_path / "shards"), RECIPE).splits["train"].store
+    store = load_shards(str(tmp_path / "shards"), PIPELINE).splits["train"].store
     reason = "is no clip" if name == "sparse" else "a header in it is more than|more than the [0-9]+ bytes"
     with pytest.raises(DatasetError, match=rf"cannot read shard .*({reason})"):
         store.frames(0)
@@ -310,18 +312,18 @@ def test_headers_of_a_shard_are_bounded(name: str, data: LoadedData, tmp_path: P
 @pytest.mark.parametrize("name", ["index.json", "train-000000.tar"])
 @pytest.mark.parametrize("address", ["{}", "file://{}"])
 def test_pipes_and_devices_are_no_shards(name: str, address: str, data: LoadedData, tmp_path: Path) -> None:
-    write_shards(data, RECIPE, new_shard_folder(str(tmp_path / "shards")), 4)
+    write_shards(data, PIPELINE, new_shard_folder(str(tmp_path / "shards")), 4)
     (tmp_path / "shards" / name).unlink()
     os.mkfifo(tmp_path / "shards" / name)
     with pytest.raises(DatasetError, match="expected a regular file"):
-        load_shards(address.format(tmp_path / "shards"), RECIPE).splits["train"].store.frames(0)
+        load_shards(address.format(tmp_path / "shards"), PIPELINE).splits["train"].store.frames(0)
 
 
 def test_interrupted_writing_leaves_no_index_and_can_be_repeated(
     data: LoadedData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The index is cut off by a full disk, as a whole or not at all."""
-    write_shards(data, RECIPE, new_shard_folder(str(tmp_path / "whole")), 4)
+    write_shards(data, PIPELINE, new_shard_folder(str(tmp_path / "whole")), 4)
     size = (tmp_path / "whole" / "index.json").stat().st_size
     write_text = shards.write_text
 
@@ -331,12 +333,12 @@ def test_interrupted_writing_leaves_no_index_and_can_be_repeated(
 
     monkeypatch.setattr(shards, "write_text", write_with_little_room)
     with pytest.raises(OSError, match=r"File too large: .*index\.json"):
-        write_shards(data, RECIPE, new_shard_folder(str(tmp_path / "shards")), 4)
+        write_shards(data, PIPELINE, new_shard_folder(str(tmp_path / "shards")), 4)
     monkeypatch.undo()
     assert not (tmp_path / "shards" / "index.json").exists()
     with pytest.raises(ValueError, match="holds an earlier result"):
         new_shard_folder(str(tmp_path / "shards"))
-    write_shards(data, RECIPE, new_shard_folder(str(tmp_path / "shards"), overwrite=True), 6)
+    write_shards(data, PIPELINE, new_shard_folder(str(tmp_path / "shards"), overwrite=True), 6)
     names = {path.name for path in (tmp_path / "shards").glob("*.tar")}
     assert names == {shard["name"] for shard in json.loads((tmp_path / "shards" / "index.json").read_text())["shards"]}
 

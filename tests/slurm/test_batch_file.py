@@ -33,7 +33,7 @@ class Stage:
             path.chmod(0o755)
         slurm = {"SLURM_JOB_ID": "7", "SLURM_NTASKS": "2", "SLURM_NNODES": "1", "SLURM_JOB_NODELIST": "n1"}
         environment = os.environ | slurm | variables | {"PATH": f"{self.folder}:{os.environ['PATH']}"}
-        command = ["bash", BATCH_FILE, *(args or ("recipe.yaml",))]
+        command = ["bash", BATCH_FILE, *(args or ("config.yaml",))]
         return subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True, check=False)
 
     def requeued(self) -> int:
@@ -89,9 +89,9 @@ def test_a_cancelled_job_is_not_requeued(stage: Stage, state: str) -> None:
 
 
 def test_flags_reach_the_training_as_they_were_given(stage: Stage) -> None:
-    stage.run(0, "a recipe.yaml", "--data.root", "two words; $(touch evil)", "--model.targets", "[a, b]")
+    stage.run(0, "a config.yaml", "--data.root", "two words; $(touch evil)", "--model.targets", "[a, b]")
     given = (stage.folder / "arguments").read_text().splitlines()
-    assert given[given.index("--config") + 1] == "a recipe.yaml"
+    assert given[given.index("--config") + 1] == "a config.yaml"
     assert given[given.index("--data.root") + 1] == "two words; $(touch evil)"
     assert given[given.index("--model.targets") + 1] == "[a, b]"
     assert given[given.index("--trainer.devices") + 1] == "2"
@@ -104,7 +104,7 @@ def test_one_process_needs_no_strategy(stage: Stage) -> None:
     assert "--trainer.strategy" not in (stage.folder / "arguments").read_text().splitlines()
 
 
-def test_a_missing_recipe_is_told(stage: Stage) -> None:
+def test_a_missing_config_is_told(stage: Stage) -> None:
     done = subprocess.run(["bash", BATCH_FILE], cwd=stage.folder, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert done.stderr.startswith("usage: sbatch")
@@ -112,7 +112,7 @@ def test_a_missing_recipe_is_told(stage: Stage) -> None:
 
 @pytest.mark.parametrize(
     ("line", "message"),
-    [("recipe.yaml --model.r1_gamma 0.5 --name Joe's", "a quote without another"), ("", "no line 1")],
+    [("config.yaml --model.r1_gamma 0.5 --name Joe's", "a quote without another"), ("", "no line 1")],
 )
 def test_a_line_of_a_sweep_that_cannot_be_read_is_told(line: str, message: str, tmp_path: Path) -> None:
     (tmp_path / "sweep.txt").write_text(f"{line}\n")

@@ -41,9 +41,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def train(cluster: Cluster, data: Path, run: Path, *options: str, steps: int = STEPS, tasks_per_node: int = 2) -> Job:
     """Submit a training of two processes."""
-    command, flag, recipe, *rest = arguments(data, run, steps * BATCH / 1000, "--data.batch_size", str(BATCH))
+    command, flag, config, *rest = arguments(data, run, steps * BATCH / 1000, "--data.batch_size", str(BATCH))
     assert (command, flag) == ("fit", "--config")
-    return cluster.submit(f"--ntasks-per-node={tasks_per_node}", *options, "slurm/train.sbatch", recipe, *rest)
+    return cluster.submit(f"--ntasks-per-node={tasks_per_node}", *options, "slurm/train.sbatch", config, *rest)
 
 
 @pytest.fixture(scope="module")
@@ -173,8 +173,8 @@ def test_a_sweep_trains_a_line_in_each_task_and_its_checkpoints_are_scored(clust
     runs = [tmp_path / "first run", tmp_path / "second"]
     written = []
     for run, kimg in zip(runs, (0.008, 0.016), strict=True):
-        recipe = arguments(data, run, kimg, "--data.transform.floor_db", "-100", "--data.transform.ceil_db", "20")[2:]
-        written.append(" ".join(f'"{word}"' for word in recipe))
+        config = arguments(data, run, kimg, "--data.transform.floor_db", "-100", "--data.transform.ceil_db", "20")[2:]
+        written.append(" ".join(f'"{word}"' for word in config))
     lines.write_text("\n".join(written) + "\n")
     job = cluster.submit("--array=1-2", "slurm/sweep.sbatch", lines)
     job.wait("COMPLETED")

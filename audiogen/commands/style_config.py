@@ -1,4 +1,4 @@
-"""Recipes of style transfer by name, changed by the user's settings, for the commands that need no run."""
+"""Configs of style transfer by name, changed by the user's settings, for the commands that need no run."""
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -13,17 +13,17 @@ from audiogen.home import expand_home
 from audiogen.models.kimg import KimgModule
 from audiogen.models.style_transfer import ROLES, StyleTransfer
 
-RECIPES = Path(__file__).parent.parent / "recipes"  # the folder `configs`, which comes with the package
+CONFIGS = Path(__file__).parent.parent / "configs"  # the folder `configs`, which comes with the package
 PREFIX = "style_transfer_"
 
 
-def recipe_names() -> list[str]:
-    """Return the names of all recipes that come with the package."""
-    return sorted(path.stem.removeprefix(PREFIX) for path in RECIPES.glob(f"{PREFIX}*.yaml"))
+def config_names() -> list[str]:
+    """Return the names of all configs that come with the package."""
+    return sorted(path.stem.removeprefix(PREFIX) for path in CONFIGS.glob(f"{PREFIX}*.yaml"))
 
 
 class Built(NamedTuple):
-    """A recipe's model.
+    """A config's model.
 
     Attributes:
         model: Ready to begin.
@@ -62,23 +62,23 @@ def transfer_parser(
 
 
 def build_style_transfer(
-    recipe: str, changes: Mapping[str, Any], network: Mapping[str, Any] | None = None, num_frames: int | None = None
+    config: str, changes: Mapping[str, Any], network: Mapping[str, Any] | None = None, num_frames: int | None = None
 ) -> Built:
-    """Build the model of a recipe.
+    """Build the model of a config.
 
     Args:
-        recipe: Name of one that comes with the package (fast for `configs/style_transfer_fast.yaml`), or a file.
-        changes: Arguments of the model that are not the recipe's.
-        network: Arguments of its network that are not the recipe's.
+        config: Name of one that comes with the package (fast for `configs/style_transfer_fast.yaml`), or a file.
+        changes: Arguments of the model that are not the config's.
+        network: Arguments of its network that are not the config's.
         num_frames: Length of a clip, for networks that only take one.
 
     Raises:
-        ValueError: Where there is no such recipe, or it is of something else.
+        ValueError: Where there is no such config, or it is of something else.
     """
     # Our names come first: a config is code, and the current folder may be somebody's.
-    path = RECIPES / f"{PREFIX}{recipe}.yaml" if recipe in recipe_names() else Path(recipe)
+    path = CONFIGS / f"{PREFIX}{config}.yaml" if config in config_names() else Path(config)
     if not path.is_file():
-        raise ValueError(f"no recipe {recipe!r}: name a file, or one of {', '.join(recipe_names())}")
+        raise ValueError(f"no config {config!r}: name a file, or one of {', '.join(config_names())}")
     content = expand_home(yaml.safe_load(path.read_text()))
     try:
         transform, model = content["data"]["transform"], content["model"]
@@ -86,13 +86,13 @@ def build_style_transfer(
     except (KeyError, TypeError):
         is_transfer = False
     if not is_transfer:
-        raise ValueError(f"{path} is no recipe of style transfer")
+        raise ValueError(f"{path} is no config of style transfer")
     settings = model["init_args"] | dict(changes)
     if "weights" in changes:
         settings["extractor"] = None
     if network:
         if not settings.get("extractor"):
-            raise ValueError(f"{', '.join(network)} cannot be changed: the network of {recipe} is trained")
+            raise ValueError(f"{', '.join(network)} cannot be changed: the network of {config} is trained")
         extractor = settings["extractor"]
         settings["extractor"] = extractor | {"init_args": extractor.get("init_args", {}) | dict(network)}
     if num_frames is not None:
@@ -100,8 +100,8 @@ def build_style_transfer(
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(KimgModule, "model")
     linked = {"transform": transform, "label_names": ROLES, "batch_size": 1}
-    config = parser.parse_object({"model": model | {"init_args": settings | linked}})
+    parsed = parser.parse_object({"model": model | {"init_args": settings | linked}})
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", r".*is an instance of `nn.Module`.*")
-        built = parser.instantiate(config).model
-    return Built(built, config.model.as_dict())
+        built = parser.instantiate(parsed).model
+    return Built(built, parsed.model.as_dict())
