@@ -18,7 +18,7 @@ import scipy.linalg
 import torch
 
 from audiogen.metrics.embeddings.embedding import Embedding
-from audiogen.metrics.evaluator import Clips, Evaluator
+from audiogen.metrics.evaluator import DatasetView, Evaluator
 from audiogen.metrics.frechet import FrechetDistance
 from audiogen.networks.classifier import SpectrogramCNN
 from audiogen.networks.stylegan2 import Generator
@@ -106,7 +106,7 @@ def evaluation() -> dict[str, Callable[[], object]]:
     torch.manual_seed(0)
     spec, label = torch.rand(1000, 1, 64, 64) * 2 - 1, torch.arange(10).repeat_interleave(100)
     evaluator = Evaluator([ClassifierFeatures(transform)], transform, NAMES, num_clips=1000)
-    clips = Clips(lambda chosen: spec[chosen], label)
+    clips = DatasetView(lambda chosen: spec[chosen], label)
     evaluator.set_real(clips, clips)
 
     def score() -> dict[str, float]:

@@ -12,7 +12,7 @@ from audiogen.callbacks.samples import PeriodicSamples, spread
 from audiogen.distributed import rank_batches
 from audiogen.metrics.conversion import BATCH, ConversionEvaluator, Task, convert_clips
 from audiogen.metrics.embeddings.embedding import Embedding
-from audiogen.metrics.evaluator import Clips, Embed
+from audiogen.metrics.evaluator import DatasetView, Embed
 
 
 class ConversionEvaluation(PeriodicEvaluation):
@@ -36,14 +36,14 @@ class ConversionEvaluation(PeriodicEvaluation):
         self.domain, self.content = domain, content
         self._task: Task | None = None
 
-    def make_evaluator(self, pl_module: Any, reference: Clips, train: Clips, embedder: Embed) -> list[str]:
+    def make_evaluator(self, pl_module: Any, reference: DatasetView, train: DatasetView, embedder: Embed) -> list[str]:
         """Make an evaluator with the classifiers; see `PeriodicEvaluation`."""
         settings = (pl_module.transform, pl_module.label_names, pl_module.targets, pl_module.device)
         self.evaluator = ConversionEvaluator(self.domain, self.content, *settings)
         self._task = self.evaluator.set_real(reference, train, embedder)
         return []
 
-    def make_clips(self, pl_module: Any, reference: Clips, rank: int, world_size: int) -> Iterator[Any]:
+    def make_clips(self, pl_module: Any, reference: DatasetView, rank: int, world_size: int) -> Iterator[Any]:
         """Convert the clips; see `PeriodicEvaluation`."""
         assert self._task is not None
         for rows in rank_batches(len(self._task.source), BATCH, rank, world_size):

@@ -14,7 +14,7 @@ from audiogen.callbacks.interruption import leave_if_asked
 from audiogen.distributed import all_reduce_mean, rank_batches
 from audiogen.metrics.embeddings.cache import cached_embedder
 from audiogen.metrics.embeddings.embedding import Embedding
-from audiogen.metrics.evaluator import Clips, Embed, Evaluator, clips_on
+from audiogen.metrics.evaluator import DatasetView, Embed, Evaluator, view_on
 from audiogen.metrics.metric import EmbeddingMetric
 
 SAMPLE_BATCH = 64
@@ -48,11 +48,11 @@ class PeriodicEvaluation(lightning.Callback, ABC):
         self._started = 0.0
 
     @abstractmethod
-    def make_evaluator(self, pl_module: Any, reference: Clips, train: Clips, embedder: Embed) -> list[str]:
+    def make_evaluator(self, pl_module: Any, reference: DatasetView, train: DatasetView, embedder: Embed) -> list[str]:
         """Make `evaluator`, give it real clips, and return what there is to say of them."""
 
     @abstractmethod
-    def make_clips(self, pl_module: Any, reference: Clips, rank: int, world_size: int) -> Iterator[Any]:
+    def make_clips(self, pl_module: Any, reference: DatasetView, rank: int, world_size: int) -> Iterator[Any]:
         """Make this process's share of the clips in batches for the evaluator, as many batches as other processes do.
 
         None stands for a batch that only others have.
@@ -115,7 +115,7 @@ class PeriodicEvaluation(lightning.Callback, ABC):
     def _evaluate(self, trainer: lightning.Trainer, pl_module: Any, split: str) -> None:
         start = time.monotonic()
         self._prepare(trainer, pl_module, split)
-        clips = clips_on(pl_module.device, trainer.datamodule.split(split))  # type: ignore[attr-defined]
+        clips = view_on(pl_module.device, trainer.datamodule.split(split))  # type: ignore[attr-defined]
         made = self.make_clips(pl_module, clips, trainer.global_rank, trainer.world_size)
         self.evaluator.update(_until_stopped(trainer, pl_module, made))
         scores = self.evaluator.compute()
@@ -135,7 +135,7 @@ class PeriodicEvaluation(lightning.Callback, ABC):
             return
         start = time.monotonic()
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        reference, train = (clips_on(pl_module.device, data.split(name)) for name in (split, "train"))
+        reference, train = (view_on(pl_module.device, data.split(name)) for name in (split, "train"))
         for note in self.make_evaluator(
             pl_module, reference, train, cached_embedder(data.cache.with_name("embeddings"))
         ):
@@ -173,14 +173,14 @@ class Evaluation(PeriodicEvaluation):
         self.embeddings, self.num_clips, self.seed = embeddings, num_clips, seed
         self.extra_metrics = extra_metrics or []
 
-    def make_evaluator(self, pl_module: Any, reference: Clips, train: Clips, embedder: Embed) -> list[str]:
+    def make_evaluator(self, pl_module: Any, reference: DatasetView, train: DatasetView, embedder: Embed) -> list[str]:
         """Make an evaluator with the embeddings; see `PeriodicEvaluation`."""
         settings = (pl_module.transform, pl_module.label_names, self.num_clips, pl_module.device, self.extra_metrics)
         self.evaluator = Evaluator(self.embeddings, *settings)
         self.evaluator.set_real(reference, train, embedder)
         return self.evaluator.notes
 
-    def make_clips(self, pl_module: Any, reference: Clips, rank: int, world_size: int) -> Iterator[Any]:
+    def make_clips(self, pl_module: Any, reference: DatasetView, rank: int, world_size: int) -> Iterator[Any]:
         """Generate clips; clip i of a class has the seed it has in `generate`. See `PeriodicEvaluation`."""
         label, number = self.evaluator.wanted
         seeds = torch.tensor(pl_module.clip_seeds(self.seed, int(number.max()) + 1))[number]

@@ -24,7 +24,7 @@ from audiogen.data.folder import ClassFolders, files_below
 from audiogen.data.module import SpectrogramData
 from audiogen.metrics.embeddings.classifier import Classifier
 from audiogen.metrics.embeddings.embedding import Batches, Embedding
-from audiogen.metrics.evaluator import Evaluator, clips_on
+from audiogen.metrics.evaluator import Evaluator, view_on
 from audiogen.metrics.heep import heep, heep_overall, read_ratings, s_gen
 from audiogen.outputs import check_output_file
 
@@ -157,7 +157,7 @@ def evaluate(
     bench = Evaluator(chosen, deepcopy(data.transform).to(where), data.label_names, few, where)
     other: Split = "test" if split == "train" else "train"
     try:
-        bench.set_real(clips_on(where, data.split(split)), clips_on(where, data.split(other)))
+        bench.set_real(view_on(where, data.split(split)), view_on(where, data.split(other)))
     except ValueError as error:
         raise ValueError(f"{error}{scarcest(files, data.label_names)}") from error
     bench.update(_read(files, bench, data.pipeline, where) if sounds else _made(model, bench, seed, truncation))

@@ -10,7 +10,7 @@ from audiogen.data.module import SpectrogramData
 from audiogen.metrics.conversion import ConversionEvaluator, convert_clips
 from audiogen.metrics.embeddings.classifier import Classifier
 from audiogen.metrics.embeddings.embedding import Embedding
-from audiogen.metrics.evaluator import clips_on
+from audiogen.metrics.evaluator import view_on
 
 SCORES = {  # and which figure is that of the sources, and of real clips of the target
     "target_share": ("target_share_source", "target_share_real"),
@@ -78,7 +78,7 @@ def evaluate_conversion(
     """
     evaluator = ConversionEvaluator(*classifiers, model.transform, model.label_names, model.targets, model.device)
     other: Split = "test" if split == "train" else "train"
-    clips, others = (clips_on(model.device, data.split(name)) for name in (split, other))
+    clips, others = (view_on(model.device, data.split(name)) for name in (split, other))
     task = evaluator.set_real(clips, others)
     evaluator.update(convert_clips(model, clips, task))
     names = [model.label_names[index] for index in model.targets]

@@ -13,7 +13,7 @@ from audiogen.atomic import write_text
 from audiogen.audio.io import write_audio
 from audiogen.commands.data_arguments import data_and_arguments, data_parser
 from audiogen.data.build import Pipeline, clip_waveform
-from audiogen.data.dataset import Clip
+from audiogen.data.dataset import AudioItem
 from audiogen.data.loading import LoadedData
 from audiogen.data.report import report, used_records
 from audiogen.outputs import check_output_folder, start_output_folder
@@ -59,7 +59,7 @@ class Shown:
     """
 
     names: list[str]
-    clips: list[list[Clip]]
+    clips: list[list[AudioItem]]
     wav: Tensor
     spec: Tensor
     back: Tensor

@@ -200,7 +200,7 @@ def clip_waveform(path: Path, pipeline: Pipeline, span: tuple[float, float] | No
     Args:
         path: The file.
         pipeline: How it becomes clips. Of a file that "random" takes parts of, the clip is the start.
-        span: Of a recording, where to look for the first clip; see `Clip`.
+        span: Of a recording, where to look for the first clip; see `AudioItem`.
 
     Raises:
         AudioFileError: Where there is nothing of use in it.

@@ -30,7 +30,7 @@ class DatasetError(ValueError):
 
 
 @dataclass(frozen=True)
-class Clip:
+class AudioItem:
     """One sound of a data set.
 
     Attributes:
@@ -63,7 +63,7 @@ class AudioDataset(ABC):
     notes: Sequence[str] = ()
 
     @abstractmethod
-    def scan(self, root: Path | None) -> Sequence[Clip]:
+    def scan(self, root: Path | None) -> Sequence[AudioItem]:
         """List all clips below `root`, in an order that does not depend on the machine.
 
         Args:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from audiogen.data.dataset import AudioDataset, Clip, DatasetError, Split
+from audiogen.data.dataset import AudioDataset, AudioItem, DatasetError, Split
 from audiogen.data.folder import (
     checked_share,
     clips_of_class,
@@ -37,7 +37,7 @@ class Domains(AudioDataset):
         names = (self.folders[0].name, self.folders[1].name)
         self.label_order = ("a", "b") if names[0] == names[1] or "" in names else names
 
-    def scan(self, root: Path | None) -> Sequence[Clip]:
+    def scan(self, root: Path | None) -> Sequence[AudioItem]:
         """List sound files at any depth of the two folders; either may be a single recording instead."""
         places = [root / folder if root else folder for folder in self.folders]
         for place in places:

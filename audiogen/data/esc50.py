@@ -6,7 +6,7 @@ The layout is that of the original repository: `meta/esc50.csv` lists the files 
 from collections.abc import Sequence
 from pathlib import Path
 
-from audiogen.data.dataset import AudioDataset, Clip, DatasetError, Split, existing_folder
+from audiogen.data.dataset import AudioDataset, AudioItem, DatasetError, Split, existing_folder
 from audiogen.data.table import checked_label, find_table, inner_path, read_csv
 
 FOLDS = range(1, 6)
@@ -30,7 +30,7 @@ class ESC50(AudioDataset):
         self.split_of: dict[int | None, Split] = {val_fold: "val", test_fold: "test"}
         self.esc10 = esc10
 
-    def scan(self, root: Path | None) -> Sequence[Clip]:
+    def scan(self, root: Path | None) -> Sequence[AudioItem]:
         """List the files that `meta/esc50.csv` names, whether they exist or not."""
         folder = existing_folder(root)
         table = find_table(folder, "meta/esc50.csv")
@@ -41,7 +41,7 @@ class ESC50(AudioDataset):
             if not self.esc10 or row["esc10"].lower() == "true":
                 split = self.split_of.get(int(row["fold"]), "train")
                 path = folder / "audio" / inner_path(row["filename"], "filename", place)
-                clips.append(Clip(path, checked_label(row["category"], place), split))
+                clips.append(AudioItem(path, checked_label(row["category"], place), split))
         if not clips:
             raise DatasetError(f"{table} lists no clips{' of ESC-10' if self.esc10 else ''}")
         return clips

@@ -8,7 +8,7 @@ Gidel (2022), "Generating Diverse Vocal Bursts with StyleGAN2 and MEL-Spectrogra
 from collections.abc import Sequence
 from pathlib import Path
 
-from audiogen.data.dataset import AudioDataset, Clip, DatasetError, Split
+from audiogen.data.dataset import AudioDataset, AudioItem, DatasetError, Split
 from audiogen.data.table import find_table, inner_path, parse_split, read_csv
 
 # In the order of the columns, without triumph: too few of its clips have the highest score.
@@ -48,7 +48,7 @@ class ExVo(AudioDataset):
         self.label_order = names if conditional else ()
         self.min_score, self.conditional, self.train_on_val, self.file = min_score, conditional, train_on_val, file
 
-    def scan(self, root: Path | None) -> Sequence[Clip]:
+    def scan(self, root: Path | None) -> Sequence[AudioItem]:
         """List the clips of the table, whether the sounds exist or not: in `wav`, or else beside the table."""
         table = find_table(root, self.file)
         clips = []
@@ -56,7 +56,7 @@ class ExVo(AudioDataset):
             path = _sound(table.parent, row["file_id"].strip("[]"), place)
             split = self._split(parse_split(row["split"], place))
             labels = self._emotions(row, split, place) if self.conditional else [None]
-            clips += [Clip(path, label, split) for label in labels]
+            clips += [AudioItem(path, label, split) for label in labels]
         if not clips:
             score = f" with a score of {self.min_score:g} or more" if self.conditional else ""
             raise DatasetError(f"{table} lists no clips{score}")

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from audiogen.audio.formats import READ_SUFFIXES, SOUND_SUFFIXES
-from audiogen.data.dataset import SPLIT_NAMES, AudioDataset, Clip, DatasetError, Split, existing_folder
+from audiogen.data.dataset import SPLIT_NAMES, AudioDataset, AudioItem, DatasetError, Split, existing_folder
 from audiogen.untrusted import is_regular
 
 
@@ -30,7 +30,7 @@ class ClassFolders(AudioDataset):
     def __init__(self, val_share: float = 0.1) -> None:
         self.val_share = checked_share(val_share)
 
-    def scan(self, root: Path | None) -> Sequence[Clip]:
+    def scan(self, root: Path | None) -> Sequence[AudioItem]:
         """List sound files at any depth."""
         if root is not None and root.is_file():
             self.notes = [cut_note(self.val_share)]
@@ -139,7 +139,7 @@ def split_folders(paths: Sequence[Path], folder: Path) -> dict[Path, Split]:
     return {path: found[name] for path, name in names.items()}
 
 
-def split_notes(splits: Mapping[Path, Split], clips: Sequence[Clip]) -> list[str]:
+def split_notes(splits: Mapping[Path, Split], clips: Sequence[AudioItem]) -> list[str]:
     """Say which splits were read from folders, and how many clips of train are used for validation."""
     found = sorted(set(splits.values()), key=["train", "val", "test"].index)
     if not found:
@@ -149,11 +149,11 @@ def split_notes(splits: Mapping[Path, Split], clips: Sequence[Clip]) -> list[str
     return [note if "val" in found else f"{note}; {num_val} files of train are used for validation"]
 
 
-def recording(label: str | None, path: Path, val_share: float) -> list[Clip]:
+def recording(label: str | None, path: Path, val_share: float) -> list[AudioItem]:
     """Return the clips of a long recording: of its beginning to train on, of its end for validation."""
     border = 1 - val_share
-    train = Clip(path, label, "train", span=(0.0, border))
-    return [train, Clip(path, label, "val", span=(border, 1.0))] if val_share else [train]
+    train = AudioItem(path, label, "train", span=(0.0, border))
+    return [train, AudioItem(path, label, "val", span=(border, 1.0))] if val_share else [train]
 
 
 def cut_note(val_share: float) -> str:
@@ -163,7 +163,7 @@ def cut_note(val_share: float) -> str:
 
 def clips_of_class(
     label: str | None, paths: Sequence[Path], folder: Path, val_share: float, splits: Mapping[Path, Split]
-) -> list[Clip]:
+) -> list[AudioItem]:
     """Return the clips of a class.
 
     Args:
@@ -175,7 +175,7 @@ def clips_of_class(
             where a folder is for validation.
         splits: Of the sounds that lie in a folder of a split.
     """
-    clips = [Clip(path, label, splits.get(path, "train")) for path in paths]
+    clips = [AudioItem(path, label, splits.get(path, "train")) for path in paths]
     if any(clip.split == "val" for clip in clips):
         return clips
     train = [clip for clip in clips if clip.split == "train"]

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from audiogen.data.dataset import AudioDataset, Clip, DatasetError, Split, existing_folder
+from audiogen.data.dataset import AudioDataset, AudioItem, DatasetError, Split, existing_folder
 
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 NUM_TAKES = 50
@@ -38,7 +38,7 @@ class FSDD(AudioDataset):
         self.label, self.val_takes, self.speakers = label, val_takes, speakers
         self.label_order = DIGITS if label == "digit" else tuple(speakers or ())
 
-    def scan(self, root: Path | None) -> Sequence[Clip]:
+    def scan(self, root: Path | None) -> Sequence[AudioItem]:
         """List the `*.wav` files of `root` or of its `recordings` folder (the layout of the original repository)."""
         folder = existing_folder(root)
         if (folder / "recordings").is_dir():
@@ -51,7 +51,7 @@ class FSDD(AudioDataset):
         if missing := [name for name in self.speakers or () if name not in known]:
             raise DatasetError(f"no speaker {', '.join(missing)} in {folder}, only {', '.join(sorted(known))}")
         return [
-            Clip(
+            AudioItem(
                 path,
                 DIGITS[int(match["digit"])] if self.label == "digit" else match["speaker"],
                 self._split(int(match["take"])),

@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 from audiogen.data.batch import Batch
 from audiogen.data.build import Pipeline
 from audiogen.data.cache import cached_store
-from audiogen.data.dataset import Clip, DatasetError, Split
+from audiogen.data.dataset import AudioItem, DatasetError, Split
 from audiogen.data.store import SpectrogramStore, Store
 from audiogen.data.stream import CropIndex
 from audiogen.fingerprint import fingerprint
@@ -79,9 +79,9 @@ class LoadedData:
 
     label_names: list[str]
     splits: dict[Split, Spectrograms]
-    clips: list[Clip]
+    clips: list[AudioItem]
     files: list[int]
-    rejected: list[tuple[str, Clip]]
+    rejected: list[tuple[str, AudioItem]]
     store: SpectrogramStore | None
     notes: Sequence[str] = ()
 
@@ -113,7 +113,7 @@ class LoadedData:
 
 
 def load(
-    clips: Sequence[Clip],
+    clips: Sequence[AudioItem],
     pipeline: Pipeline,
     cache: Path,
     label_order: Sequence[str] = (),
@@ -163,12 +163,12 @@ def load(
     return LoadedData(label_names, splits, used, files, rejected, store)
 
 
-def pipeline_for(clips: Sequence[Clip], pipeline: Pipeline) -> Pipeline:
+def pipeline_for(clips: Sequence[AudioItem], pipeline: Pipeline) -> Pipeline:
     """Return how the files of some clips become spectrograms: recordings are cut."""
     return replace(pipeline, cut=True) if any(clip.span is not None for clip in clips) else pipeline
 
 
-def sound_files(clips: Sequence[Clip]) -> list[Path]:
+def sound_files(clips: Sequence[AudioItem]) -> list[Path]:
     """Return the files of all clips in the order of a store's, each once."""
     return list(dict.fromkeys(clip.path for clip in clips))
 
@@ -180,14 +180,14 @@ def _segments_in(span: tuple[float, float] | None, segments: Sequence[int]) -> l
 
 
 def _usable(
-    clips: Sequence[Clip], number: Mapping[Path, int], store: SpectrogramStore, rule: "_Identity"
-) -> tuple[list[Clip], list[tuple[str, Clip]]]:
+    clips: Sequence[AudioItem], number: Mapping[Path, int], store: SpectrogramStore, rule: "_Identity"
+) -> tuple[list[AudioItem], list[tuple[str, AudioItem]]]:
     """Part the clips into those with sound and those without, each with the reason."""
     reasons = [store.reasons.get(number[clip.path], "") for clip in clips]
     broken = {clip.pair for clip, reason in zip(clips, reasons, strict=True) if reason and clip.pair is not None}
-    used: list[Clip] = []
-    rejected: list[tuple[str, Clip]] = []
-    alike: dict[bytes, list[Clip]] = defaultdict(list)  # all clips of a sound, in the order of the list
+    used: list[AudioItem] = []
+    rejected: list[tuple[str, AudioItem]] = []
+    alike: dict[bytes, list[AudioItem]] = defaultdict(list)  # all clips of a sound, in the order of the list
     for clip, reason in zip(clips, reasons, strict=True):
         if clip.pair is None and not reason:
             alike[store.sounds[number[clip.path]]].append(clip)
@@ -210,7 +210,7 @@ class _Identity:
     exclusive: bool
     several_labels: bool
 
-    def conflict(self, clip: Clip, alike: Sequence[Clip]) -> str:
+    def conflict(self, clip: AudioItem, alike: Sequence[AudioItem]) -> str:
         """Return why a clip is left out, given all clips of the same sound in the order of the list; "" if it is not.
 
         The first one stays, with its further classes where there may be several, and all stretches of its recording.
@@ -233,12 +233,12 @@ class _Identity:
 
 
 def _classes(
-    used: list[Clip],
-    rejected: list[tuple[str, Clip]],
+    used: list[AudioItem],
+    rejected: list[tuple[str, AudioItem]],
     label_order: Sequence[str],
-    segments: Mapping[Clip, Sequence[int]],
+    segments: Mapping[AudioItem, Sequence[int]],
     least: int,
-) -> tuple[list[Clip], list[str]]:
+) -> tuple[list[AudioItem], list[str]]:
     """Return the clips to keep and the class names, rejecting clips of classes that cannot be learned."""
     train = [clip for clip in used if clip.split == "train"]
     counts = {
@@ -261,9 +261,9 @@ def _natural(name: str) -> tuple[bool, int, str]:
 
 def _summary(
     splits: dict[Split, Spectrograms],
-    used: Sequence[Clip],
+    used: Sequence[AudioItem],
     label_names: Sequence[str],
-    rejected: Sequence[tuple[str, Clip]],
+    rejected: Sequence[tuple[str, AudioItem]],
     notes: Sequence[str] = (),
 ) -> str:
     counts = ", ".join(f"{len(split)} {name}" for name, split in splits.items())

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from audiogen.data.dataset import AudioDataset, Clip, DatasetError
+from audiogen.data.dataset import AudioDataset, AudioItem, DatasetError
 from audiogen.data.table import (
     Row,
     check_columns,
@@ -33,7 +33,7 @@ class Manifest(AudioDataset):
     def __init__(self, file: str = "manifest.csv") -> None:
         self.file = file
 
-    def scan(self, root: Path | None) -> Sequence[Clip]:
+    def scan(self, root: Path | None) -> Sequence[AudioItem]:
         """List the sounds in the manifest's order, whether they exist or not."""
         manifest = find_table(root, self.file)
         rows = _read(manifest)
@@ -44,11 +44,11 @@ class Manifest(AudioDataset):
         return clips
 
 
-def _clip(row: dict[str, str], place: str, folder: Path) -> Clip:
+def _clip(row: dict[str, str], place: str, folder: Path) -> AudioItem:
     """Return the clip of a row."""
     path, label = listed_path(row["path"], folder, place), row.get("label")
     split = parse_split(row.get("split") or "train", place)
-    return Clip(path, checked_label(label, place) if label else None, split)
+    return AudioItem(path, checked_label(label, place) if label else None, split)
 
 
 def _check_labels(rows: Sequence[Row]) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from audiogen.data.dataset import AudioDataset, Clip, DatasetError
+from audiogen.data.dataset import AudioDataset, AudioItem, DatasetError
 from audiogen.data.table import find_table, listed_path, read_csv
 
 
@@ -22,7 +22,7 @@ class Pairs(AudioDataset):
     def __init__(self, file: str = "pairs.csv") -> None:
         self.file = file
 
-    def scan(self, root: Path | None) -> Sequence[Clip]:
+    def scan(self, root: Path | None) -> Sequence[AudioItem]:
         """List the two clips of each row, in the order of the rows, whether the sounds exist or not."""
         table = find_table(root, self.file)
         clips = []
@@ -30,7 +30,7 @@ class Pairs(AudioDataset):
             for label in self.label_order:
                 if not row[label]:
                     raise DatasetError(f"{place}: no {label}")
-                clips.append(Clip(listed_path(row[label], table.parent, place), label, "test", pair))
+                clips.append(AudioItem(listed_path(row[label], table.parent, place), label, "test", pair))
         if not clips:
             raise DatasetError(f"{table} lists no pairs")
         return clips

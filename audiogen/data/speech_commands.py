@@ -13,7 +13,7 @@ from typing import Literal, get_args
 import torch
 
 from audiogen.data.archive import unpack
-from audiogen.data.dataset import AudioDataset, Clip, DatasetError, Split, existing_folder
+from audiogen.data.dataset import AudioDataset, AudioItem, DatasetError, Split, existing_folder
 from audiogen.data.fsdd import DIGITS
 
 Words = Literal["digits", "all"]
@@ -47,7 +47,7 @@ class SpeechCommands(AudioDataset):
             raise DatasetError(f"expected words {' or '.join(get_args(Words))}, got {words!r}")
         self.words, self.download = words, download
 
-    def scan(self, root: Path | None) -> Sequence[Clip]:
+    def scan(self, root: Path | None) -> Sequence[AudioItem]:
         """List the clips in `root`, or in its folder `SpeechCommands/speech_commands_v0.02` (torchaudio's layout)."""
         folder = self._folder(root)
         split_of = _official_splits(folder)
@@ -55,7 +55,7 @@ class SpeechCommands(AudioDataset):
         for path in sorted(folder.glob("[!._]*/[!.]*.wav")):  # the leading _ is that of _background_noise_
             word = path.parent.name
             if self.words == "all" or word in DIGITS:
-                clips.append(Clip(path, word, split_of.get(f"{word}/{path.name}", "train")))
+                clips.append(AudioItem(path, word, split_of.get(f"{word}/{path.name}", "train")))
         if not clips:
             raise DatasetError(f"no folders of words with *.wav files in {folder}: is this Speech Commands?")
         return clips

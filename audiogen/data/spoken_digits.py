@@ -22,7 +22,7 @@ from tqdm import tqdm
 from audiogen.audio.io import write_audio
 from audiogen.audio.resample import resample
 from audiogen.data.cache import cache_folder
-from audiogen.data.dataset import AudioDataset, Clip, DatasetError, Split
+from audiogen.data.dataset import AudioDataset, AudioItem, DatasetError, Split
 from audiogen.data.fsdd import DIGITS
 from audiogen.data.parallel import parallel_map
 
@@ -193,7 +193,7 @@ class SpokenDigits(AudioDataset):
             raise DatasetError(f"expected num_clips >= {MIN_CLIPS}, sample_rate > 0, got {num_clips}, {sample_rate}")
         self.label, self.num_clips, self.seed, self.sample_rate = label, num_clips, seed, sample_rate
 
-    def scan(self, root: Path | None) -> Sequence[Clip]:
+    def scan(self, root: Path | None) -> Sequence[AudioItem]:
         """List the clips, after speaking them where they are missing.
 
         Args:
@@ -212,7 +212,7 @@ class SpokenDigits(AudioDataset):
             for path in sorted((folder / split).glob("*.wav")):
                 digit, speaker, take = path.stem.split("_")
                 label = {"digit": DIGITS[int(digit)], "speaker": speaker, "gender": gender_of(speaker)}[self.label]
-                clips.append(Clip(path, label, _split_of_take(int(take)) if self.label == "speaker" else split))
+                clips.append(AudioItem(path, label, _split_of_take(int(take)) if self.label == "speaker" else split))
         if len(clips) != self.num_clips:
             raise DatasetError(f"expected {self.num_clips} clips in {folder}, found {len(clips)}: delete it to rebuild")
         return [clip for clip in clips if clip.label is not None]

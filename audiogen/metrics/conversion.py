@@ -8,7 +8,7 @@ from torch import Tensor
 from torchmetrics import MeanMetric
 
 from audiogen.metrics.embeddings.embedding import Embedded, Embedding, embed
-from audiogen.metrics.evaluator import Clips, Embed
+from audiogen.metrics.evaluator import DatasetView, Embed
 from audiogen.metrics.frechet import FrechetDistance
 from audiogen.transforms.transform import SpectrogramTransform
 
@@ -41,7 +41,7 @@ def all_conversions(label: Tensor, targets: Sequence[int]) -> Task:
     return Task(torch.cat(sources), torch.cat([torch.full_like(s, t) for s, t in zip(sources, targets, strict=True)]))
 
 
-def convert_clips(model: Any, clips: Clips, task: Task) -> Conversions:
+def convert_clips(model: Any, clips: DatasetView, task: Task) -> Conversions:
     """Yield conversions by a model that has a method `convert(spec, target) -> spec`."""
     for rows in torch.arange(len(task.source)).split(BATCH):
         source, target = task.source[rows], task.target[rows]
@@ -97,7 +97,7 @@ class ConversionEvaluator:
         self.known = {index: list(domain.label_names).index(label_names[index]) for index in targets}
         self.real: dict[str, float] = {}
 
-    def set_real(self, reference: Clips, train: Clips, embedder: Embed = embed) -> Task:
+    def set_real(self, reference: DatasetView, train: DatasetView, embedder: Embed = embed) -> Task:
         """Embed real clips.
 
         Args:

@@ -21,7 +21,7 @@ Embed = Callable[[Embedding, Batches, SpectrogramTransform], Embedded]
 
 
 @dataclass(frozen=True)
-class Clips:
+class DatasetView:
     """Real clips that can be gone through more than once: spectrograms on demand, and classes.
 
     Attributes:
@@ -42,16 +42,16 @@ class Clips:
         for part in indices.split(self.batch_size):
             yield self.take(part), self.label[part]
 
-    def of_classes(self, counts: Tensor) -> "Clips":
+    def of_classes(self, counts: Tensor) -> "DatasetView":
         """Return up to `counts` clips of each class, int64 [K], drawn once and for all."""
         order = torch.randperm(len(self.label), generator=torch.Generator().manual_seed(0))
         chosen = [order[self.label[order] == index][:num] for index, num in enumerate(counts.tolist())]
         return replace(self, indices=torch.cat(chosen))
 
 
-def clips_on(device: torch.device | str, clips: Any) -> Clips:
+def view_on(device: torch.device | str, clips: Any) -> DatasetView:
     """Return the clips of a data module's split, to be taken to a device."""
-    return Clips(lambda rows: clips.take(rows).to(device), clips.label)
+    return DatasetView(lambda rows: clips.take(rows).to(device), clips.label)
 
 
 def share_out(num_clips: int, label: Tensor, num_classes: int) -> Tensor:
@@ -127,7 +127,7 @@ class Evaluator:
         label = torch.arange(len(self.counts)).repeat_interleave(self.counts)
         return label, torch.cat([torch.arange(num) for num in self.counts.tolist()])
 
-    def set_real(self, reference: Clips, train: Clips, embedder: Embed = embed) -> None:
+    def set_real(self, reference: DatasetView, train: DatasetView, embedder: Embed = embed) -> None:
         """Embed real clips and compute what real training clips score.
 
         Args:

@@ -17,7 +17,7 @@ from audiogen.callbacks.conversion import ConversionEvaluation, ConversionLogger
 from audiogen.cli import main
 from audiogen.commands.report import report
 from audiogen.metrics.conversion import Task
-from audiogen.metrics.evaluator import Clips
+from audiogen.metrics.evaluator import DatasetView
 from tests.test_training import differing
 from tests.tiny_classifier import write_classifier
 from tests.tiny_conversion import conversion_arguments
@@ -226,7 +226,7 @@ def test_values_out_of_range_are_refused(settings: dict[str, float]) -> None:
 def test_distributed_convert_shares_in_as_many_batches_and_nothing_twice() -> None:
     callback = ConversionEvaluation(domain=None)  # type: ignore[arg-type]
     callback._task = Task(torch.arange(129), torch.arange(129) % 2)  # two whole batches and one clip
-    clips = Clips(lambda rows: rows.float()[:, None], torch.zeros(129))
+    clips = DatasetView(lambda rows: rows.float()[:, None], torch.zeros(129))
     model = SimpleNamespace(convert=lambda spec, target: spec + 1000 * target[:, None])
     shares = [list(callback.make_clips(model, clips, rank, 2)) for rank in (0, 1)]
     assert [len(batches) for batches in shares] == [2, 2]

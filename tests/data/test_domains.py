@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from audiogen.data.dataset import Clip, DatasetError
+from audiogen.data.dataset import AudioItem, DatasetError
 from audiogen.data.domains import Domains
 from audiogen.data.folder import ClassFolders
 
@@ -82,7 +82,7 @@ def test_without_root_folders_are_relative_to_the_working_directory(
 ) -> None:
     monkeypatch.chdir(folder)
     clips = Domains("violin", "flute").scan(None)
-    assert Clip(Path("flute/0.FLAC"), "flute", "train") in clips
+    assert AudioItem(Path("flute/0.FLAC"), "flute", "train") in clips
     assert len(clips) == 30
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from audiogen.data.dataset import Clip, DatasetError
+from audiogen.data.dataset import AudioItem, DatasetError
 from audiogen.data.exvo import EMOTIONS, ExVo
 
 HEADER = (
@@ -96,10 +96,10 @@ def test_sounds_are_looked_for_in_wav_then_beside_the_table(tmp_path: Path) -> N
     (tmp_path / "00004.wav").touch()
     (tmp_path / "wav" / "00002.wav").unlink()
     assert list(ExVo().scan(tmp_path)) == [
-        Clip(tmp_path / "00001.wav", "awe", "train"),
-        Clip(tmp_path / "wav" / "00002.wav", "fear", "train"),  # missing: the reader of the sounds tells
-        Clip(tmp_path / "wav" / "00002.wav", "horror", "train"),
-        Clip(tmp_path / "wav" / "00004.wav", "surprise", "val"),
+        AudioItem(tmp_path / "00001.wav", "awe", "train"),
+        AudioItem(tmp_path / "wav" / "00002.wav", "fear", "train"),  # missing: the reader of the sounds tells
+        AudioItem(tmp_path / "wav" / "00002.wav", "horror", "train"),
+        AudioItem(tmp_path / "wav" / "00004.wav", "surprise", "val"),
     ]
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from audiogen.data.dataset import Clip, DatasetError
+from audiogen.data.dataset import AudioItem, DatasetError
 from audiogen.data.folder import ClassFolders
 from audiogen.data.fsdd import FSDD
 
@@ -18,7 +18,7 @@ def touch(folder: Path, *names: str) -> Path:
     return folder
 
 
-def labels(clips: list[Clip], root: Path) -> dict[str, str | None]:
+def labels(clips: list[AudioItem], root: Path) -> dict[str, str | None]:
     return {clip.path.relative_to(root).as_posix(): clip.label for clip in clips}
 
 
@@ -154,7 +154,7 @@ def test_single_files_are_recordings_whose_ends_are_for_validation(tmp_path: Pat
     assert found == expected
     assert "the last 25% of the time is used for validation" in data.notes[0]
     (clip,) = ClassFolders(0).scan(root / "cat" / "a.wav")
-    assert clip == Clip(root / "cat" / "a.wav", None, "train", span=(0.0, 1.0))
+    assert clip == AudioItem(root / "cat" / "a.wav", None, "train", span=(0.0, 1.0))
 
 
 def test_other_data_sets_say_that_a_file_is_no_folder(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from audiogen.audio.preprocess import PreprocessStep
 from audiogen.data import loading
 from audiogen.data.build import Pipeline
 from audiogen.data.cache import cache_folder
-from audiogen.data.dataset import Clip, DatasetError, Split
+from audiogen.data.dataset import AudioItem, DatasetError, Split
 from audiogen.data.report import report
 from audiogen.transforms.cqt import CQT
 from audiogen.transforms.mel import LogMel
@@ -29,7 +29,7 @@ STEP = 0.5 / 32767 + 1e-6  # of what is stored
 
 
 def load(
-    clips: list[Clip],
+    clips: list[AudioItem],
     transform: LogMel,
     label_order: tuple[str, ...] = (),
     exclusive: bool = False,
@@ -50,12 +50,12 @@ def transform() -> LogMel:
 
 
 @pytest.fixture
-def clip(write_tone: WriteTone) -> Callable[..., Clip]:
+def clip(write_tone: WriteTone) -> Callable[..., AudioItem]:
     """Return a function that writes a sine and lists it; no two are quite the same."""
     count = itertools.count()
 
-    def make(name: str, label: str | None = "a", split: Split = "train", **arguments: float) -> Clip:
-        return Clip(write_tone(name, **{"frequency": 440 + next(count) / 10, **arguments}), label, split)
+    def make(name: str, label: str | None = "a", split: Split = "train", **arguments: float) -> AudioItem:
+        return AudioItem(write_tone(name, **{"frequency": 440 + next(count) / 10, **arguments}), label, split)
 
     return make
 
@@ -65,7 +65,7 @@ def write_samples(path: Path, samples: np.ndarray) -> Path:
     return path
 
 
-def test_spectrograms_are_those_of_the_files_one_by_one(clip: Callable[..., Clip], transform: LogMel) -> None:
+def test_spectrograms_are_those_of_the_files_one_by_one(clip: Callable[..., AudioItem], transform: LogMel) -> None:
     clips = [clip(f"{i}.wav", frequency=300 + 200 * i, seconds=0.1 + 0.1 * i) for i in range(4)]  # shorter and longer
     loaded = specs(load(clips, transform).splits["train"])
     for spec, listed in zip(loaded, clips, strict=True):
@@ -74,7 +74,9 @@ def test_spectrograms_are_those_of_the_files_one_by_one(clip: Callable[..., Clip
     assert loaded[0, :, :, -5:].max() == -1  # the padding is silence
 
 
-def test_formats_rates_and_channels_load_to_one_shape_and_sound(clip: Callable[..., Clip], transform: LogMel) -> None:
+def test_formats_rates_and_channels_load_to_one_shape_and_sound(
+    clip: Callable[..., AudioItem], transform: LogMel
+) -> None:
     clips = [
         clip("a.wav", sample_rate=8000),
         clip("b.flac", sample_rate=44100, num_channels=2),
@@ -89,7 +91,7 @@ def test_formats_rates_and_channels_load_to_one_shape_and_sound(clip: Callable[.
     assert loudest.amax(dim=1).tolist() == pytest.approx([loudest[0].max().item()] * 5, abs=0.02)  # 0.9 dB
 
 
-def test_stereo_transform_gets_both_channels(clip: Callable[..., Clip]) -> None:
+def test_stereo_transform_gets_both_channels(clip: Callable[..., AudioItem]) -> None:
     stereo = LogMel(sample_rate=8000, n_fft=256, hop_length=64, n_mels=24, num_frames=24, num_channels=2)
     both = [clip("a.wav", frequency=440), clip("b.wav", frequency=450, num_channels=2)]
     spec = specs(load(both, stereo).splits["train"])
@@ -97,7 +99,7 @@ def test_stereo_transform_gets_both_channels(clip: Callable[..., Clip]) -> None:
     torch.testing.assert_close(spec[:, 0], spec[:, 1], rtol=0, atol=0)
 
 
-def test_labels_index_the_class_names_in_each_split(clip: Callable[..., Clip], transform: LogMel) -> None:
+def test_labels_index_the_class_names_in_each_split(clip: Callable[..., AudioItem], transform: LogMel) -> None:
     clips = [
         clip("0.wav", "dog", "test"),
         clip("1.wav", "cat", "train"),
@@ -117,7 +119,7 @@ def test_labels_index_the_class_names_in_each_split(clip: Callable[..., Clip], t
     assert loaded.summary() == "Data: 6 of 6 files used (4 train, 1 val, 1 test), 2 classes"
 
 
-def test_batch_is_taken_at_once(clip: Callable[..., Clip], transform: LogMel) -> None:
+def test_batch_is_taken_at_once(clip: Callable[..., AudioItem], transform: LogMel) -> None:
     split = load([clip(f"{i}.wav", "ab"[i % 2], frequency=300 + 200 * i) for i in range(4)], transform).splits["train"]
     batch = split.__getitems__([(3, 0.5), (0, 0.5)])
     assert len(split) == 4
@@ -134,7 +136,7 @@ def test_batch_is_taken_at_once(clip: Callable[..., Clip], transform: LogMel) ->
     ],
 )
 def test_class_names_follow_the_given_order_then_numbers_then_words(
-    clip: Callable[..., Clip], transform: LogMel, label_order: tuple[str, ...], expected: list[str]
+    clip: Callable[..., AudioItem], transform: LogMel, label_order: tuple[str, ...], expected: list[str]
 ) -> None:
     names = ("10", "nine", "apple", "2", "Zebra")
     clips = [clip(f"{name}{i}.wav", name) for i in range(2) for name in names]
@@ -143,7 +145,7 @@ def test_class_names_follow_the_given_order_then_numbers_then_words(
     assert [expected[i] for i in loaded.splits["train"].label.tolist()] == [*names, *names]
 
 
-def test_unlabelled_data_have_no_classes_and_label_zero(clip: Callable[..., Clip], transform: LogMel) -> None:
+def test_unlabelled_data_have_no_classes_and_label_zero(clip: Callable[..., AudioItem], transform: LogMel) -> None:
     loaded = load([clip(f"{i}.wav", None) for i in range(3)], transform)
     assert loaded.label_names == []
     assert loaded.splits["train"].label.tolist() == [0, 0, 0]
@@ -151,17 +153,17 @@ def test_unlabelled_data_have_no_classes_and_label_zero(clip: Callable[..., Clip
 
 
 def test_bad_files_are_left_out_named_and_counted_by_reason(
-    clip: Callable[..., Clip], transform: LogMel, tmp_path: Path
+    clip: Callable[..., AudioItem], transform: LogMel, tmp_path: Path
 ) -> None:
     good = [clip("good0.wav"), clip("good1.wav")]
     (tmp_path / "garbage.wav").write_bytes(b"no sound" * 50)
     bad = [
-        Clip(write_samples(tmp_path / "silent0.wav", np.zeros(2000)), "a", "train"),
-        Clip(write_samples(tmp_path / "silent1.wav", np.zeros(2000)), "a", "test"),
-        Clip(write_samples(tmp_path / "nan.wav", np.full(2000, np.nan)), "a", "train"),
+        AudioItem(write_samples(tmp_path / "silent0.wav", np.zeros(2000)), "a", "train"),
+        AudioItem(write_samples(tmp_path / "silent1.wav", np.zeros(2000)), "a", "test"),
+        AudioItem(write_samples(tmp_path / "nan.wav", np.full(2000, np.nan)), "a", "train"),
         clip("short.wav", seconds=0.01),
-        Clip(tmp_path / "garbage.wav", "a", "train"),
-        Clip(tmp_path / "missing.wav", "a", "train"),
+        AudioItem(tmp_path / "garbage.wav", "a", "train"),
+        AudioItem(tmp_path / "missing.wav", "a", "train"),
     ]
     loaded = load([*bad[:3], *good, *bad[3:]], transform, min_seconds=0.05)
     assert torch.equal(specs(loaded.splits["train"]), specs(load(good, transform).splits["train"]))
@@ -183,18 +185,20 @@ def test_bad_files_are_left_out_named_and_counted_by_reason(
 
 
 def test_long_lists_of_bad_files_are_cut_and_counted(
-    clip: Callable[..., Clip], transform: LogMel, tmp_path: Path
+    clip: Callable[..., AudioItem], transform: LogMel, tmp_path: Path
 ) -> None:
-    missing = [Clip(tmp_path / f"missing{i}.wav", "a", "train") for i in range(7)]
+    missing = [AudioItem(tmp_path / f"missing{i}.wav", "a", "train") for i in range(7)]
     lines = load([clip("0.wav"), clip("1.wav"), *missing], transform).summary().splitlines()
     assert lines[1] == "  7 left out: unreadable"
     assert len(lines) == 2 + 5 + 1
     assert lines[-1] == "    ... and 2 more"
 
 
-def test_class_with_one_usable_file_is_left_out(clip: Callable[..., Clip], transform: LogMel, tmp_path: Path) -> None:
+def test_class_with_one_usable_file_is_left_out(
+    clip: Callable[..., AudioItem], transform: LogMel, tmp_path: Path
+) -> None:
     lonely = clip("lonely.wav", "b")
-    gone = Clip(tmp_path / "missing.wav", "b", "train")
+    gone = AudioItem(tmp_path / "missing.wav", "b", "train")
     loaded = load([lonely, clip("0.wav", "c"), gone, clip("1.wav", "c")], transform)
     assert loaded.label_names == ["c"]
     assert loaded.splits["train"].label.tolist() == [0, 0]
@@ -204,21 +208,21 @@ def test_class_with_one_usable_file_is_left_out(clip: Callable[..., Clip], trans
 
 def test_data_without_a_usable_file_are_refused_naming_the_reasons(transform: LogMel, tmp_path: Path) -> None:
     silent = write_samples(tmp_path / "silent.wav", np.zeros(2000))
-    clips = [Clip(silent, "a", "train"), Clip(tmp_path / "missing.wav", "a", "train")]
+    clips = [AudioItem(silent, "a", "train"), AudioItem(tmp_path / "missing.wav", "a", "train")]
     with pytest.raises(DatasetError) as caught:
         load(clips, transform)
     for part in ("nothing to train on", "0 of 2 files used", "silent.wav: silent", "missing.wav: unreadable"):
         assert part in str(caught.value)
 
 
-def test_classes_of_one_file_each_are_refused(clip: Callable[..., Clip], transform: LogMel) -> None:
+def test_classes_of_one_file_each_are_refused(clip: Callable[..., AudioItem], transform: LogMel) -> None:
     clips = [clip("0.wav", "a"), clip("1.wav", "b"), clip("2.wav", "b", "test")]
     with pytest.raises(DatasetError, match=r"no class has two usable clips to train on\nData: 0 of 3 files used"):
         load(clips, transform)
 
 
 def test_classes_that_cannot_be_trained_are_left_out_of_all_splits(
-    clip: Callable[..., Clip], transform: LogMel
+    clip: Callable[..., AudioItem], transform: LogMel
 ) -> None:
     unseen = clip("0.wav", "unseen", "test")
     loaded = load([unseen, clip("1.wav", "a"), clip("2.wav", "a"), clip("3.wav", "a", "test")], transform)
@@ -227,7 +231,9 @@ def test_classes_that_cannot_be_trained_are_left_out_of_all_splits(
     assert loaded.left_out() == f"{unseen.path}: its class has less than two clips to train on\n"
 
 
-def test_same_sound_is_one_clip_and_a_conflict_of_classes_is_told(clip: Callable[..., Clip], transform: LogMel) -> None:
+def test_same_sound_is_one_clip_and_a_conflict_of_classes_is_told(
+    clip: Callable[..., AudioItem], transform: LogMel
+) -> None:
     first, same, other = (clip(f"{name}.wav", label, frequency=500) for name, label in ("0a", "1a", "2b"))
     loaded = load([first, same, other, clip("3.wav"), clip("4.wav", "b"), clip("5.wav", "b")], transform)
     assert loaded.rejected == [
@@ -254,8 +260,8 @@ def test_same_samples_in_another_file_are_never_in_two_splits_or_classes(
     others = []
     for index in range(4):
         noise = np.random.default_rng(1 + index).standard_normal(3000) / 9
-        others.append(Clip(write_samples(tmp_path / f"other{index}.wav", noise), "ab"[index % 2], "train"))
-    first, again = Clip(tmp_path / "0.wav", "a", "train"), Clip(tmp_path / copy, label, split)
+        others.append(AudioItem(write_samples(tmp_path / f"other{index}.wav", noise), "ab"[index % 2], "train"))
+    first, again = AudioItem(tmp_path / "0.wav", "a", "train"), AudioItem(tmp_path / copy, label, split)
     loaded = load([first, again, *others], transform)
     reason = "duplicate (the same sound as {})" if label == "a" else "in two classes (the same sound as {} of a)"
     assert loaded.rejected == [(reason.format(first.path), again)]
@@ -268,18 +274,20 @@ def test_sounds_that_differ_in_one_sample_or_in_rate_are_two(transform: LogMel, 
     changed[-1] += 0.01
     paths = [write_samples(tmp_path / f"{index}.wav", each) for index, each in enumerate((samples, changed))]
     soundfile.write(tmp_path / "2.wav", samples, 8001, subtype="FLOAT")
-    clips = [Clip(path, "a", "train") for path in [*paths, tmp_path / "2.wav"]]
+    clips = [AudioItem(path, "a", "train") for path in [*paths, tmp_path / "2.wav"]]
     assert load(clips, transform).rejected == []
 
 
-def test_files_shorter_than_a_clip_are_counted(clip: Callable[..., Clip], transform: LogMel) -> None:
+def test_files_shorter_than_a_clip_are_counted(clip: Callable[..., AudioItem], transform: LogMel) -> None:
     clips = [clip(f"{index}.wav", seconds=seconds) for index, seconds in enumerate((0.1, 0.15, 0.25, 0.5))]
     loaded = load([*clips, clip("short.wav", seconds=0.01)], transform)
     assert len(loaded.rejected) == 1
     assert loaded.num_padded() == 2
 
 
-def test_sound_that_is_in_two_exclusive_classes_is_in_neither(clip: Callable[..., Clip], transform: LogMel) -> None:
+def test_sound_that_is_in_two_exclusive_classes_is_in_neither(
+    clip: Callable[..., AudioItem], transform: LogMel
+) -> None:
     first, other = (clip(f"{name}.wav", label, frequency=500) for name, label in ("0a", "1b"))
     rest = [clip(f"{name}.wav", label) for name, label in ("2a", "3a", "4b", "5b")]
     loaded = load([first, other, *rest], transform, exclusive=True)
@@ -289,9 +297,9 @@ def test_sound_that_is_in_two_exclusive_classes_is_in_neither(clip: Callable[...
     ]
 
 
-def test_clip_of_two_classes_is_in_both_where_that_is_meant(clip: Callable[..., Clip], transform: LogMel) -> None:
+def test_clip_of_two_classes_is_in_both_where_that_is_meant(clip: Callable[..., AudioItem], transform: LogMel) -> None:
     both = clip("0.wav", "awe")
-    clips = [both, Clip(both.path, "fear", "train"), clip("1.wav", "awe"), clip("2.wav", "fear")]
+    clips = [both, AudioItem(both.path, "fear", "train"), clip("1.wav", "awe"), clip("2.wav", "fear")]
     clips += [clip("3.wav", "awe"), clip("4.wav", "fear")]
     split = load(clips, transform, several_labels=True).splits["train"]
     assert split.label.tolist() == [0, 1, 0, 1, 0, 1]
@@ -300,23 +308,25 @@ def test_clip_of_two_classes_is_in_both_where_that_is_meant(clip: Callable[..., 
     assert load(clips, transform).rejected == [(reason, clips[1])]
 
 
-def test_clip_of_two_classes_is_never_in_two_splits(clip: Callable[..., Clip], transform: LogMel) -> None:
+def test_clip_of_two_classes_is_never_in_two_splits(clip: Callable[..., AudioItem], transform: LogMel) -> None:
     both = clip("0.wav", "awe")
-    again = Clip(both.path, "fear", "val")
+    again = AudioItem(both.path, "fear", "val")
     rest = [clip(f"{index}.wav", label) for index, label in enumerate(("awe", "fear", "fear"), start=1)]
     loaded = load([both, again, *rest], transform, several_labels=True)
     assert loaded.rejected == [("listed twice (as train and val)", again)]
 
 
 def test_file_listed_for_two_splits_is_told_apart_from_a_duplicate(
-    clip: Callable[..., Clip], transform: LogMel
+    clip: Callable[..., AudioItem], transform: LogMel
 ) -> None:
     first = clip("0.wav")
-    again = Clip(first.path, "a", "val")
+    again = AudioItem(first.path, "a", "val")
     assert load([first, again, clip("1.wav")], transform).rejected == [("listed twice (as train and val)", again)]
 
 
-def test_data_that_are_only_tested_on_need_nothing_to_train_on(clip: Callable[..., Clip], transform: LogMel) -> None:
+def test_data_that_are_only_tested_on_need_nothing_to_train_on(
+    clip: Callable[..., AudioItem], transform: LogMel
+) -> None:
     loaded = load([clip("0.wav", "a", "test"), clip("1.wav", "b", "test")], transform)
     assert loaded.label_names == ["a", "b"]
     assert not loaded.rejected
@@ -324,16 +334,16 @@ def test_data_that_are_only_tested_on_need_nothing_to_train_on(clip: Callable[..
 
 @pytest.mark.parametrize("crop", ["start", "center"])
 def test_clip_without_sound_is_left_out_though_its_file_has_some(
-    clip: Callable[..., Clip], transform: LogMel, tmp_path: Path, crop: str
+    clip: Callable[..., AudioItem], transform: LogMel, tmp_path: Path, crop: str
 ) -> None:
     samples = np.sin(np.arange(24000)) / 2
     samples[:20000] = 0
-    late = Clip(write_samples(tmp_path / "late.wav", samples), "a", "train")
+    late = AudioItem(write_samples(tmp_path / "late.wav", samples), "a", "train")
     loaded = load([late, clip("0.wav"), clip("1.wav")], transform, crop=crop)
     assert loaded.rejected == [(f"silent (of the {crop} that is taken, every sample is the same)", late)]
 
 
-def test_error_of_a_step_names_the_file(clip: Callable[..., Clip], transform: LogMel) -> None:
+def test_error_of_a_step_names_the_file(clip: Callable[..., AudioItem], transform: LogMel) -> None:
     class Fails(PreprocessStep):
         def __call__(self, wav: torch.Tensor, sample_rate: int) -> torch.Tensor:
             raise RuntimeError("no idea")
@@ -342,7 +352,7 @@ def test_error_of_a_step_names_the_file(clip: Callable[..., Clip], transform: Lo
         load([clip("0.wav"), clip("1.wav")], transform, steps=(Fails(),))
 
 
-def test_step_that_makes_nan_leaves_the_clip_out(clip: Callable[..., Clip], transform: LogMel) -> None:
+def test_step_that_makes_nan_leaves_the_clip_out(clip: Callable[..., AudioItem], transform: LogMel) -> None:
     class Root(PreprocessStep):
         def __call__(self, wav: torch.Tensor, sample_rate: int) -> torch.Tensor:
             return wav.sqrt()
@@ -352,11 +362,11 @@ def test_step_that_makes_nan_leaves_the_clip_out(clip: Callable[..., Clip], tran
 
 
 def test_pairs_stay_whole_and_need_nothing_to_train_on(
-    clip: Callable[..., Clip], transform: LogMel, tmp_path: Path
+    clip: Callable[..., AudioItem], transform: LogMel, tmp_path: Path
 ) -> None:
     style = clip("style.wav").path
     pairs = [
-        Clip(path, label, "test", pair)
+        AudioItem(path, label, "test", pair)
         for pair, content in enumerate([clip("0.wav").path, tmp_path / "missing.wav", clip("2.wav").path])
         for path, label in ((content, "content"), (style, "style"))
     ]
@@ -368,7 +378,7 @@ def test_pairs_stay_whole_and_need_nothing_to_train_on(
 
 
 def test_random_crops_see_all_of_a_clip_and_a_fixed_one_is_repeatable(
-    clip: Callable[..., Clip], transform: LogMel
+    clip: Callable[..., AudioItem], transform: LogMel
 ) -> None:
     split = load([clip("0.wav", seconds=1), clip("1.wav", seconds=1)], transform, crop="random").splits["train"]
     whole = transform(read_audio(clip("0.wav", seconds=1, frequency=440).path, 8000)[None])
@@ -393,8 +403,8 @@ def test_random_crops_of_a_word_before_long_silence_all_have_sound(name: str, tm
     samples = np.zeros(8000 * 10)
     for start, end in ((8000, 12000), (40000, 40500)):
         samples[start:end] = np.random.default_rng(start).standard_normal(end - start) / 9
-    word = Clip(write_samples(tmp_path / "word.wav", samples), "a", "train")
-    other = Clip(
+    word = AudioItem(write_samples(tmp_path / "word.wav", samples), "a", "train")
+    other = AudioItem(
         write_samples(tmp_path / "noise.wav", np.random.default_rng(0).standard_normal(8000) / 9), "a", "train"
     )
     loaded = loading.load([word, other], Pipeline(transform, crop="random"), tmp_path / "cache")
@@ -419,7 +429,7 @@ def _stored(spec: torch.Tensor) -> np.ndarray:
 
 @pytest.mark.parametrize(("crop", "start"), [("start", 0), ("center", 1232)])
 def test_sound_longer_than_a_clip_is_cut_where_asked(
-    clip: Callable[..., Clip], transform: LogMel, crop: str, start: int
+    clip: Callable[..., AudioItem], transform: LogMel, crop: str, start: int
 ) -> None:
     clips = [clip(f"{i}.wav", seconds=0.5, sample_rate=8000) for i in range(2)]  # 4000 samples, a clip has 1536
     spec = load(clips, transform, crop=crop).splits["train"].take([0])
@@ -427,7 +437,9 @@ def test_sound_longer_than_a_clip_is_cut_where_asked(
     torch.testing.assert_close(spec, transform(wav[None]), rtol=0, atol=STEP)
 
 
-def test_long_file_is_divided_into_clips_where_crops_are_random(clip: Callable[..., Clip], transform: LogMel) -> None:
+def test_long_file_is_divided_into_clips_where_crops_are_random(
+    clip: Callable[..., AudioItem], transform: LogMel
+) -> None:
     long, short = clip("0.wav", seconds=5.1), clip("1.wav", seconds=0.5)
     split = load([long, short], transform, crop="random", segment_seconds=1).splits["train"]
     assert split.store.file[split.segment].tolist() == [0, 0, 0, 0, 0, 1]  # the last 0.1 s is shorter than a clip
@@ -435,11 +447,11 @@ def test_long_file_is_divided_into_clips_where_crops_are_random(clip: Callable[.
 
 
 def test_silent_stretch_of_a_long_file_is_passed_over(
-    clip: Callable[..., Clip], transform: LogMel, tmp_path: Path
+    clip: Callable[..., AudioItem], transform: LogMel, tmp_path: Path
 ) -> None:
     samples = np.sin(np.arange(8000 * 4)) / 2
     samples[8000:16000] = 0
-    gap = Clip(write_samples(tmp_path / "gap.wav", samples), "a", "train")
+    gap = AudioItem(write_samples(tmp_path / "gap.wav", samples), "a", "train")
     split = load([gap, clip("1.wav")], transform, crop="random", segment_seconds=1).splits["train"]
     assert split.store.file.tolist() == [0, 0, 0, 1]
 
@@ -452,7 +464,7 @@ def test_recording_is_cut_into_clips_and_split_by_time_without_overlap(
     rising = 0.5 * np.sin(2 * np.pi * (300 + 200 * time) * time)  # 300 to 3370 Hz: the pitch tells the time
     rising[7 * transform.num_samples : 8 * transform.num_samples] = 0
     path = write_samples(tmp_path / "long.wav", rising)
-    clips = [Clip(path, None, "train", span=(0.0, 0.75)), Clip(path, None, "val", span=(0.75, 1.0))]
+    clips = [AudioItem(path, None, "train", span=(0.0, 0.75)), AudioItem(path, None, "val", span=(0.75, 1.0))]
     loaded = load(clips, transform, crop=crop)
     bands = {
         name: [split.store.frames(segment)[4:-4, 0].sum(axis=0).argmax() for segment in split.segment.tolist()]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from audiogen.data.dataset import Clip, DatasetError
+from audiogen.data.dataset import AudioItem, DatasetError
 from audiogen.data.manifest import Manifest
 
 Rows = list[dict[str, str]]
@@ -24,10 +24,10 @@ def write_jsonl(folder: Path, rows: Rows) -> None:
 
 
 @pytest.fixture(params=[write_csv, write_jsonl], ids=["csv", "jsonl"])
-def scan(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[Rows], list[Clip]]:
+def scan(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[Rows], list[AudioItem]]:
     """Return a function that writes rows in one of the formats and lists their clips."""
 
-    def write_and_scan(rows: Rows) -> list[Clip]:
+    def write_and_scan(rows: Rows) -> list[AudioItem]:
         request.param(tmp_path, rows)
         name = "list.csv" if request.param is write_csv else "list.jsonl"
         return list(Manifest(name).scan(tmp_path))
@@ -42,16 +42,16 @@ def test_paths_are_relative_to_the_manifest_and_keep_their_order(scan: Callable,
         {"path": "../a.wav", "label": "cat", "split": ""},
     ]
     assert scan(rows) == [
-        Clip(tmp_path / "b" / "1.wav", "cat", "train"),
-        Clip(Path("/far/away.flac"), "dog", "test"),
-        Clip(tmp_path / ".." / "a.wav", "cat", "train"),
+        AudioItem(tmp_path / "b" / "1.wav", "cat", "train"),
+        AudioItem(Path("/far/away.flac"), "dog", "test"),
+        AudioItem(tmp_path / ".." / "a.wav", "cat", "train"),
     ]
 
 
 def test_path_alone_is_enough(scan: Callable, tmp_path: Path) -> None:
     assert scan([{"path": "1.wav"}, {"path": "0.wav"}]) == [
-        Clip(tmp_path / "1.wav", None, "train"),
-        Clip(tmp_path / "0.wav", None, "train"),
+        AudioItem(tmp_path / "1.wav", None, "train"),
+        AudioItem(tmp_path / "0.wav", None, "train"),
     ]
 
 
@@ -63,14 +63,14 @@ def test_other_names_of_splits_are_understood(scan: Callable) -> None:
 
 def test_names_with_quotes_commas_and_other_letters_survive(scan: Callable, tmp_path: Path) -> None:
     name, label = 'Glück, "laut" 音.wav', "größer"
-    assert scan([{"path": name, "label": label}]) == [Clip(tmp_path / name, label, "train")]
+    assert scan([{"path": name, "label": label}]) == [AudioItem(tmp_path / name, label, "train")]
 
 
 @pytest.mark.parametrize(("name", "text"), [("list.csv", "path\nä.wav\n"), ("list.jsonl", '\n{"path": "ä.wav"}\n\n')])
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
 def test_byte_order_mark_crlf_and_root_that_is_the_file(tmp_path: Path, name: str, text: str, encoding: str) -> None:
     (tmp_path / name).write_bytes(text.replace("\n", "\r\n").encode(encoding))
-    assert Manifest().scan(tmp_path / name) == [Clip(tmp_path / "ä.wav", None, "train")]
+    assert Manifest().scan(tmp_path / name) == [AudioItem(tmp_path / "ä.wav", None, "train")]
 
 
 def test_numbers_in_json_are_names_of_classes(tmp_path: Path) -> None:
@@ -87,7 +87,7 @@ def test_pipe_is_refused_before_it_is_waited_for(scan: Callable, tmp_path: Path)
 def test_column_of_another_name_beside_ours_does_no_harm_and_a_name_may_have_a_backslash(tmp_path: Path) -> None:
     (tmp_path / "a\\b.wav").touch()
     (tmp_path / "list.csv").write_text("path,label,class,set,split\na\\b.wav,x,y,z,test\n")
-    assert Manifest("list.csv").scan(tmp_path) == [Clip(tmp_path / "a\\b.wav", "x", "test")]
+    assert Manifest("list.csv").scan(tmp_path) == [AudioItem(tmp_path / "a\\b.wav", "x", "test")]
 
 
 def test_label_on_some_rows_only_is_refused(scan: Callable) -> None:

@@ -4,17 +4,17 @@ from pathlib import Path
 
 import pytest
 
-from audiogen.data.dataset import Clip, DatasetError
+from audiogen.data.dataset import AudioItem, DatasetError
 from audiogen.data.pairs import Pairs
 
 
 def test_each_row_makes_two_clips_of_one_pair(tmp_path: Path) -> None:
     (tmp_path / "pairs.csv").write_text("content,style\nspeech.wav,../bells.flac\nspeech.wav,/far/rain.wav\n")
     assert list(Pairs().scan(tmp_path)) == [
-        Clip(tmp_path / "speech.wav", "content", "test", pair=0),
-        Clip(tmp_path / ".." / "bells.flac", "style", "test", pair=0),
-        Clip(tmp_path / "speech.wav", "content", "test", pair=1),
-        Clip(Path("/far/rain.wav"), "style", "test", pair=1),
+        AudioItem(tmp_path / "speech.wav", "content", "test", pair=0),
+        AudioItem(tmp_path / ".." / "bells.flac", "style", "test", pair=0),
+        AudioItem(tmp_path / "speech.wav", "content", "test", pair=1),
+        AudioItem(Path("/far/rain.wav"), "style", "test", pair=1),
     ]
 
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from audiogen.metrics.conversion import ConversionEvaluator, all_conversions
 from audiogen.metrics.embeddings.embedding import Embedding
-from audiogen.metrics.evaluator import Clips
+from audiogen.metrics.evaluator import DatasetView
 from audiogen.metrics.frechet import frechet_distance, moments
 from audiogen.transforms.mel import LogMel
 
@@ -43,8 +43,8 @@ WORD = torch.arange(30) % 4
 REAL = speak(LABEL, WORD)
 
 
-def as_clips(spec: Tensor, label: Tensor) -> Clips:
-    return Clips(lambda rows: spec[rows], label)
+def as_clips(spec: Tensor, label: Tensor) -> DatasetView:
+    return DatasetView(lambda rows: spec[rows], label)
 
 
 def make(targets: tuple[int, ...] = (1,), words: bool = True, known: tuple[str, ...] = NAMES) -> ConversionEvaluator:

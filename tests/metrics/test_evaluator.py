@@ -9,7 +9,7 @@ import torch.multiprocessing
 from torch import Tensor
 
 from audiogen.metrics.embeddings.embedding import Embedding
-from audiogen.metrics.evaluator import Clips, Evaluator
+from audiogen.metrics.evaluator import DatasetView, Evaluator
 from audiogen.transforms.mel import LogMel
 
 NAMES = ["low", "high"]
@@ -44,9 +44,9 @@ def clips(num: int, seed: int, spread: float = 0.2) -> tuple[Tensor, Tensor]:
     return spec.clamp(-1, 1), label
 
 
-def real(num: int, seed: int) -> Clips:
+def real(num: int, seed: int) -> DatasetView:
     spec, label = clips(num, seed)
-    return Clips(lambda rows: spec[rows], label)
+    return DatasetView(lambda rows: spec[rows], label)
 
 
 def evaluator_of(*embeddings: Embedding, num: int = 40) -> Evaluator:
@@ -131,7 +131,7 @@ def test_data_without_classes_are_evaluated_as_a_whole() -> None:
     evaluator = Evaluator([Means(knows=False)], transform(), [], 30)
     spec, _ = clips(25, 0)
     label = torch.zeros(50, dtype=torch.long)
-    evaluator.set_real(Clips(lambda rows: spec[rows], label), Clips(lambda rows: spec[rows], label))
+    evaluator.set_real(DatasetView(lambda rows: spec[rows], label), DatasetView(lambda rows: spec[rows], label))
     evaluator.update([(spec[:30], label[:30])])
     scores = evaluator.compute()
     assert scores["fad"] >= 0
@@ -176,7 +176,7 @@ def test_clips_are_made_in_the_shares_of_real_ones() -> None:
     """A perfect generator of unbalanced data scores as well as the data themselves."""
     spec, label = clips(200, 0)
     unbalanced = torch.cat([torch.arange(180), torch.arange(200, 220)])
-    reference = Clips(lambda rows: spec[unbalanced][rows], label[unbalanced])
+    reference = DatasetView(lambda rows: spec[unbalanced][rows], label[unbalanced])
     evaluator = Evaluator([Means()], transform(), NAMES, 100)
     evaluator.set_real(reference, real(150, 1))
     wanted, number = evaluator.wanted
@@ -193,7 +193,7 @@ def test_clips_are_made_in_the_shares_of_real_ones() -> None:
 def test_classes_without_real_clips_are_not_made_and_said() -> None:
     spec, label = clips(30, 0)
     evaluator = Evaluator([Means()], transform(), NAMES, 20)
-    evaluator.set_real(Clips(lambda rows: spec[:30][rows], label[:30]), real(40, 1))
+    evaluator.set_real(DatasetView(lambda rows: spec[:30][rows], label[:30]), real(40, 1))
     assert evaluator.wanted[0].tolist() == [0] * 20
     assert "no real clips of high: none are made" in evaluator.notes
 
@@ -201,7 +201,7 @@ def test_classes_without_real_clips_are_not_made_and_said() -> None:
 def test_classes_with_too_few_training_clips_have_no_floor() -> None:
     spec, label = clips(40, 1)
     evaluator = Evaluator([Means()], transform(), NAMES, 40)
-    evaluator.set_real(real(25, 0), Clips(lambda rows: spec[:41][rows], label[:41]))
+    evaluator.set_real(real(25, 0), DatasetView(lambda rows: spec[:41][rows], label[:41]))
     assert "fad_means_floor/low" in evaluator.real
     assert "fad_means_floor/high" not in evaluator.real
     assert "diversity_means_real/high" not in evaluator.real
