@@ -75,7 +75,7 @@ def speech_representations() -> dict[str, SpectrogramTransform]:
 
 
 def music_representations() -> dict[str, SpectrogramTransform]:
-    """Return the representations of music at 22.05 kHz: those of paper C, and eight octaves."""
+    """Return the representations of music at 22.05 kHz: those of Jain & Raj (2019), and eight octaves."""
     num_frames = round(SECONDS * MUSIC_RATE / 512)
     return {
         "mel": LogMel(MUSIC_RATE, n_fft=2048, hop_length=512, n_mels=128, num_frames=num_frames),

@@ -72,7 +72,7 @@ def higher(ours: Sequence[float], others: Sequence[float], margin: float, unit: 
 
 
 def paper_c(bench: Bench) -> dict[str, str]:
-    """Run paper C's comparisons and return what is seen of its claims."""
+    """Run Jain & Raj's (2019) comparisons and return what is seen of its claims."""
     mel, stft, mfcc = (bench.run(name) for name in ("cs753", "cs753_stft", "cs753_mfcc"))
     relu, max_pool, average = (bench.run(f"cs753_{name}") for name in ("relu", "maxpool", "avgpool"))
     plain = bench.run("cs753_plain")
@@ -101,7 +101,7 @@ def paper_k(bench: Bench) -> dict[str, str]:
 
 
 def paper_h(bench: Bench) -> dict[str, str]:
-    """Run paper H's transfers and return what is seen of its claims."""
+    """Run Huzaifah & Wyse's (2020) transfers and return what is seen of its claims."""
     betas = (1e5, 1e7, 1e9)
     ratios = [bench.run("huzaifah", f"huzaifah, beta {beta:.0e}", style_weight=beta) for beta in betas]
     contents, losses = ([row.overall(name) for row in ratios] for name in ("content", "style"))
@@ -144,7 +144,7 @@ def ours(bench: Bench) -> dict[str, str]:
 
 
 def textures(bench: Bench) -> dict[str, str]:
-    """Run paper H's textures and return what is seen of its claims."""
+    """Run Huzaifah & Wyse's (2020) textures and return what is seen of its claims."""
     kernels = {
         1: bench.run("huzaifah_texture_k1"),
         11: bench.run("huzaifah_texture"),

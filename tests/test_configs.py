@@ -85,7 +85,7 @@ def pairs_for(config: Path, folder: Path) -> list[str]:
 
 
 def classifier(folder: Path) -> Path:
-    """Train a small network by the config that paper H's trained weights come from, and return its run directory."""
+    """Train a small network by the config that Huzaifah & Wyse's (2020) trained weights come from, and return its run directory."""
     write_esc50(folder / "ESC-50")
     small = ["--model.network.width", "4", "--model.total_kimg", "0.02", "--data.num_workers", "1"]
     place = ["--data.root", str(folder / "ESC-50"), "--trainer.default_root_dir", str(folder / "classifier")]

@@ -111,7 +111,7 @@ def evaluate(
         num_clips: To be made, of each class as large a share as of the real ones; of a folder, taken at most.
         seed: Of the clips.
         truncation: Of the generator.
-        ratings: CSV of human ratings of the clips, for HEEP and S_GEN (paper X).
+        ratings: CSV of human ratings of the clips, for HEEP and S_GEN (Jiralerspong & Gidel, 2022).
         out: JSON file to write; by default evaluation-SPLIT.json in the run directory or here.
         device: Such as cuda; by default a GPU where there is one.
 

@@ -29,7 +29,7 @@ class Classifier(KimgModule):
         augment: Applied to the clips that it is trained on.
         total_kimg: Length of the training in thousands of clips shown.
         learning_rate: The highest.
-        schedule: "one_cycle" rises and falls; "constant" keeps the learning rate, as paper H does.
+        schedule: "one_cycle" rises and falls; "constant" keeps the learning rate, as Huzaifah & Wyse (2020) does.
         weight_decay: Of AdamW; with 0 it is Adam.
         label_smoothing: Share of the probability that the wrong classes get together.
         precision: "bf16" runs the convolutions in it, "auto" where the machine is fast in it.

@@ -1,4 +1,4 @@
-"""MelGAN-VC (Pasini, 2019; paper K): unpaired conversion between domains of sound, such as voices or instruments.
+"""MelGAN-VC (Pasini, 2019; Lin, 2021): unpaired conversion between domains of sound, such as voices or instruments.
 
 A clip is cut into segments that are translated one by one; the discriminator sees them joined, so that seams show. A
 siamese network describes segments by vectors, and translation has to keep the differences between them.
@@ -78,8 +78,8 @@ class MelGANVC(KimgModule):
         beta1: Of Adam.
         beta2: Of Adam.
         generator_interval: The generator and the siamese network learn at every such step, the discriminator at all.
-        identity_weight: Alpha of paper K: clips of a target should stay as they are.
-        identity_norm: "l2" is the mean squared difference (paper K), "l1" the mean absolute one (the code).
+        identity_weight: Alpha of Lin (2021): clips of a target should stay as they are.
+        identity_norm: "l2" is the mean squared difference (Lin, 2021), "l1" the mean absolute one (the code).
         travel_weight: Beta: transformation vectors should be kept.
         margin_weight: Gamma: they should not be short.
         margin: How long they should be.

@@ -1,4 +1,4 @@
-"""Optimisation-based style transfer and texture synthesis (papers C, K and H, after Gatys et al., 2015).
+"""Optimisation-based style transfer and texture synthesis (Jain & Raj, 2019; Lin, 2021; Huzaifah & Wyse, 2020; after Gatys et al., 2015).
 
 The spectrogram is the parameter, a fixed network supplies features: those of the content should stay, and the Gram
 matrices of the style's are aimed at. Nothing is trained, so a step of the Trainer is an evaluation of a batch of pairs,
@@ -50,7 +50,7 @@ class StyleTransfer(KimgModule):
         balance: Share of the style from 0 (content alone) to 1 (style alone), of losses made relative; a list makes as
             many sounds of each pair. None takes the weights below instead.
         relative: Whether these weights are of losses made relative (see `Losses`), not of those of the papers.
-        content_weight: Alpha of paper H, of the mean squared difference of features; 0 makes a texture.
+        content_weight: Alpha of Huzaifah & Wyse (2020), of the mean squared difference of features; 0 makes a texture.
         style_weight: Beta, of the mean squared difference of Gram matrices; a list makes as many sounds of each pair.
         bound_weight: Gamma, of the norm of what lies outside the range of a spectrogram.
         softplus: Keep spectrograms above silence by the way they are parametrised. With a penalty instead, L-BFGS ends

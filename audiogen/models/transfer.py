@@ -47,7 +47,7 @@ class Weights:
     """How much of what counts in the total, float64 [B] each.
 
     Attributes:
-        content: Alpha of paper H.
+        content: Alpha of Huzaifah & Wyse (2020).
         style: Beta.
         bound: Gamma.
         relative: Whether content and style are relative, as in `Losses`, or mean squared differences as they are.

@@ -1,6 +1,6 @@
-"""VGGish as a content network: the perceptual loss of paper C, computed within the graph of the spectrogram.
+"""VGGish as a content network: the perceptual loss of Jain & Raj (2019), computed within the graph of the spectrogram.
 
-Paper C's code evaluated VGGish on numbers it had taken out of the graph, so the loss had no gradient. Here its log-mel
+Jain & Raj's (2019) code evaluated VGGish on numbers it had taken out of the graph, so the loss had no gradient. Here its log-mel
 patches are made of the spectrogram's magnitudes by interpolation, in frequency to VGGish's bins and in time to its
 frames, so every frame and band has one. An interpolation has no finer detail than the spectrogram: windows of 46 or
 93 ms stand for the 25 ms of VGGish.

@@ -1,9 +1,9 @@
 """The wide shallow networks whose features style transfer compares.
 
-Sources: Ulyanov & Lebedev (2016), paper C and paper K (one layer of random weights); paper H, section 5.1 and figure 2
+Sources: Ulyanov & Lebedev (2016), Jain & Raj (2019) and Lin (2021) (one layer of random weights); Huzaifah & Wyse (2020), section 5.1 and figure 2
 (three stacks of convolution, batch normalisation, ReLU and pooling, with random weights or as a classifier of ESC-50).
 
-Deviation: the classifier's head is a linear layer on the mean over time (paper H does not tell; a dense layer on all
+Deviation: the classifier's head is a linear layer on the mean over time (Huzaifah & Wyse (2020) does not tell; a dense layer on all
 frames would fit one length of clip), so clips of any length can be classified.
 """
 
@@ -35,7 +35,7 @@ class StyleCNN(nn.Module):
             of sounds of exactly L frames), or neither, "2d".
         width: Channels of each convolution.
         kernel:  Analysisor bands that each reaches over; both of "2d".
-        num_stacks: 1 is the shallow network of papers C and K.
+        num_stacks: 1 is the shallow network of Jain & Raj (2019) and Lin (2021).
         activation: "relu" or "tanh".
         pool: "max" or "average" halve what is convolved over after each stack; "none".
         batch_norm: Normalise before the activation; without training, this does next to nothing.

@@ -20,8 +20,8 @@ class Scaling:
         kind: "db" is linear in decibels, "log1p" in log(1 + gain * amplitude), "linear" in the amplitude itself.
         floor_db: Of "db" alone: the level that becomes -1.
         ceil_db: The level that becomes 1, in dB relative to full scale.
-        gain: Of "log1p" alone. With half the sum of the window it is log(1 + |STFT|) of the unnormalised STFT (papers
-            C, K and H).
+        gain: Of "log1p" alone. With half the sum of the window it is log(1 + |STFT|) of the unnormalised STFT
+            (Jain & Raj, 2019; Lin, 2021; Huzaifah & Wyse, 2020).
 
     Raises:
         ValueError: For values out of range.

@@ -26,7 +26,7 @@ class STFT(SpectrogramTransform):
             at half the sample rate, for networks that need even sizes.
         num_channels: C, of the sound and of the spectrogram.
         win_length: Length of the Hann window, in the middle of the FFT; n_fft by default.
-        scale: "db", "log1p" (papers C, K and H) or "linear".
+        scale: "db", "log1p" (Jain & Raj, 2019; Lin, 2021; Huzaifah & Wyse, 2020) or "linear".
         floor_db: Level that becomes -1 ("db"), in dB relative to full scale.
         ceil_db: Level that becomes 1.
         phase: The phase method of the inverse; 32 iterations of fast Griffin-Lim by default.

@@ -36,7 +36,7 @@ ONE_BIN_EACH: dict[str, Any] = {"sample_rate": 2000, "n_fft": 32, "hop_length": 
         {"win_length": 400, "hop_length": 100},
         {"win_length": 301, "hop_length": 77, "power": 2},
         {"sample_rate": 16000, "n_fft": 1024, "hop_length": 256},
-        {"sample_rate": 22050, "n_fft": 2048, "hop_length": 512, "n_mels": 128},  # paper C
+        {"sample_rate": 22050, "n_fft": 2048, "hop_length": 512, "n_mels": 128},  # Jain & Raj (2019)
         {**MELGAN_VC, "n_fft": 2304},
     ],
     ids=str,

@@ -27,7 +27,7 @@ def bound(n_mfcc: int, n_mels: int) -> np.ndarray:
         {"n_mfcc": 20},
         {"n_mfcc": 13, "mel_scale": "htk", "n_mels": 40},
         {"n_mfcc": 64, "f_min": 50.0},
-        {"n_mfcc": 40, "sample_rate": 22050, "n_fft": 2048, "hop_length": 512, "n_mels": 128},  # paper C
+        {"n_mfcc": 40, "sample_rate": 22050, "n_fft": 2048, "hop_length": 512, "n_mels": 128},  # Jain & Raj (2019)
     ],
     ids=str,
 )

@@ -35,8 +35,8 @@ def librosa_magnitude(wav: Tensor, settings: dict[str, Any]) -> np.ndarray:
         {},
         {"win_length": 400, "hop_length": 100},
         {"win_length": 301, "hop_length": 77},
-        {"sample_rate": 22050, "n_fft": 2048, "hop_length": 512},  # paper C
-        {"sample_rate": 22050, "n_fft": 1024, "hop_length": 256},  # paper H
+        {"sample_rate": 22050, "n_fft": 2048, "hop_length": 512},  # Jain & Raj (2019)
+        {"sample_rate": 22050, "n_fft": 1024, "hop_length": 256},  # Huzaifah & Wyse (2020)
     ],
     ids=str,
 )

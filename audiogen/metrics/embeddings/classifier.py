@@ -1,4 +1,4 @@
-"""Features of a classifier trained on the data at hand, the choice of paper X: no download, and it knows classes."""
+"""Features of a classifier trained on the data at hand, the choice of Jiralerspong & Gidel (2022): no download, and it knows classes."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""The plain inverse: no phases are looked for (paper C, which found Griffin-Lim to sound better)."""
+"""The plain inverse: no phases are looked for (Jain & Raj, 2019, who found Griffin-Lim to sound better)."""
 
 from __future__ import annotations
 
