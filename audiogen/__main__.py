@@ -1,11 +1,12 @@
-"""The command line: `python -m audiogen VERB ...`."""
+"""The command line: `audiogen COMMAND ...`."""
 
 import importlib
 import os
 import sys
 from argparse import ArgumentError
-from collections.abc import Callable
+from collections.abc import Mapping
 from io import TextIOWrapper
+from typing import NamedTuple
 
 from audiogen import signals
 from audiogen.terminal import escape_messages, printable
@@ -13,90 +14,77 @@ from audiogen.terminal import escape_messages, printable
 # What the libraries would say of their own insides on each start.
 os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")
 
-TRAINING_COMMANDS = {
-    "fit": "train a model from a config",
-    "validate": "compute a model's metrics on the validation clips",
-    "test": "compute a model's metrics on the test clips",
-}
-# Verbs that are functions: module, function, what it does.
+
+class Command(NamedTuple):
+    """A command.
+
+    Attributes:
+        about: One line for the list of commands.
+        module: The module of its function, which has the command's name; None for those of LightningCLI.
+        defaults: Defaults of options that differ from the function's.
+    """
+
+    about: str
+    module: str | None = None
+    defaults: Mapping[str, str] = {}
+
+
 COMMANDS = {
-    "convert": ("audiogen.commands.convert", "convert_files", "make sounds of one domain into sounds of another"),
-    "evaluate": (
-        "audiogen.commands.evaluate",
-        "evaluate",
-        "score a generator, a converter, or a folder of sounds, by real clips",
-    ),
-    "export": ("audiogen.checkpoint", "export", "write a trained model as safetensors, to share it"),
-    "generate": ("audiogen.commands.generate", "generate_files", "make sounds with a trained model"),
-    "report": ("audiogen.commands.report", "report", "draw the curves and sounds of a run as one HTML page"),
-    "dashboard": ("audiogen.commands.dashboard", "dashboard", "build a W&B workspace with the same curves"),
-}
-# Verbs that read their command line themselves: the data part of a config, or several sounds.
-LINE_COMMANDS = {
-    "prepare": ("audiogen.commands.prepare", "prepare", "compute the spectrograms of a data set and report on it"),
-    "inspect": ("audiogen.commands.inspect", "inspect", "show a data set, and what its inverse sounds like"),
-    "stylize": ("audiogen.commands.stylize", "main", "restyle one sound with another"),
-    "texture": ("audiogen.commands.texture", "main", "make more of a texture, or of several mixed"),
+    "fit": Command("train a model"),
+    "validate": Command("compute a model's metrics on the validation clips"),
+    "test": Command("compute a model's metrics on the test clips"),
+    "prepare": Command("compute the spectrograms of a data set and report on it", "audiogen.commands.prepare"),
+    "inspect": Command("look at a data set and listen to its round trip", "audiogen.commands.inspect"),
+    "generate": Command("make sounds with a trained model", "audiogen.commands.generate", {"out": "samples"}),
+    "convert": Command("convert sounds to another domain", "audiogen.commands.convert", {"out": "converted"}),
+    "stylize": Command("restyle one sound with another", "audiogen.commands.stylize", {"out": "stylized.wav"}),
+    "texture": Command("make more of a texture", "audiogen.commands.texture", {"out": "texture.wav"}),
+    "evaluate": Command("compare generated sounds with real ones", "audiogen.commands.evaluate"),
+    "report": Command("write the curves and sounds of a run as an HTML page", "audiogen.commands.report"),
+    "dashboard": Command("build a W&B workspace with the same curves", "audiogen.commands.dashboard"),
+    "export": Command("write a trained model as safetensors", "audiogen.checkpoint"),
 }
 
 
 def help_text() -> str:
     """Return the list of commands."""
-    commands = {**TRAINING_COMMANDS, **{command: text for command, (_, _, text) in (LINE_COMMANDS | COMMANDS).items()}}
-    lines = [f"  {command:<10} {text}" for command, text in commands.items()]
-    usage = "usage: python -m audiogen COMMAND ...\n\nTrain generative audio models on spectrograms.\n\ncommands:"
-    return "\n".join([usage, *lines, "\npython -m audiogen COMMAND --help tells more of one."])
+    lines = [f"  {name:<10} {command.about}" for name, command in COMMANDS.items()]
+    usage = "usage: audiogen COMMAND ...\n\nTrain generative audio models on spectrograms.\n\ncommands:"
+    return "\n".join([usage, *lines, "\naudiogen COMMAND --help lists the options of a command."])
 
 
 def run(args: list[str]) -> None:
-    """Carry out a command line.
+    """Run a command line.
 
     Raises:
-        SystemExit: With status 2 for arguments that cannot be understood.
+        SystemExit: With status 2 if there is no such command.
     """
     if not args or args[0] in ("-h", "--help"):
         print(help_text())
         raise SystemExit(0 if args else 2)
+    if args[0] not in COMMANDS:
+        print(f"audiogen: error: no command {args[0]!r}\n\n{help_text()}", file=sys.stderr)
+        raise SystemExit(2)
     from audiogen.home import expand_argument, expand_in_configs
 
     expand_in_configs()
     escape_messages()
-    command, *rest = args = [expand_argument(arg) for arg in args]
-    if command in COMMANDS | LINE_COMMANDS:
-        rest = [_with_underscores(arg) for arg in rest]
-    if command in COMMANDS:  # whose options are arguments of functions, which take a value each
-        rest = ["--overwrite=true" if arg == "--overwrite" else arg for arg in rest]
-    if command in COMMANDS:
-        from jsonargparse import auto_cli
+    name, *rest = args = [expand_argument(arg) for arg in args]
+    command = COMMANDS[name]
+    if command.module is not None:
+        from audiogen.commands.parser import call
 
-        found = auto_cli(
-            _function(COMMANDS[command]), args=rest, prog=f"python -m audiogen {command}", exit_on_error=False
-        )
-        print(printable(str(found)))
-    elif command in LINE_COMMANDS:
-        print(printable(str(_function(LINE_COMMANDS[command])(rest))))
-    elif command in TRAINING_COMMANDS:
-        if command == "fit":
-            signals.install()  # before the slow imports
-            if os.environ.get("LOCAL_RANK", "0") != "0":  # started by the first process, not by Slurm
-                signals.follow_parent()
-        from audiogen.cli import main as train
+        function = getattr(importlib.import_module(command.module), name)
+        print(printable(str(call(name, function, rest, command.defaults))))
+        return
+    if name == "fit":
+        signals.install()  # before the slow imports
+        if os.environ.get("LOCAL_RANK", "0") != "0":  # started by the first process, not by Slurm
+            signals.follow_parent()
+    from audiogen.cli import main as train
 
-        # LightningCLI warns where it is given what it would find by itself.
-        train(None if args == sys.argv[1:] else args)
-    else:
-        print(f"audiogen: error: no command {command!r}\n\n{help_text()}", file=sys.stderr)
-        raise SystemExit(2)
-
-
-def _with_underscores(arg: str) -> str:
-    """Let options be written with dashes: --style-weight=2 becomes --style_weight=2."""
-    name, sign, value = arg.partition("=")
-    return f"--{name[2:].replace('-', '_')}{sign}{value}" if arg.startswith("--") else arg
-
-
-def _function(command: tuple[str, str, str]) -> Callable[..., object]:
-    return getattr(importlib.import_module(command[0]), command[1])
+    # LightningCLI warns about arguments that are those of the process.
+    train(None if args == sys.argv[1:] else args)
 
 
 def _innermost(error: BaseException) -> BaseException:

@@ -27,6 +27,7 @@ from audiogen.callbacks.checkpoint import (
 from audiogen.data.dataset import is_plain_name
 from audiogen.models.kimg import KimgModule
 from audiogen.outputs import check_output_file
+from audiogen.resources import weights_path
 from audiogen.trust import Builder, UntrustedClassError
 from audiogen.untrusted import MAX_INT, UntrustedFileError, is_regular, plain
 
@@ -62,7 +63,7 @@ def load(path: str | Path, device: str | torch.device = "cpu") -> KimgModule:
     environment variable AUDIOGEN_TRUST names their package (see `trust`). Weights are read without unpickling code.
 
     Args:
-        path: A checkpoint, a run directory for its newest one, or what `export` wrote.
+        path: A checkpoint, a run directory (its newest checkpoint), an exported file, or the name of shipped weights.
         device: Where the model goes.
 
     Returns:
@@ -71,7 +72,7 @@ def load(path: str | Path, device: str | torch.device = "cpu") -> KimgModule:
     Raises:
         CheckpointError: Where there is no such file, it is something else, or it names classes that are not trusted.
     """
-    file = _file(Path(path))
+    file = _file(weights_path(path))
     try:
         content = read(file)
     except CheckpointError as error:

@@ -19,11 +19,12 @@ from lightning.pytorch.strategies.launchers.multiprocessing import _MultiProcess
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
 
 from audiogen.atomic import write_text
-from audiogen.callbacks.checkpoint import CHECKPOINT_FOLDER, CHECKPOINT_PATTERN, CheckpointFiles
+from audiogen.callbacks.checkpoint import CHECKPOINT_FOLDER, CHECKPOINT_PATTERN, CheckpointFiles, KimgCheckpoint
 from audiogen.callbacks.evaluation import PeriodicEvaluation
 from audiogen.callbacks.interruption import Interruption
 from audiogen.callbacks.metrics_csv import MetricsCSV
 from audiogen.callbacks.mode_collapse import EVENTS
+from audiogen.callbacks.progress import KimgProgress
 from audiogen.callbacks.samples import SAMPLE_FOLDER
 from audiogen.callbacks.wandb_logger import KimgWandbLogger
 from audiogen.checkpoint import CONFIG_NAME, newest_checkpoint, read
@@ -31,6 +32,7 @@ from audiogen.data.module import SpectrogramData
 from audiogen.home import expand_argument, expand_in_configs
 from audiogen.models.kimg import KimgModule
 from audiogen.provenance import is_own, signed
+from audiogen.resources import with_config_paths
 from audiogen.run_settings import CONFIG_END, STATE_KEY, differences
 from audiogen.strategy import register_manual_all_reduce
 from audiogen.terminal import escape_messages
@@ -125,6 +127,8 @@ class AudiogenCLI(LightningCLI):
         """Hand the data's definition to the model, so that it travels in the checkpoint."""
         parser.link_arguments("data.transform", "model.init_args.transform")
         parser.link_arguments("data.batch_size", "model.init_args.batch_size")
+        parser.add_lightning_class_args(KimgProgress, "progress")
+        parser.add_lightning_class_args(KimgCheckpoint, "checkpoint")
         # The class names are known once the data have been read.
         parser.link_arguments("data.label_names", "model.init_args.label_names", apply_on="instantiate")
         parser.set_defaults(
@@ -175,6 +179,10 @@ class AudiogenCLI(LightningCLI):
 
     def instantiate_trainer(self, **kwargs: Any) -> lightning.Trainer:
         """Add what all runs have: whole checkpoints, an answer to signals, and the table of metrics."""
+        keys, flags = self._parser(self.subcommand).callback_keys, self._get(self.config, "trainer")
+        for key, flag in (("progress", "enable_progress_bar"), ("checkpoint", "enable_checkpointing")):
+            if flags[flag] is False and key in keys:
+                keys.remove(key)
         trainer = super().instantiate_trainer(**kwargs)
         _refuse_spawned_processes(trainer)
         trainer.strategy.checkpoint_io = CheckpointFiles()
@@ -223,7 +231,7 @@ def main(args: list[str] | None = None) -> None:
     """Run fit, validate or test.
 
     Args:
-        args: Command line arguments from the command on; those of the process by default.
+        args: Command line arguments from the command on; those of the process by default. Shipped configs may be named.
     """
     for message in IGNORED_WARNINGS:
         warnings.filterwarnings("ignore", message)
@@ -235,7 +243,7 @@ def main(args: list[str] | None = None) -> None:
     torch.backends.cudnn.allow_tf32 = False  # the penalties are computed in float32 because they need its precision
     expand_in_configs()
     escape_messages()
-    args = [expand_argument(arg) for arg in (sys.argv[1:] if args is None else args)]
+    args = with_config_paths([expand_argument(arg) for arg in (sys.argv[1:] if args is None else args)])
     try:
         AudiogenCLI(None if args == sys.argv[1:] else args)
     except MisconfigurationException as error:  # Lightning's own of the user's

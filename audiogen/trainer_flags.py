@@ -9,7 +9,15 @@ from typing import Any, NamedTuple
 
 HONOURED = (
     *("accelerator", "devices", "num_nodes", "strategy", "plugins", "precision"),
-    *("logger", "callbacks", "default_root_dir", "enable_progress_bar", "enable_model_summary", "profiler"),
+    *(
+        "logger",
+        "callbacks",
+        "default_root_dir",
+        "enable_progress_bar",
+        "enable_checkpointing",
+        "enable_model_summary",
+        "profiler",
+    ),
     *("max_time", "fast_dev_run", "limit_train_batches", "limit_val_batches", "limit_test_batches"),
     *("val_check_interval", "check_val_every_n_epoch", "num_sanity_val_steps", "inference_mode"),
     *("deterministic", "benchmark", "detect_anomaly", "reload_dataloaders_every_n_epochs"),
@@ -44,7 +52,6 @@ REFUSED = {
     "log_every_n_steps": Refusal((1, None), "models log means: set --model.log_every_kimg"),
     "use_distributed_sampler": Refusal((False,), "each process already takes its slice of every batch"),
     "sync_batchnorm": Refusal((False,), "batch normalisation already sees the batch of all processes"),
-    "enable_checkpointing": Refusal((None, True), "to save nothing, remove KimgCheckpoint from trainer.callbacks"),
     "barebones": Refusal((False,), "a run without logs and checkpoints could not be continued"),
     "limit_predict_batches": Refusal((None,), "no command predicts: python -m audiogen generate makes sounds"),
 }

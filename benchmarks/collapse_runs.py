@@ -111,7 +111,7 @@ def main(folder: Path, names: list[str]) -> None:
         "model": {
             "init_args": {**_networks(SMALL, SMALL), "total_kimg": KIMG, "log_every_kimg": 0.25},
         },
-        "trainer": {"callbacks": [_progress(), _evaluation(classifier)]},
+        "trainer": {"callbacks": [_evaluation(classifier)]},
     }
     (folder / "common.yaml").write_text(yaml.safe_dump(common))
     runs = {name: change for name, change in (COLLAPSES | HEALTHY).items() if not names or name in names}
@@ -137,10 +137,6 @@ def _run(flags: list[str], log: Path) -> None:
             check=False,
         ).returncode
     print(f"{log.stem}: {'done' if not code else f'ended with status {code}'}", flush=True)
-
-
-def _progress() -> dict[str, Any]:
-    return {"class_path": "audiogen.callbacks.progress.KimgProgress"}
 
 
 def _evaluation(classifier: Path) -> dict[str, Any]:

@@ -19,8 +19,8 @@ import torch
 from audiogen.callbacks.checkpoint import CHECKPOINT_FOLDER, CHECKPOINT_PATTERN, is_whole
 from audiogen.run_settings import STATE_KEY
 
-STEP, SAVE_EVERY, JUDGE_EVERY, CLIPS = 8, 16, 48, 160  # clips; the last evaluation is not one of the interval's
-EVALUATIONS = math.ceil(CLIPS / JUDGE_EVERY)
+STEP, SAVE_EVERY, EVALUATE_EVERY, CLIPS = 8, 16, 48, 160  # clips; the last evaluation is not one of the interval's
+EVALUATIONS = math.ceil(CLIPS / EVALUATE_EVERY)
 Tamper = Callable[[], None]
 
 
@@ -71,14 +71,14 @@ class Bench:
 
         args = arguments(self.data, run, CLIPS / 1000, "--data.transform.floor_db", "-100")
         args += ["--data.transform.ceil_db", "20", "--data.batch_size", str(STEP)]
+        args += ["--checkpoint.every_kimg", str(SAVE_EVERY / 1000)]
         embedding = "audiogen.metrics.embeddings.classifier.Classifier"
         callbacks = [
-            ("checkpoint.KimgCheckpoint", {"every_kimg": SAVE_EVERY / 1000}),
             (
                 "evaluation.Evaluation",
                 {
                     "embeddings": [{"class_path": embedding, "init_args": {"weights": str(self.classifier)}}],
-                    "every_kimg": JUDGE_EVERY / 1000,
+                    "every_kimg": EVALUATE_EVERY / 1000,
                     "num_clips": 16,
                 },
             ),

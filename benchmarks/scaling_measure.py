@@ -123,7 +123,17 @@ def _relative(own: dict[int, float], sizes: dict[str, Any]) -> list[float]:
 
 def measure(name: str, nums: Sequence[int], warm: int, steps: int, tiny: bool, folder: Path) -> Measured:
     """Run a config's trainings, alone, beside each other and together."""
-    line = ["fit", "--config", CONFIGS[name], *PLAIN, "--trainer.callbacks", "[]", *(TINY[name] if tiny else [])]
+    line = [
+        "fit",
+        "--config",
+        CONFIGS[name],
+        *PLAIN,
+        "--trainer.callbacks",
+        "[]",
+        "--trainer.enable_checkpointing",
+        "false",
+        *(TINY[name] if tiny else []),
+    ]
     if tiny:
         line += ["--data.dataset.init_args.num_clips", "600"]
 
@@ -186,6 +196,7 @@ def measure_occasions(nums: Sequence[int], folder: Path) -> dict[int, dict[str, 
     found = {}
     for num in nums:
         line = ["fit", "--config", CONFIGS["StyleGAN2"], *PLAIN, "--trainer.callbacks", json.dumps(kept)]
+        line += ["--trainer.enable_checkpointing", "true", "--checkpoint.every_kimg", "0.256"]
         report = start("train", [*line, "--model.total_kimg", "0.32"], num, folder / f"occasions-{num}")[0]
         spans = [(span.name, span.seconds) for span in report.spans if span.step >= 0]
         times = {name: seconds for name, seconds in reversed(spans) if name not in ("draw", "read", "pack")}

@@ -1,6 +1,7 @@
 """Rerun the comparisons of the papers on style transfer, `python -m benchmarks.style_ablation`.
 
-Every row is a config (`configs/style_transfer_*.yaml`) on the same pairs and seeds, with networks of `--width`
+Every row is a config (`configs/style_transfer.yaml, huzaifah_wyse.yaml, jain_raj.yaml, lin.yaml and their variants in
+configs/papers`) on the same pairs and seeds, with networks of `--width`
 channels: weights are scaled so that they mean what they do at 4096. The table shows means over pairs and seeds:
 
 - content, style: final losses relative to the pair (see `audiogen.models.transfer.Losses`), and seconds for a pair;
@@ -73,72 +74,72 @@ def higher(ours: Sequence[float], others: Sequence[float], margin: float, unit: 
 
 def paper_c(bench: Bench) -> dict[str, str]:
     """Run Jain & Raj's (2019) comparisons and return what is seen of its claims."""
-    mel, stft, mfcc = (bench.run(name) for name in ("cs753", "cs753_stft", "cs753_mfcc"))
-    relu, max_pool, average = (bench.run(f"cs753_{name}") for name in ("relu", "maxpool", "avgpool"))
-    plain = bench.run("cs753_plain")
+    mel, stft, mfcc = (bench.run(name) for name in ("jain_raj", "jain_raj stft", "jain_raj mfcc"))
+    relu, max_pool, average = (bench.run(f"jain_raj {name}") for name in ("relu", "maxpool", "avgpool"))
+    plain = bench.run("jain_raj plain")
     claims = {
-        "C: mel is better than STFT": better(mel, stft),
-        "C: STFT is better than MFCC": better(stft, mfcc),
-        "C: tanh is better than ReLU": better(mel, relu),
-        "C: no pooling is better than max pooling": better(mel, max_pool),
-        "C: no pooling is better than average pooling": better(mel, average),
+        "Jain & Raj: mel is better than STFT": better(mel, stft),
+        "Jain & Raj: STFT is better than MFCC": better(stft, mfcc),
+        "Jain & Raj: tanh is better than ReLU": better(mel, relu),
+        "Jain & Raj: no pooling is better than max pooling": better(mel, max_pool),
+        "Jain & Raj: no pooling is better than average pooling": better(mel, average),
     }
-    claims["C: Griffin-Lim is better than the plain inverse"] = higher(
+    claims["Jain & Raj: Griffin-Lim is better than the plain inverse"] = higher(
         plain.results["spectrum"], mel.results["spectrum"], SPECTRUM_MARGIN, " dB"
     )
-    claim = "C: L2 is better than the perceptual loss"
-    claims[claim] = better(mel, bench.run("cs753_perceptual")) if bench.vggish else "not run: name --vggish FILE"
+    claim = "Jain & Raj: L2 is better than the perceptual loss"
+    claims[claim] = better(mel, bench.run("jain_raj perceptual")) if bench.vggish else "not run: name --vggish FILE"
     return claims
 
 
 def paper_k(bench: Bench) -> dict[str, str]:
     """Run Lin's baseline."""
-    row = bench.run("stanford")
+    row = bench.run("lin")
     before = [sum(texture_distance(content, style, RATE)) for content, style in bench.pairs]
     nearer = [(start - end) / start for start, end in zip(before, row.distances(), strict=True)]
     found = difference(nearer, TIMBRE_MARGIN)
-    return {"K: the style's timbre is taken on": f"{seen(found.answer)} (nearer by {_shown(found)} of the distance)"}
+    return {"Lin: the style's timbre is taken on": f"{seen(found.answer)} (nearer by {_shown(found)} of the distance)"}
 
 
 def paper_h(bench: Bench) -> dict[str, str]:
     """Run Huzaifah & Wyse's (2020) transfers and return what is seen of its claims."""
     betas = (1e5, 1e7, 1e9)
-    ratios = [bench.run("huzaifah", f"huzaifah, beta {beta:.0e}", style_weight=beta) for beta in betas]
+    ratios = [bench.run("huzaifah_wyse", f"huzaifah_wyse, beta {beta:.0e}", style_weight=beta) for beta in betas]
     contents, losses = ([row.overall(name) for row in ratios] for name in ("content", "style"))
     moving = contents == sorted(contents) and losses == sorted(losses, reverse=True)
     claims = {
-        "H: more weight on the style, from content to style": (
+        "Huzaifah & Wyse: more weight on the style, from content to style": (
             f"{'seen' if moving and losses[-1] < 0.1 < 0.9 < losses[0] else 'not seen'} (content "
             f"{', '.join(f'{value:.2g}' for value in contents)}; style {', '.join(f'{value:.2g}' for value in losses)})"
         )
     }
-    starts = [bench.run(f"huzaifah_random_{start}") for start in ("content", "noise")]
-    claims["H: with random weights, a content start is better than noise"] = better(*starts)
-    claim = "H: random weights are better than trained ones, from the content"
+    starts = [bench.run(f"huzaifah_wyse random_{start}") for start in ("content", "noise")]
+    claims["Huzaifah & Wyse: with random weights, a content start is better than noise"] = better(*starts)
+    claim = "Huzaifah & Wyse: random weights are better than trained ones, from the content"
     if bench.network:
-        trained = [bench.run(f"huzaifah_trained_{start}") for start in ("content", "noise")]
+        trained = [bench.run(f"huzaifah_wyse trained_{start}") for start in ("content", "noise")]
         claims[claim] = better(starts[0], trained[0])
-        claims["H: with trained weights, a content start is better than noise"] = better(*trained)
+        claims["Huzaifah & Wyse: with trained weights, a content start is better than noise"] = better(*trained)
     else:
         claims[claim] = "not run: name --network CLASSIFIER"
-    bounded = bench.run("huzaifah", "huzaifah, beta 1e+09", style_weight=1e9)
-    unbounded = bench.run("huzaifah_unbounded", "huzaifah_unbounded, beta 1e+09", style_weight=1e9)
-    claims["H: the soft bound is needed"] = better(bounded, unbounded)
-    one = bench.run("huzaifah_one_stack", "huzaifah_one_stack, beta 1e+09", style_weight=1e9)
-    claims["H: deeper layers for the content are better than the first"] = better(bounded, one)
-    time_channels = bench.run("huzaifah_time", "huzaifah_time, beta 1e+09", style_weight=1e9)
-    claims["H: frequency as channels is better for timbre than time"] = better(bounded, time_channels)
+    bounded = bench.run("huzaifah_wyse", "huzaifah_wyse, beta 1e+09", style_weight=1e9)
+    unbounded = bench.run("huzaifah_wyse unbounded", "huzaifah_wyse unbounded, beta 1e+09", style_weight=1e9)
+    claims["Huzaifah & Wyse: the soft bound is needed"] = better(bounded, unbounded)
+    one = bench.run("huzaifah_wyse one_stack", "huzaifah_wyse one_stack, beta 1e+09", style_weight=1e9)
+    claims["Huzaifah & Wyse: deeper layers for the content are better than the first"] = better(bounded, one)
+    time_channels = bench.run("huzaifah_wyse time", "huzaifah_wyse time, beta 1e+09", style_weight=1e9)
+    claims["Huzaifah & Wyse: frequency as channels is better for timbre than time"] = better(bounded, time_channels)
     return claims
 
 
 def ours(bench: Bench) -> dict[str, str]:
     """Run the default config beside the papers' best ones."""
-    fast = bench.run("fast")
+    fast = bench.run("style_transfer")
     rivals = [
-        bench.run("cs753"),
-        bench.run("stanford"),
-        bench.run("huzaifah", "huzaifah, beta 1e+07", style_weight=1e7),
-        bench.run("huzaifah", "huzaifah, beta 1e+09", style_weight=1e9),
+        bench.run("jain_raj"),
+        bench.run("lin"),
+        bench.run("huzaifah_wyse", "huzaifah_wyse, beta 1e+07", style_weight=1e7),
+        bench.run("huzaifah_wyse", "huzaifah_wyse, beta 1e+09", style_weight=1e9),
     ]
     return {f"fast is better than {rival.name}": better(fast, rival) for rival in rivals}
 
@@ -146,9 +147,9 @@ def ours(bench: Bench) -> dict[str, str]:
 def textures(bench: Bench) -> dict[str, str]:
     """Run Huzaifah & Wyse's (2020) textures and return what is seen of its claims."""
     kernels = {
-        1: bench.run("huzaifah_texture_k1"),
-        11: bench.run("huzaifah_texture"),
-        101: bench.run("huzaifah_texture_k101"),
+        1: bench.run("huzaifah_wyse texture k1"),
+        11: bench.run("huzaifah_wyse texture"),
+        101: bench.run("huzaifah_wyse texture k101"),
     }
     noise = [sum(texture_distance(0.1 * torch.randn(1, 5 * RATE), style, RATE)) for _, style in bench.pairs]
     nearer = [(start - end) / start for start, end in zip(noise, kernels[11].distances(), strict=True)]
@@ -157,21 +158,26 @@ def textures(bench: Bench) -> dict[str, str]:
     references = mean([event_seconds(style, RATE) for _, style in bench.pairs])
     most = mean(kernels[11].measured(repeats))
     claims = {
-        "H: textures work": f"{seen(works.answer)} (nearer than white noise by {_shown(works)} of its distance)",
-        "H: wider kernels make longer events": (
+        "Huzaifah & Wyse: textures work": (
+            f"{seen(works.answer)} (nearer than white noise by {_shown(works)} of its distance)"
+        ),
+        "Huzaifah & Wyse: wider kernels make longer events": (
             f"{higher(events[101], events[1], EVENT_MARGIN, ' s')}; kernel 11: {mean(events[11]):.3f} s; references "
             f"{references:.3f} s"
         ),
-        "H: nothing is repeated": f"{'seen' if most < 0.9 else 'not seen'} (largest correlation at a lag {most:.2f})",
+        "Huzaifah & Wyse: nothing is repeated": (
+            f"{'seen' if most < 0.9 else 'not seen'} (largest correlation {most:.2f})"
+        ),
     }
     linear, constant_q = (
-        [bench.run(f"huzaifah_{kind}_texture_k{kernel}") for kernel in (1, 11, 101)] for kind in ("time", "cqt")
+        [bench.run(f"huzaifah_wyse texture {kind}{kernel}") for kernel in (" k1", "", " k101")]
+        for kind in ("time", "cqt")
     )
-    claims["H: with time as channels, wider kernels come closer to the original"] = higher(
+    claims["Huzaifah & Wyse: with time as channels, wider kernels come closer to the original"] = higher(
         linear[0].distances(), linear[-1].distances(), DISTANCE_MARGIN * mean(linear[0].distances()), " dB"
     )
     keeps = [row.measured(_voiced_below) for row in (constant_q[1], linear[1])]
-    claims["H: the CQT keeps harmonics together"] = (
+    claims["Huzaifah & Wyse: the CQT keeps harmonics together"] = (
         f"{higher(keeps[0], keeps[1], VOICED_MARGIN)} of frames voiced below {CQT_TOP:g} Hz; references "
         f"{mean([_voiced_below(style, RATE) for _, style in bench.pairs]):.2f}"
     )

@@ -54,6 +54,16 @@ class Row:
         return [mean([measure(wav, RATE) for wav in wavs]) for wavs in self.wavs]
 
 
+def config_files(config: str) -> list[str]:
+    """Return the names of the shipped configs that a system and its variants are made of.
+
+    >>> config_files("huzaifah_wyse texture k1")
+    ['huzaifah_wyse', 'papers/huzaifah_wyse_texture', 'papers/huzaifah_wyse_k1']
+    """
+    system, *variants = config.split()
+    return [system, *(f"papers/{system}_{variant}" for variant in variants)]
+
+
 class Bench:
     """Runs configs on pairs.
 
@@ -137,29 +147,29 @@ class Bench:
         """Build a config at this width."""
         share = self.width / PAPER_WIDTH
         changes = {"seed": seed} | changes
-        plain = build_style_transfer(config, {}, {"width": 8}) if "trained" not in config else None
+        plain = build_style_transfer(config_files(config), {}, {"width": 8}) if "trained" not in config else None
         network: dict[str, Any] = {}
         if plain is not None:
             extractor = plain.model.extractor
             network |= {"width": self._matched_width() if extractor.orientation == "2d" else self.width, "seed": seed}
             settings = plain.settings["init_args"]
-            if config.startswith("cs753"):  # its losses are sums over features, not means
+            if config.startswith("jain_raj"):  # its losses are sums over features, not means
                 changes |= {"style_weight": changes.get("style_weight", settings["style_weight"]) * share**2}
                 if "perceptual" not in config:
                     changes |= {"content_weight": settings["content_weight"] * share}
             frames = plain.model.transform(content[None]).shape[3] if extractor.fixed_length else None
-            if config == "fast":
+            if config == "style_transfer":
                 network = {"seed": seed}  # its own width
         else:
             frames = None
             changes = changes | {"weights": self.network}
-        if config == "cs753_perceptual":
+        if config == "jain_raj perceptual":
             path = {
                 "class_path": "audiogen.models.vggish_features.VGGishFeatures",
                 "init_args": {"weights": self.vggish},
             }
             changes = changes | {"content_extractor": path}
-        return build_style_transfer(config, changes, network, frames).model
+        return build_style_transfer(config_files(config), changes, network, frames).model
 
     def _matched_width(self) -> int:
         """Return the width of two-dimensional convolutions with as many parameters, kernels of 11 and three stacks."""

@@ -20,10 +20,11 @@ from audiogen.models.precision import Precision, has_fast_bf16
 from audiogen.models.transfer import Transfer
 from audiogen.networks.style_cnn import WideConv2d
 from benchmarks.sounds import MUSIC_RATE, drops, music
+from benchmarks.style_bench import config_files
 from benchmarks.stylegan2_step import count_flop
 from benchmarks.timing import fastest
 
-CONFIGS = ("fast", "stanford", "cs753", "cs753_stft", "huzaifah_texture", "huzaifah")
+CONFIGS = ("style_transfer", "lin", "jain_raj", "jain_raj stft", "huzaifah_wyse texture", "huzaifah_wyse")
 SECONDS = 5.0
 SIZE = 4096  # of the bare matrices
 
@@ -38,7 +39,7 @@ def begin(config: str, content: Tensor, style: Tensor, precision: Precision, win
         precision: Of the convolutions.
         windows: Whether they are matrix products of windows.
     """
-    model = build_style_transfer(config, {"precision": precision}).model
+    model = build_style_transfer(config_files(config), {"precision": precision}).model
     if not windows:
         for module in model.extractor.modules():
             if isinstance(module, WideConv2d):

@@ -1,6 +1,8 @@
-"""Every config builds its model, and the parts to add fit every config."""
+"""Every config builds its model; variants and trainer settings merge with it."""
 
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import soundfile
@@ -14,11 +16,13 @@ from audiogen.models.classifier import Classifier
 from audiogen.models.melgan_vc import MelGANVC
 from audiogen.models.style_transfer import StyleTransfer
 from audiogen.networks.vggish import VGGishNetwork
+from audiogen.resources import config_names, config_path
 from tests.tiny_run import write_classes
 from tests.tiny_transfer import bursts, melody, write
 
-CONFIGS = sorted(Path("configs").glob("*.yaml"))
-PARTS = sorted(Path("configs/trainer").glob("*.yaml"))
+SYSTEMS = sorted(Path("configs").glob("*.yaml"))
+VARIANTS = sorted(Path("configs/papers").glob("*.yaml"))
+TRAINER = sorted(Path("configs/trainer").glob("*.yaml"))
 FIRST_CLASSES = {
     "ClassFolders": ["one", "zero"],
     "ExVo": ["awe", "excitement"],
@@ -28,14 +32,32 @@ FIRST_CLASSES = {
 SPEAKERS = ("george", "jackson", "lucas", "nicolas", "theo", "yweweler")
 
 
+def merged(config: Path) -> list[Path]:
+    """Return the files of a config in order; a variant's are those that the command in its header names."""
+    if config in SYSTEMS:
+        return [config]
+    (command,) = re.findall(r"^#   (python -m audiogen .*)", config.read_text(), re.M)
+    return [config_path(word) for word in command.split() if word in config_names()]
+
+
+def flags_of(config: Path) -> list[str]:
+    return [part for path in merged(config) for part in ("--config", str(path))]
+
+
+def settings_of(config: Path) -> dict[str, Any]:
+    """Return the settings of the file that a config starts from."""
+    settings: dict[str, Any] = yaml.safe_load(merged(config)[0].read_text())
+    return settings
+
+
 def dataset_of(config: Path) -> str:
     """Return the name of a config's data set class."""
-    return yaml.safe_load(config.read_text())["data"]["dataset"]["class_path"].rsplit(".", 1)[1]
+    return settings_of(config)["data"]["dataset"]["class_path"].rsplit(".", 1)[1]
 
 
 def first_classes_of(config: Path) -> list[str]:
     """Return the names of the first two classes of the data that are made for a config."""
-    settings = yaml.safe_load(config.read_text())["data"]["dataset"].get("init_args", {})
+    settings = settings_of(config)["data"]["dataset"].get("init_args", {})
     by_label = {"gender": ["male", "female"], "speaker": settings.get("speakers", list(SPEAKERS))[:2]}
     return by_label.get(settings.get("label"), FIRST_CLASSES.get(dataset_of(config), ["zero", "one"]))
 
@@ -74,18 +96,17 @@ def pairs_for(config: Path, folder: Path) -> list[str]:
     write(folder / "content.wav", melody(0.8))
     write(folder / "style.wav", bursts(0.8))
     (folder / "pairs.csv").write_text("content,style\ncontent.wav,style.wav\n")
-    settings = yaml.safe_load(config.read_text())["model"]["init_args"]
-    flags = (
-        ["--model.extractor.width", "4"] if "extractor" in settings else ["--model.weights", str(classifier(folder))]
-    )
-    if "content_extractor" in settings:
+    text = config.read_text()
+    trained = "extractor: null" in text
+    flags = ["--model.weights", str(classifier(folder))] if trained else ["--model.extractor.width", "4"]
+    if "content_extractor:" in text:
         torch.save(VGGishNetwork().state_dict(), folder / "vggish.pth")
         flags += ["--model.content_extractor.weights", str(folder / "vggish.pth")]
     return flags
 
 
 def classifier(folder: Path) -> Path:
-    """Train a small network by the config that Huzaifah & Wyse's (2020) trained weights come from, and return its run directory."""
+    """Train a small network with the config of Huzaifah & Wyse's (2020) trained weights; return the run directory."""
     write_esc50(folder / "ESC-50")
     small = ["--model.network.width", "4", "--model.total_kimg", "0.02", "--data.num_workers", "1"]
     place = ["--data.root", str(folder / "ESC-50"), "--trainer.default_root_dir", str(folder / "classifier")]
@@ -115,9 +136,9 @@ def write_exvo_table(folder: Path) -> None:
     (folder / "data_info.csv").write_text("\n".join(lines))
 
 
-@pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("config", [*SYSTEMS, *VARIANTS], ids=lambda path: path.stem)
 def test_config_builds_networks_for_its_spectrogram_and_classes(config: Path, tmp_path: Path) -> None:
-    cli = AudiogenCLI(["--config", str(config), *data_for(config, tmp_path)], run=False)
+    cli = AudiogenCLI([*flags_of(config), *data_for(config, tmp_path)], run=False)
     model, data = cli.model, cli.datamodule
     assert model.transform.shape == data.transform.shape
     assert model.batch_size == data.batch_size
@@ -146,8 +167,8 @@ def test_config_builds_networks_for_its_spectrogram_and_classes(config: Path, tm
     assert model.discriminator(spec, label).shape == (2,)
 
 
-@pytest.mark.parametrize("part", PARTS, ids=lambda path: path.stem)
-def test_part_can_be_added_to_a_config(part: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("part", TRAINER, ids=lambda path: path.stem)
+def test_trainer_config_merges_with_a_system(part: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(AudiogenCLI, "before_instantiate_classes", lambda self: None)
     monkeypatch.setattr(AudiogenCLI, "instantiate_classes", lambda self: None)
     parser = AudiogenCLI(["--config", "configs/quickstart.yaml", "--config", str(part)], run=False)
@@ -156,11 +177,31 @@ def test_part_can_be_added_to_a_config(part: Path, monkeypatch: pytest.MonkeyPat
     for name, value in added.items():
         got = parser.config.trainer[name]
         assert (got.class_path == value["class_path"]) if isinstance(value, dict) else (got == value)
+    own = yaml.safe_load(Path("configs/quickstart.yaml").read_text())["trainer"]["callbacks"]
     paths = [callback.class_path for callback in parser.config.trainer.callbacks]
-    assert len(paths) == 5 + len(more)
-    assert paths[5:] == [callback["class_path"] for callback in more]
+    assert paths == [callback["class_path"] for callback in [*own, *more]]
 
 
-@pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
-def test_config_is_headed_by_its_command(config: Path) -> None:
+@pytest.mark.parametrize("config", SYSTEMS, ids=lambda path: path.stem)
+def test_config_starts_with_its_command(config: Path) -> None:
     assert f"python -m audiogen fit --config {config}" in config.read_text()
+
+
+@pytest.mark.parametrize("config", VARIANTS, ids=lambda path: path.stem)
+def test_variant_ends_its_command_and_contains_only_differences(config: Path) -> None:
+    *bases, own = merged(config)
+    assert bases
+    assert own.samefile(config)
+    texts = [yaml.safe_load(path.read_text()) for path in (*bases, own)]
+    before: dict[str, Any] = {}
+    for content in texts[:-1]:
+        before |= flat(content)
+    same = [name for name, value in flat(texts[-1]).items() if name in before and before[name] == value]
+    assert same == []
+
+
+def flat(content: Any, prefix: str = "") -> dict[str, Any]:
+    """Return nested settings by dotted names."""
+    if not isinstance(content, dict):
+        return {prefix: content}
+    return {name: value for key, part in content.items() for name, value in flat(part, f"{prefix}.{key}").items()}

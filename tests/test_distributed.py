@@ -31,7 +31,7 @@ def classifier(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 def with_callbacks(args: list[str], classifier: Path, method: str) -> list[str]:
-    """Replace the callbacks by a checkpoint and an evaluation."""
+    """Replace the callbacks by an evaluation."""
     embedding = {
         "class_path": "audiogen.metrics.embeddings.classifier.Classifier",
         "init_args": {"weights": str(classifier)},
@@ -44,9 +44,8 @@ def with_callbacks(args: list[str], classifier: Path, method: str) -> list[str]:
     if method == "convert":
         evaluation["class_path"] = "audiogen.callbacks.conversion.ConversionEvaluation"
         evaluation["init_args"] = {"domain": embedding, "every_kimg": 0.08}
-    saving = {"class_path": "audiogen.callbacks.checkpoint.KimgCheckpoint", "init_args": {"every_kimg": 0.08}}
-    args[args.index("--trainer.callbacks") + 1] = json.dumps([saving, evaluation])
-    return args
+    args[args.index("--trainer.callbacks") + 1] = json.dumps([evaluation])
+    return [*args, "--checkpoint.every_kimg", "0.08"]
 
 
 def command_lines(classifier: tuple[Path, Path], run: Path) -> dict[str, list[str]]:

@@ -81,7 +81,7 @@ def test_every_path_of_a_training_may_begin_at_home(home: Path, monkeypatch: pyt
 
 
 def test_config_of_style_transfer_is_expanded_too(home: Path) -> None:
-    config = yaml.safe_load(Path("configs/style_transfer_fast.yaml").read_text())
+    config = yaml.safe_load(Path("configs/style_transfer.yaml").read_text())
     config["model"]["init_args"]["weights"] = "~/nothing.ckpt"
     config["model"]["init_args"]["extractor"] = None
     (home / "config.yaml").write_text(yaml.safe_dump(config))

@@ -20,6 +20,7 @@ ALLOWED = {
     "untrusted": set(),
     "home": set(),
     "terminal": set(),
+    "resources": set(),
     "outputs": {"atomic", "untrusted"},
     "provenance": {"atomic", "untrusted", "data.cache"},
     "signals": set(),
@@ -39,6 +40,7 @@ ALLOWED = {
         "fingerprint",
         "checksums",
         "atomic",
+        "resources",
     },  # a classifier that evaluates is a checkpoint
     "models": {
         *("networks", "losses", "augment", "transforms", "data.batch", "rng", "distributed"),

@@ -11,9 +11,11 @@ from typing import Any
 import pytest
 
 import audiogen
+import audiogen.commands.inspect
 from audiogen.__main__ import main
 from audiogen.atomic import write_text
 from audiogen.cli import main as train
+from audiogen.commands.parser import call
 from audiogen.commands.stylize import stylize
 from audiogen.commands.texture import texture
 from audiogen.data.folder import find_sounds
@@ -146,7 +148,7 @@ def test_variants_and_reports_of_a_sound_are_outputs_too(tmp_path: Path) -> None
     variant = sound(tmp_path, "out-balance-0.wav")
     with pytest.raises(OutputError, match="would overwrite the source"):
         stylize(variant, sound(tmp_path, "style.wav"), out=tmp_path / "out.wav", sweep=2, iterations=1)
-    config = copied(Path("configs/style_transfer_fast.yaml"), tmp_path / "out.json")
+    config = copied(Path("configs/style_transfer.yaml"), tmp_path / "out.json")
     with pytest.raises(OutputError, match=r"out\.json would overwrite the source"):
         texture(variant, out=tmp_path / "out.wav", config=str(config), iterations=1)
 
@@ -274,23 +276,25 @@ def test_single_sounds_may_be_added_to_a_folder_of_conversions(runs: dict[str, P
 
 
 def test_inspect_leaves_sounds_of_the_user_alone(runs: dict[str, Path], tmp_path: Path) -> None:
-    from audiogen.commands.inspect import inspect
-
     mine = sound(tmp_path / "mine" / "sounds", "00-00-original.wav")
     config = arguments(runs["sounds"], tmp_path / "run")
     flags = [
         part
         for name, value in zip(config[1::2], config[2::2], strict=True)
-        if "model" not in name and "trainer." not in name
+        if not any(word in name for word in ("model", "trainer.", "checkpoint."))
         for part in (name, value)
     ]
+
+    def inspect(*more: str) -> None:
+        call("inspect", audiogen.commands.inspect.inspect, [*flags, *more], {})
+
     with pytest.raises(OutputError, match="holds files that audiogen did not write there, such as sounds"):
-        inspect([*flags, "--out", str(tmp_path / "mine"), "--num", "1"])
+        inspect("--out", str(tmp_path / "mine"), "--num", "1")
     assert mine.exists()
-    inspect([*flags, "--out", str(tmp_path / "out"), "--num", "2"])
+    inspect("--out", str(tmp_path / "out"), "--num", "2")
     with pytest.raises(OutputError, match="holds an earlier result"):
-        inspect([*flags, "--out", str(tmp_path / "out"), "--num", "1"])
-    inspect([*flags, "--out", str(tmp_path / "out"), "--num", "1", "--overwrite"])
+        inspect("--out", str(tmp_path / "out"), "--num", "1")
+    inspect("--out", str(tmp_path / "out"), "--num", "1", "--overwrite")
     assert len(find_sounds(tmp_path / "out")) == 4
 
 
@@ -303,7 +307,7 @@ NOT_WRITABLE: dict[str, Callable[[dict[str, Path], Path], object]] = {
     "stylize": lambda runs, out: stylize("no sound", "no sound", out=out / "x.wav"),
     "texture": lambda runs, out: texture("no sound", out=out / "x.wav"),
     "evaluate": lambda runs, out: audiogen.evaluate(
-        str(runs["generator"]), classifier="no classifier", out=str(out / "x.json")
+        str(runs["generator"]), evaluator="no classifier", out=str(out / "x.json")
     ),
     "export": lambda runs, out: audiogen.export(runs["generator"], out / "x.safetensors"),
 }

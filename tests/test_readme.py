@@ -20,7 +20,7 @@ SHORT = {
     "stylegan2_folder": ["--data.batch_size", "4", "--model.total_kimg", "0.008"]
     + [f"--model.{name}.channel_max=16" for name in ("generator", "discriminator")],
     "melgan_vc_quickstart": ["--data.dataset.init_args.num_clips", "1200", "--model.total_kimg", "0.032"],
-    "style_transfer_fast": ["--model.iterations", "2", "--model.extractor.width", "16"],
+    "style_transfer": ["--model.iterations", "2", "--model.extractor.width", "16"],
     "melgan_vc": ["--model.total_kimg", "0.016"]
     + [f"--model.{name}.width=8" for name in ("generator", "siamese", "discriminator")],
 }
@@ -80,7 +80,7 @@ def test_commands_run_as_they_stand(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert (tmp_path / "runs" / "quickstart" / "evaluation-test.json").exists()
     for name in ("out", "restyled", "sweep-balance-0.25", "more_rain", "mixture"):
         assert (tmp_path / f"{name}.wav").exists()
-    assert (tmp_path / "runs" / "style_transfer_fast" / "samples" / "pair-0000.wav").exists()
+    assert (tmp_path / "runs" / "style_transfer" / "samples" / "pair-0000.wav").exists()
     assert (tmp_path / "runs" / "melgan_vc_quickstart" / "evaluation-test.json").exists()
     for run in (
         "melgan_vc_quickstart",

@@ -246,7 +246,7 @@ def test_config_beside_a_checkpoint_is_not_believed(
 def test_file_in_the_current_folder_does_not_take_the_place_of_a_config(
     marker: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = yaml.safe_load(Path("configs/style_transfer_fast.yaml").read_text())
+    config = yaml.safe_load(Path("configs/style_transfer.yaml").read_text())
     config["model"]["init_args"]["extractor"] = EVIL_CLASS
     (tmp_path / "fast").write_text(yaml.safe_dump(config))
     write(tmp_path / "sound.wav", melody(5.0))

@@ -71,7 +71,6 @@ def test_every_flag_has_a_rule_and_stands_in_the_docs() -> None:
         ("log_every_n_steps", 50, "--model.log_every_kimg"),
         ("use_distributed_sampler", True, "slice of every batch"),
         ("sync_batchnorm", True, "the batch of all processes"),
-        ("enable_checkpointing", False, "remove KimgCheckpoint"),
         ("barebones", True, "could not be continued"),
         ("limit_predict_batches", 1, "generate"),
         ("precision", "16-mixed", "--model.precision bf16"),

@@ -227,9 +227,7 @@ def test_checkpoints_are_in_the_order_of_their_clips_however_many(tmp_path: Path
 
 
 def test_only_the_newest_checkpoints_are_kept_when_asked(data: Path, tmp_path: Path) -> None:
-    more = ["--trainer.callbacks+", "audiogen.callbacks.checkpoint.KimgCheckpoint"]
-    more += ["--trainer.callbacks.every_kimg", "0.004", "--trainer.callbacks.keep", "2"]
-    more += ["--trainer.callbacks.monitor", "none"]
+    more = ["--checkpoint.every_kimg", "0.004", "--checkpoint.keep", "2"]
     main(arguments(data, tmp_path / "few", 0.016, *more))
     assert len(list((tmp_path / "few" / "checkpoints").iterdir())) == 2
 

@@ -37,9 +37,9 @@ def conversion_arguments(data: Path, run: Path, kimg: float = 0.024, *more: str,
         "model.total_kimg": kimg,
         "model.log_every_kimg": 0.008,
         "trainer.default_root_dir": run,
+        "checkpoint.every_kimg": 0.008,
     }
     flags = [part for name, value in values.items() for part in (f"--{name}", str(value))]
     config = ["fit", "--config", "configs/melgan_vc.yaml", "--config", "configs/trainer/cpu.yaml"]
     config += ["--data.dataset", "audiogen.data.folder.ClassFolders", "--data.dataset.val_share", "0.25"]
-    first = {"class_path": "audiogen.callbacks.checkpoint.KimgCheckpoint", "init_args": {"every_kimg": 0.008}}
-    return [*config, *flags, "--trainer.callbacks", json.dumps([first, *callbacks]), *more]
+    return [*config, *flags, "--trainer.callbacks", json.dumps(callbacks), *more]

@@ -44,11 +44,11 @@ def arguments(data: Path, run: Path, kimg: float = 0.024, *more: str) -> list[st
         "model.total_kimg": kimg,
         "model.log_every_kimg": 0.008,
         "trainer.default_root_dir": run,
+        "checkpoint.every_kimg": 0.008,
     }
     flags = [part for name, value in values.items() for part in (f"--{name}", str(value))]
     config = ["fit", "--config", "configs/stylegan2_folder.yaml", "--config", "configs/trainer/cpu.yaml"]
     callbacks = [
-        {"class_path": "audiogen.callbacks.checkpoint.KimgCheckpoint", "init_args": {"every_kimg": 0.008}},
         {
             "class_path": "audiogen.callbacks.samples.SampleLogger",
             "init_args": {"every_kimg": 0.016, "num_per_class": 2},

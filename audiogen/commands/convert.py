@@ -16,6 +16,7 @@ from audiogen.audio.io import AudioFileError, AudioWriteError, audio_info, audio
 from audiogen.checkpoint import load
 from audiogen.commands.generate import pick_device
 from audiogen.data.folder import find_sounds
+from audiogen.models.kimg import KimgModule
 from audiogen.outputs import check_output_file, check_output_folder, start_output_folder
 from audiogen.terminal import printable
 from audiogen.transforms.streaming import spectrogram_blocks, waveform_blocks
@@ -55,7 +56,7 @@ class Converted:
 
 
 def convert(
-    checkpoint: Any,
+    checkpoint: str | Path | KimgModule,
     source: str | Path,
     target: str | int | None = None,
     out: str | Path | None = None,
@@ -66,19 +67,18 @@ def convert(
     """Make sounds of one domain into sounds of another.
 
     Sounds are resampled to the model's rate and mixed to its channels; what comes back has this rate and the length of
-    the source, to within one hop. A sound is converted in segments, which are crossfaded, and its phases are found block
-    by block, each going on from the one before.
+    the source, to within one hop. A sound is converted in segments, which are crossfaded, and its phases are found
+    block by block, each going on from the one before.
 
     Args:
-        checkpoint: Path of a checkpoint or of a run directory, or a model that `audiogen.load` returned.
-        source: A sound file, or a folder of them at any depth.
-        target: Domain to convert to, by name or index; may be left out where the model has one, or knows two domains,
-            of which it is the last.
-        out: File to write, or a new or empty folder, in which names, formats and the tree of a folder are kept; None
-            writes nothing, for a single file.
-        overlap: Share of a segment that the next one covers too, in [0, 1).
-        device: Such as cuda, for a checkpoint that is loaded; None takes a GPU where there is one.
-        overwrite: Allow a folder that holds an earlier result, and remove the files of that result from it.
+        checkpoint: Checkpoint, run directory (its newest checkpoint) or a loaded model.
+        source: Sound file (wav, flac, ogg, mp3, aiff, opus) of any length and sample rate, or a folder of them.
+        target: Domain to convert to, by name or index. Defaults to the model's only target, or the last of two domains.
+        out: File to write, whose suffix chooses the format, or a new or empty folder, which preserves names, formats
+            and the directory tree. From Python, None writes nothing (for a single file).
+        overlap: Fraction of a segment that the next one overlaps, in [0, 1).
+        device: Device, such as cuda. By default a GPU if there is one.
+        overwrite: Replace an earlier result in the folder. Other files are never removed.
 
     Returns:
         What was made.
@@ -126,29 +126,6 @@ def convert(
             f"nothing was converted: {path}: {reason}" + (f" (and {len(skipped) - 1} more)" if len(skipped) > 1 else "")
         )
     return Converted(model.label_names[index], model.transform.sample_rate, seconds, None, files, skipped)
-
-
-def convert_files(
-    checkpoint: str,
-    source: str,
-    out: str = "converted",
-    target: str | None = None,
-    overlap: float = 0.5,
-    device: str | None = None,
-    overwrite: bool = False,
-) -> Converted:
-    """Make sounds of one domain into sounds of another: a file, or a folder with all below it.
-
-    Args:
-        checkpoint: A checkpoint, or a run directory for its newest one.
-        source: A sound file (wav, flac, ogg, mp3, aiff, opus) of any length and sample rate, or a folder of them.
-        out: File to write, whose suffix chooses the format, or folder for the same names.
-        target: Domain to convert to; by default the model's only one, or the last of two.
-        overlap: Share of a segment that the next one covers too; 0 joins segments without a crossfade.
-        device: Such as cuda; by default a GPU where there is one.
-        overwrite: Replace an earlier result in the folder; files of other origin are never removed.
-    """
-    return convert(checkpoint, source, target, out, overlap, device, overwrite)
 
 
 def _target(target: str | int | None, model: Any) -> int:

@@ -13,9 +13,9 @@ from audiogen.atomic import write_text
 from audiogen.audio.formats import AUDIO_SUFFIXES
 from audiogen.callbacks.checkpoint import checkpoints
 from audiogen.checkpoint import CONFIG_NAME, find_config, load
-from audiogen.commands.data_arguments import data_and_arguments, data_parser
 from audiogen.commands.evaluate_conversion import EvaluatedConversion, conversion_classifiers, evaluate_conversion
 from audiogen.commands.generate import pick_device
+from audiogen.commands.parser import read_data
 from audiogen.commands.run_config import callback_arguments, find_root, read_config, run_builder
 from audiogen.commands.sound_folder import as_many_as, scarcest, usable_files
 from audiogen.data.build import Pipeline, clip_waveform
@@ -215,14 +215,14 @@ def _real_data(
     """
     against = named or of_run
     if against is None:
-        raise ValueError("name what to compare with: --against PIPELINE.yaml, or a folder of real sounds")
+        raise ValueError("name what to compare with: --against CONFIG.yaml, or a folder of real sounds")
     known = [model] if model is not None else embeddings
     if Path(against).is_dir():
         data = _data_of_folder(Path(against), known)
     elif named is not None:  # a config that the user names is code
         root = root or find_root(Path(against))
         args = ["--config", str(against), *(["--data.root", root] if root else [])]
-        data, _ = data_and_arguments(data_parser("evaluate", ""), args)
+        data = read_data(args)
     else:  # one that lies beside a checkpoint may have come with it
         data = _data_of_run(Path(against), root, notes)
     if model is not None and not model.transform.same_spectrogram(data.transform):

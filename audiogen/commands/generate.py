@@ -11,6 +11,7 @@ from torch import Tensor
 
 from audiogen.audio.io import write_audio
 from audiogen.checkpoint import load
+from audiogen.models.kimg import KimgModule
 from audiogen.outputs import check_output_folder, start_output_folder
 from audiogen.pictures import save_figure, spectrogram_grid
 
@@ -41,8 +42,8 @@ class Generated:
 
 
 def generate(
-    checkpoint: Any,
-    label: Any = "all",
+    checkpoint: str | Path | KimgModule,
+    label: str | int | Sequence[str | int] = "all",
     num: int = 1,
     seed: int = 0,
     truncation: float = 1.0,
@@ -56,15 +57,14 @@ def generate(
     classes leaves it as it is.
 
     Args:
-        checkpoint: Path of a checkpoint or of a run directory, or a model that `audiogen.load` returned.
-        label: Class names or indices: one, several (a list, or a text with commas), or "all". Left as it is for a model
-            without classes.
-        num: Sounds of each class.
-        seed: Of the latents.
-        truncation: 1 is the full variety, towards 0 sounds come closer to the mean over all styles.
-        out: New or empty folder for `seven-000.wav`, ... and `grid.png`; None writes nothing.
-        device: Such as cuda, for a checkpoint that is loaded; None takes a GPU where there is one.
-        overwrite: Allow a folder that holds an earlier result, and remove the files of that result from it.
+        checkpoint: Checkpoint, run directory (its newest checkpoint) or a loaded model.
+        label: Class names or indices, separated by commas, or "all". Leave it out for a model without classes.
+        num: Sounds per class.
+        seed: Seed of the latents. The same seed gives the same sounds.
+        truncation: 1 gives the full variety; towards 0, sounds approach the mean over all styles.
+        out: New or empty folder for `seven-000.wav`, ... and `grid.png`. From Python, None writes nothing.
+        device: Device, such as cuda. By default a GPU if there is one.
+        overwrite: Replace an earlier result in the folder. Other files are never removed.
 
     Returns:
         The sounds.
@@ -95,31 +95,6 @@ def generate(
     files = _write(folder, wav, spec, names, model.transform, inputs) if folder is not None else []
     label_of_each = [name for name in names for _ in range(num)]
     return Generated(wav, spec.cpu(), label_of_each, model.transform.sample_rate, files)
-
-
-def generate_files(
-    checkpoint: str,
-    label: str = "all",
-    num: int = 1,
-    seed: int = 0,
-    truncation: float = 1.0,
-    out: str = "samples",
-    device: str | None = None,
-    overwrite: bool = False,
-) -> Generated:
-    """Make sounds of chosen classes as WAV files and a picture.
-
-    Args:
-        checkpoint: A checkpoint, or a run directory for its newest one.
-        label: Class names or numbers, with commas between several, or all.
-        num: Sounds of each class.
-        seed: The same seed makes the same sounds.
-        truncation: 1 is the full variety; towards 0 sounds come closer to the mean over all styles.
-        out: New or empty folder for the files.
-        device: Such as cuda; by default a GPU where there is one.
-        overwrite: Replace an earlier result in the folder; files of other origin are never removed.
-    """
-    return generate(checkpoint, label, num, seed, truncation, out, device, overwrite)
 
 
 def pick_device(name: str | None) -> torch.device:

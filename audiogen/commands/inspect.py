@@ -11,15 +11,14 @@ from torch import Tensor
 
 from audiogen.atomic import write_text
 from audiogen.audio.io import write_audio
-from audiogen.commands.data_arguments import data_and_arguments, data_parser
 from audiogen.data.build import Pipeline, clip_waveform
 from audiogen.data.dataset import AudioItem
 from audiogen.data.loading import LoadedData
+from audiogen.data.module import SpectrogramData
 from audiogen.data.report import report, used_records
 from audiogen.outputs import check_output_folder, start_output_folder
 from audiogen.pictures import MAX_ROWS, histogram, save_figure, spectrogram_grid
 
-DESCRIPTION = "Draw a data set and make its round trip through the spectrogram audible, on one HTML page."
 PAGE = "index.html"
 PICTURES = ("real.png", "round_trip.png", "durations.png", "levels.png")
 KINDS = ("original", "round_trip")  # of a sound
@@ -66,36 +65,26 @@ class Shown:
     again: Tensor
 
 
-def inspect(args: list[str]) -> Inspected:
-    """Carry out the command.
+def inspect(data: SpectrogramData, out: str | Path = "inspect", num: int = 6, overwrite: bool = False) -> Inspected:
+    """Write an HTML page that shows a data set and plays its round trip through the spectrogram.
 
     Args:
-        args: The command line: `--config`, `--data.*`, `--out` and `--num`.
-    """
-    parser = data_parser("inspect", DESCRIPTION)
-    parser.add_argument("--out", type=str, default="inspect", help="Folder for the page, its pictures and sounds.")
-    parser.add_argument("--num", type=int, default=6, help="Clips of each class.")
-    parser.add_argument("--overwrite", action="store_true", help="Replace an earlier page in the folder.")
-    data, arguments = data_and_arguments(parser, args)
-    if arguments.num < 1:
-        raise ValueError(f"num must be at least 1, got {arguments.num}")
-    check_output_folder(Path(arguments.out), arguments.overwrite)
-    return inspect_data(data.loaded, data.pipeline, Path(arguments.out), arguments.num)
-
-
-def inspect_data(data: LoadedData, pipeline: Pipeline, out: Path, num: int) -> Inspected:
-    """Write the page.
-
-    Args:
-        data: All splits.
-        pipeline: How its files became spectrograms.
-        out: New or empty folder for `index.html`, `*.png` and `sounds/`. An earlier page in it is removed.
-        num: Clips of each class; of classes beyond the first 50, none.
+        data: The data module.
+        out: New or empty folder for `index.html`, `*.png` and `sounds/`.
+        num: Clips per class. Classes beyond the first 50 are left out.
+        overwrite: Replace an earlier page in the folder. Other files are never removed.
 
     Raises:
-        OutputError: If the folder holds files of other origin, or cannot be written.
+        OutputError: If the folder contains an earlier page or other files, or cannot be written.
+        ValueError: If `num` is less than 1.
     """
-    check_output_folder(out, overwrite=True)
+    if num < 1:
+        raise ValueError(f"num must be at least 1, got {num}")
+    folder = check_output_folder(Path(out), overwrite)
+    return _write_page(data.loaded, data.pipeline, folder, num)
+
+
+def _write_page(data: LoadedData, pipeline: Pipeline, out: Path, num: int) -> Inspected:
     shown = _choose(data, pipeline, num)
     sounds = [
         _sound_file(row, column, kind)

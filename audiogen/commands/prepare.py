@@ -1,11 +1,10 @@
-"""Compute the spectrograms of a data set before they are needed, and tell what it is like."""
+"""Compute and store the spectrograms of a data set before training, and report on the data: the command prepare."""
 
 import tempfile
 from pathlib import Path
 
 from jsonargparse.typing import PositiveInt
 
-from audiogen.commands.data_arguments import data_and_arguments, data_parser
 from audiogen.data.cache import cached_part
 from audiogen.data.loading import pipeline_for, sound_files
 from audiogen.data.module import SpectrogramData
@@ -14,41 +13,44 @@ from audiogen.data.report import DataReport, report
 from audiogen.data.shards import new_shard_folder, write_shards
 from audiogen.terminal import printable
 
-DESCRIPTION = "Read a data set, store its spectrograms for training, and report on it."
 
-
-def prepare(args: list[str]) -> DataReport:
-    """Carry out the command.
+def prepare(
+    data: SpectrogramData,
+    check: bool = False,
+    shards: str | None = None,
+    clips_per_shard: PositiveInt = 1000,
+    part: str | None = None,
+    overwrite: bool = False,
+) -> DataReport:
+    """Compute the spectrograms of a data set, store them for training, and report on the data.
 
     Args:
-        args: The command line: `--config`, `--data.*`, `--check`, which reads every file anew, keeps nothing, and
-            fails where one cannot be used, `--shards`, which writes the spectrograms for many machines too, and
-            `--part`, which computes a share of them, for many machines to work at once.
+        data: The data module.
+        check: Read every file again, store nothing, and exit with status 1 if a file is left out.
+        shards: Folder for WebDataset shards, to train on with --data.shards.
+        clips_per_shard: Clips in each shard.
+        part: K/N computes only part K (from 0) of N. The last part to finish assembles the whole.
+        overwrite: Replace earlier shards in the folder.
+
+    Returns:
+        The report.
 
     Raises:
-        SystemExit: With status 1 after a check that found something wrong.
+        SystemExit: With status 1 if the check finds a file that is left out.
+        ValueError: If the options contradict each other.
     """
-    parser = data_parser("prepare", DESCRIPTION)
-    parser.add_argument(
-        "--check", action="store_true", help="Keep nothing; exit with status 1 where a file is left out."
-    )
-    parser.add_argument("--shards", type=str, help="Folder for WebDataset shards, to train on with --data.shards.")
-    parser.add_argument("--overwrite", action="store_true", help="Replace earlier shards in the folder.")
-    parser.add_argument("--clips_per_shard", type=PositiveInt, default=1000, help="Clips in each shard.")
-    parser.add_argument("--part", type=str, help="K/N: compute only part K, from 0, of N; the last one makes it whole.")
-    data, arguments = data_and_arguments(parser, args)
-    if arguments.part is not None:
-        if arguments.check or arguments.shards is not None:
-            raise ValueError("--part computes a share of the files: leave --check and --shards to a run without it")
-        return _prepare_part(data, parse_part(arguments.part))
-    if arguments.check and arguments.shards is not None:
+    if part is not None:
+        if check or shards is not None:
+            raise ValueError("--part computes only some of the files: run --check and --shards without it")
+        return _prepare_part(data, parse_part(part))
+    if check and shards is not None:
         raise ValueError("--check stores nothing: leave out one of --check and --shards")
-    if arguments.shards is not None:
-        folder = new_shard_folder(arguments.shards, arguments.overwrite)
+    if shards is not None:
+        folder = new_shard_folder(shards, overwrite)
         found = report(data.loaded, data.pipeline)
-        num = write_shards(data.loaded, data.pipeline, folder, arguments.clips_per_shard)
+        num = write_shards(data.loaded, data.pipeline, folder, clips_per_shard)
         return DataReport([*found.lines, f"{num} shards in {folder}"], found.good)
-    if not arguments.check:
+    if not check:
         return report(data.loaded, data.pipeline)
     data.cache.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=data.cache) as temporary:  # where there is room for such data

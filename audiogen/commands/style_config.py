@@ -1,32 +1,24 @@
-"""Configs of style transfer by name, changed by the user's settings, for the commands that need no run."""
+"""Build a style transfer model from configs and the user's settings, without a run."""
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from argparse import ArgumentError
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-import yaml
-from docstring_parser import parse as parse_docstring
 from jsonargparse import ArgumentParser
 
-from audiogen.home import expand_home
+from audiogen.commands.parser import add_config_arguments
+from audiogen.home import expand_in_configs
 from audiogen.models.kimg import KimgModule
 from audiogen.models.style_transfer import ROLES, StyleTransfer
-
-CONFIGS = Path(__file__).parent.parent / "configs"  # the folder `configs`, which comes with the package
-PREFIX = "style_transfer_"
-
-
-def config_names() -> list[str]:
-    """Return the names of all configs that come with the package."""
-    return sorted(path.stem.removeprefix(PREFIX) for path in CONFIGS.glob(f"{PREFIX}*.yaml"))
+from audiogen.resources import config_path
 
 
 class Built(NamedTuple):
-    """A config's model.
+    """A style transfer model.
 
     Attributes:
-        model: Ready to begin.
+        model: The model.
         settings: All its arguments, as plain values.
     """
 
@@ -35,64 +27,39 @@ class Built(NamedTuple):
 
 
 def given(**values: Any) -> dict[str, Any]:
-    """Return the values that are not None, by their names."""
+    """Return the values that are not None, by name."""
     return {name: value for name, value in values.items() if value is not None}
 
 
-def transfer_parser(
-    command: str, function: Callable[..., Any], sounds: Sequence[str], several: bool = False
-) -> ArgumentParser:
-    """Return the command line of a command: sounds first, and all other arguments of its function as options.
-
-    Args:
-        command: Its name.
-        function: What carries it out; its docstring is the help.
-        sounds: Names of the arguments that are sound files.
-        several: Whether the one argument takes several files.
-    """
-    text = parse_docstring(function.__doc__ or "")
-    parser = ArgumentParser(
-        prog=f"python -m audiogen {command}", description=text.short_description, exit_on_error=False
-    )
-    for name in sounds:
-        (about,) = (part.description for part in text.params if part.arg_name == name)
-        parser.add_argument(name, help=about, nargs="+" if several else None)
-    parser.add_function_arguments(function, as_group=False, skip=set(sounds))
-    return parser
+def config_list(config: str | Sequence[str]) -> list[str]:
+    """Return one or several configs as a list."""
+    return [config] if isinstance(config, str) else list(config)
 
 
 def build_style_transfer(
-    config: str, changes: Mapping[str, Any], network: Mapping[str, Any] | None = None, num_frames: int | None = None
+    config: str | Sequence[str],
+    changes: Mapping[str, Any],
+    network: Mapping[str, Any] | None = None,
+    num_frames: int | None = None,
 ) -> Built:
-    """Build the model of a config.
+    """Build the model that a config describes.
 
     Args:
-        config: Name of one that comes with the package (fast for `configs/style_transfer_fast.yaml`), or a file.
-        changes: Arguments of the model that are not the config's.
-        network: Arguments of its network that are not the config's.
-        num_frames: Length of a clip, for networks that only take one.
+        config: Names of shipped configs or YAML files, merged in this order as by `fit --config`.
+        changes: Arguments of the model that override the config's.
+        network: Arguments of its network that override the config's.
+        num_frames: Frames of a clip, for networks that accept a single length.
 
     Raises:
-        ValueError: Where there is no such config, or it is of something else.
+        ValueError: If there is no such config, or it does not describe a style transfer model.
     """
-    # Our names come first: a config is code, and the current folder may be somebody's.
-    path = CONFIGS / f"{PREFIX}{config}.yaml" if config in config_names() else Path(config)
-    if not path.is_file():
-        raise ValueError(f"no config {config!r}: name a file, or one of {', '.join(config_names())}")
-    content = expand_home(yaml.safe_load(path.read_text()))
-    try:
-        transform, model = content["data"]["transform"], content["model"]
-        is_transfer = model["class_path"] == f"{StyleTransfer.__module__}.{StyleTransfer.__qualname__}"
-    except (KeyError, TypeError):
-        is_transfer = False
-    if not is_transfer:
-        raise ValueError(f"{path} is no config of style transfer")
+    transform, model = _merged(config_list(config))
     settings = model["init_args"] | dict(changes)
     if "weights" in changes:
         settings["extractor"] = None
     if network:
         if not settings.get("extractor"):
-            raise ValueError(f"{', '.join(network)} cannot be changed: the network of {config} is trained")
+            raise ValueError(f"{', '.join(network)} cannot be changed: the config uses a trained network")
         extractor = settings["extractor"]
         settings["extractor"] = extractor | {"init_args": extractor.get("init_args", {}) | dict(network)}
     if num_frames is not None:
@@ -105,3 +72,25 @@ def build_style_transfer(
         warnings.filterwarnings("ignore", r".*is an instance of `nn.Module`.*")
         built = parser.instantiate(parsed).model
     return Built(built, parsed.model.as_dict())
+
+
+def _merged(names: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the transform and the model of merged configs, as plain values.
+
+    Raises:
+        ValueError: If there is no such config, or it does not describe a style transfer model.
+    """
+    paths = [str(config_path(name)) for name in names]
+    expand_in_configs()
+    parser = ArgumentParser(exit_on_error=False)
+    add_config_arguments(parser, parsed=["model"])
+    parser.add_subclass_arguments(KimgModule, "model", skip={"transform", "label_names", "batch_size"})
+    wanted = f"{StyleTransfer.__module__}.{StyleTransfer.__qualname__}"
+    try:
+        parsed = parser.parse_args([part for path in paths for part in ("--config", path)])
+        fits = parsed.model.class_path == wanted
+    except (ArgumentError, AttributeError, KeyError, TypeError) as error:
+        raise ValueError(f"{', '.join(names)} does not describe a style transfer model: {error}") from error
+    if not fits:
+        raise ValueError(f"{', '.join(names)} does not describe a style transfer model ({wanted})")
+    return parsed.data.transform.as_dict(), parsed.model.as_dict()

@@ -1,6 +1,6 @@
 """Restyle one sound with another: the command stylize."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,7 @@ from torch import Tensor
 from audiogen.audio.io import AudioFileError, audio_info, stream_audio
 from audiogen.audio.level import active_level
 from audiogen.commands.generate import pick_device
-from audiogen.commands.style_config import Built, build_style_transfer, given, transfer_parser
+from audiogen.commands.style_config import Built, build_style_transfer, config_list, given
 from audiogen.commands.transfer_sounds import (
     WORKING_LEVEL,
     Made,
@@ -31,7 +31,7 @@ def stylize(
     content: str | Path,
     style: str | Path,
     out: str | Path | None = None,
-    config: str = "fast",
+    config: str | Sequence[str] = "style_transfer",
     balance: float | None = None,
     sweep: int | None = None,
     content_weight: float | None = None,
@@ -52,7 +52,8 @@ def stylize(
         style: Sound file whose timbre and texture are wanted.
         out: File to write, whose suffix chooses the format; a picture (.png) and settings and losses (.json) go beside
             it.
-        config: fast, huzaifah, cs753, stanford, any other `configs/style_transfer_NAME.yaml`, or a file like them.
+        config: Name of a shipped config (style_transfer, huzaifah_wyse, jain_raj, lin, papers/...) or a YAML file.
+            Repeat it to merge several.
         balance: From 0 (content alone) to 1 (style alone). Both sounds are brought to one level first, so it means the
             same for quiet and loud ones; the result has the content's level.
         sweep: Make so many sounds, whose balances go from 0 to 1, at once.
@@ -72,7 +73,7 @@ def stylize(
         ValueError: For settings that exclude each other, and sounds that cannot be read, are silent or too short.
         FloatingPointError: Where the first loss is not finite already.
     """
-    inputs = [content, style, config, *([network] if network else [])]
+    inputs = [content, style, *config_list(config), *([network] if network else [])]
     place = None if out is None else check_out(out, inputs)
     changes = _changes(balance, sweep, content_weight, style_weight)
     changes |= given(iterations=iterations, weights=network, seed=seed)
@@ -97,16 +98,14 @@ def stylize(
     if place is not None:
         assert synthesis.content is not None
         panels = {"content": synthesis.content, **synthesis.results("result"), "style": target}
-        report = {"content": str(content), "style": str(style), "config": config, "settings": built.settings}
+        report = {
+            "content": str(content),
+            "style": str(style),
+            "config": config_list(config),
+            "settings": built.settings,
+        }
         write_report(made, place, spectrogram_strip(panels, model.transform), report)
     return made
-
-
-def main(args: list[str]) -> Made:
-    """Carry out the command."""
-    parser = transfer_parser("stylize", stylize, ["content", "style"])
-    parser.set_defaults(out="stylized.wav")
-    return stylize(**vars(parser.parse_args(args)))
 
 
 def _changes(
@@ -130,7 +129,9 @@ def _changes(
     return weights | {"balance": None} if weights else {}
 
 
-def _build(config: str, changes: dict[str, Any], content: str | Path, seconds: float | None) -> tuple[Built, int]:
+def _build(
+    config: str | Sequence[str], changes: dict[str, Any], content: str | Path, seconds: float | None
+) -> tuple[Built, int]:
     """Return the config's model, for the content's length where its network only takes one, and the content's frames.
 
     Raises:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from audiogen.audio.level import active_level
 from audiogen.commands.generate import pick_device
-from audiogen.commands.style_config import Built, build_style_transfer, given, transfer_parser
+from audiogen.commands.style_config import Built, build_style_transfer, config_list, given
 from audiogen.commands.transfer_sounds import (
     WORKING_LEVEL,
     Made,
@@ -30,7 +30,7 @@ def texture(
     seconds: float | None = None,
     weights: str | Sequence[float] | None = None,
     event: float | None = None,
-    config: str = "fast",
+    config: str | Sequence[str] = "style_transfer",
     iterations: int | None = None,
     network: str | None = None,
     seed: int | None = None,
@@ -48,7 +48,8 @@ def texture(
             channels make a sound as long as the first reference.
         weights: Of several references in the mixture, such as 0.7,0.3; equal by default.
         event: Seconds of what belongs together, such as a word or a drop: the kernel's width.
-        config: fast, huzaifah, any other `configs/style_transfer_NAME.yaml`, or a file like them.
+        config: Name of a shipped config (style_transfer, huzaifah_wyse, papers/...) or a YAML file. Repeat it to merge
+            several.
         iterations: Evaluations of the network for each chunk.
         network: Checkpoint or run directory of a classifier to take the features of, trained on the same spectrogram.
         seed: Of the noise to start from.
@@ -64,7 +65,7 @@ def texture(
     """
     paths = [references] if isinstance(references, str | Path) else list(references)
     shares = _shares(weights, len(paths))
-    inputs = [*paths, config, *([network] if network else [])]
+    inputs = [*paths, *config_list(config), *([network] if network else [])]
     place = None if out is None else check_out(out, inputs)
     if seconds is not None and not seconds > 0:
         raise ValueError(f"expected seconds above 0, got {seconds:g}")
@@ -91,16 +92,9 @@ def texture(
     if place is not None:
         panels = {"texture": synthesis.results("texture").popitem()[1]}
         panels |= {f"reference: {Path(path).name}": spec for path, spec in zip(paths, styles, strict=True)}
-        report = {"references": [str(path) for path in paths], "weights": shares, "config": config}
+        report = {"references": [str(path) for path in paths], "weights": shares, "config": config_list(config)}
         write_report(made, place, spectrogram_strip(panels, model.transform), report | {"settings": built.settings})
     return made
-
-
-def main(args: list[str]) -> Made:
-    """Carry out the command."""
-    parser = transfer_parser("texture", texture, ["references"], several=True)
-    parser.set_defaults(out="texture.wav")
-    return texture(**vars(parser.parse_args(args)))
 
 
 def _shares(weights: str | Sequence[float] | None, num: int) -> list[float] | None:
@@ -120,7 +114,9 @@ def _shares(weights: str | Sequence[float] | None, num: int) -> list[float] | No
     return shares
 
 
-def _build(config: str, changes: dict, event: float | None, seconds: float | None, reference: str | Path) -> Built:
+def _build(
+    config: str | Sequence[str], changes: dict, event: float | None, seconds: float | None, reference: str | Path
+) -> Built:
     """Return the config's model with a kernel for events of a duration, and for its reference's length if need be."""
     built = build_style_transfer(config, changes)
     model = built.model
@@ -131,7 +127,7 @@ def _build(config: str, changes: dict, event: float | None, seconds: float | Non
         kernel = {"kernel": seconds_to_frames(event, model) | 1}
     if model.extractor.fixed_length:
         if event is not None or seconds is not None:
-            raise ValueError(f"{config} has time as channels: leave out --event and --seconds")
+            raise ValueError("this config has time as channels: leave out --event and --seconds")
         frames = -(-read_reference(reference, model, []).shape[1] // model.transform.hop_length)
         return build_style_transfer(config, changes, kernel, frames)
     return build_style_transfer(config, changes, kernel) if kernel else built

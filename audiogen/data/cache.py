@@ -116,7 +116,7 @@ def store_key(digests: Sequence[str], pipeline: Pipeline) -> str:
 
 
 def definition(pipeline: Pipeline) -> Any:
-    """Return the settings of a pipeline as plain values, without the phase method: it decides nothing that is stored."""
+    """Return the settings of a pipeline as plain values. The phase method is left out: it does not affect the store."""
     return settings(pipeline, without=pipeline.transform.phase)
 
 

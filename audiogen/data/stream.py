@@ -130,7 +130,7 @@ class PairStream(Sampler[list[CropIndex]]):
         self.rank, self.share = rank, batch_size // world_size
 
     def __iter__(self) -> Iterator[list[CropIndex]]:
-        """Yield lists of the crop indices of up to batch_size / world_size pairs, content and style one after another."""
+        """Yield the crop indices of up to batch_size / world_size pairs, content and style alternating."""
         end = -(-len(self.pairs) // self.batch_size) * self.repeats
         # A run that has ended gets its last batch once more: without any, the Trainer would start epoch after epoch.
         for place in range(min(self.position // self.batch_size, end - 1), end):

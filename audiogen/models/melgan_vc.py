@@ -4,10 +4,10 @@ A clip is cut into segments that are translated one by one; the discriminator se
 siamese network describes segments by vectors, and translation has to keep the differences between them.
 
 Beyond the paper: any of several domains can be the target, which the generator is then told; sources are all others.
-Pairs of segments that the siamese network compares may come from different clips, as in TraVeLGAN; clips may be converted
-back, as in CycleGAN; the generator's weights are averaged. Batch normalisation sees segments to convert and to reproduce
-together, as its running statistics do. A batch of converted clips, evaluated once, teaches both sides, as in
-`StyleGAN2`.
+Pairs of segments that the siamese network compares may come from different clips, as in TraVeLGAN; clips may be
+converted back, as in CycleGAN; the generator's weights are averaged. Batch normalisation sees segments to convert and
+to reproduce together, as its running statistics do. A batch of converted clips, evaluated once, teaches both sides, as
+in `StyleGAN2`.
 """
 
 from collections.abc import Callable

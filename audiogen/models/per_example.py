@@ -68,10 +68,10 @@ class PerExampleAdam(PerExampleOptimizer):
 class PerExampleLBFGS(PerExampleOptimizer):
     """Limited-memory BFGS (Liu & Nocedal, 1989).
 
-    Without a line search, the steps are those of `torch.optim.LBFGS` with its defaults, as in Huzaifah & Wyse (2020), but for its
-    absolute thresholds: below values of about 1e-5 it does not begin to move. Here, a factor on the values changes
-    nothing. With a line search, a step that does not lower the value enough is shortened, so values only fall, and
-    `best` is the best.
+    Without a line search, the steps are those of `torch.optim.LBFGS` with its defaults, as in Huzaifah & Wyse (2020),
+    but for its absolute thresholds: below values of about 1e-5 it does not begin to move. Here, a factor on the values
+    changes nothing. With a line search, a step that does not lower the value enough is shortened, so values only fall,
+    and `best` is the best.
 
     Args:
         start: float32 [D].

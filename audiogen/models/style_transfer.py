@@ -1,4 +1,6 @@
-"""Optimisation-based style transfer and texture synthesis (Jain & Raj, 2019; Lin, 2021; Huzaifah & Wyse, 2020; after Gatys et al., 2015).
+"""Optimisation-based style transfer and texture synthesis, after Gatys et al. (2015).
+
+Sources: Jain & Raj (2019), Huzaifah & Wyse (2020) and Lin (2021).
 
 The spectrogram is the parameter, a fixed network supplies features: those of the content should stay, and the Gram
 matrices of the style's are aimed at. Nothing is trained, so a step of the Trainer is an evaluation of a batch of pairs,
@@ -153,7 +155,8 @@ class StyleTransfer(KimgModule):
             styles: References of each of B sounds, spec float32 [C, F, L] each, of any lengths.
             style_weights: Of the references; equal by default.
             num_frames: L of textures; by default that of the first reference.
-            prefix: The first frames of each result, float32 [B x `num_variants`, C, F, K], where they are there already.
+            prefix: The first frames of each result, float32 [B x `num_variants`, C, F, K], where they are there
+                already.
             first_seed: Added to the seed of the noise, of which each sound has its own.
 
         Returns:

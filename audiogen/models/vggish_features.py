@@ -1,9 +1,9 @@
 """VGGish as a content network: the perceptual loss of Jain & Raj (2019), computed within the graph of the spectrogram.
 
-Jain & Raj's (2019) code evaluated VGGish on numbers it had taken out of the graph, so the loss had no gradient. Here its log-mel
-patches are made of the spectrogram's magnitudes by interpolation, in frequency to VGGish's bins and in time to its
-frames, so every frame and band has one. An interpolation has no finer detail than the spectrogram: windows of 46 or
-93 ms stand for the 25 ms of VGGish.
+Jain & Raj's (2019) code evaluated VGGish on numbers it had taken out of the graph, so the loss had no gradient. Here
+its log-mel patches are made of the spectrogram's magnitudes by interpolation, in frequency to VGGish's bins and in time
+to its frames, so every frame and band has one. An interpolation has no finer detail than the spectrogram: windows of 46
+or 93 ms stand for the 25 ms of VGGish.
 """
 
 from collections.abc import Collection

@@ -1,10 +1,11 @@
 """The wide shallow networks whose features style transfer compares.
 
-Sources: Ulyanov & Lebedev (2016), Jain & Raj (2019) and Lin (2021) (one layer of random weights); Huzaifah & Wyse (2020), section 5.1 and figure 2
-(three stacks of convolution, batch normalisation, ReLU and pooling, with random weights or as a classifier of ESC-50).
+Sources: Ulyanov & Lebedev (2016), Jain & Raj (2019) and Lin (2021) (one layer of random weights); Huzaifah & Wyse
+(2020), section 5.1 and figure 2 (three stacks of convolution, batch normalisation, ReLU and pooling, with random
+weights or as a classifier of ESC-50).
 
-Deviation: the classifier's head is a linear layer on the mean over time (Huzaifah & Wyse (2020) does not tell; a dense layer on all
-frames would fit one length of clip), so clips of any length can be classified.
+Deviation: the classifier's head is a linear layer on the mean over time (Huzaifah & Wyse (2020) does not tell; a dense
+layer on all frames would fit one length of clip), so clips of any length can be classified.
 """
 
 from collections.abc import Collection

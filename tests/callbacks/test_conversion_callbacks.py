@@ -81,8 +81,8 @@ def test_metrics_are_logged_and_the_best_is_kept(run: Path) -> None:
     assert float(rows[0]["target_share_source"]) <= 0.25
     assert float(rows[0]["target_share_real"]) >= 0.75
     best = audiogen.load(run / "checkpoints" / "best.ckpt")
-    fads = [float(row["fad"]) for row in rows]
-    assert best.kimg == pytest.approx(float(rows[fads.index(min(fads))]["kimg"]))
+    success = [float(row["success"]) for row in rows]
+    assert best.kimg == pytest.approx(float(rows[success.index(max(success))]["kimg"]))
 
 
 def test_the_same_clips_are_drawn_and_heard(run: Path) -> None:

@@ -39,9 +39,8 @@ def flags(
     data, weights = classifier
     args = arguments(data, run, kimg, "--data.transform.floor_db", "-100", "--data.transform.ceil_db", "20")
     at = args.index("--trainer.callbacks") + 1
-    first = {"class_path": "audiogen.callbacks.checkpoint.KimgCheckpoint", "init_args": {"every_kimg": 0.016}}
-    args[at] = json.dumps([first, evaluation(weights, **settings), *callbacks])
-    return args
+    args[at] = json.dumps([evaluation(weights, **settings), *callbacks])
+    return [*args, "--checkpoint.every_kimg", "0.016"]
 
 
 def read_metrics(run: Path) -> list[dict[str, str]]:

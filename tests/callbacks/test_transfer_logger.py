@@ -65,10 +65,7 @@ def test_continued_run_equals_an_uninterrupted_one(
     pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Stopped in the middle of the second pair."""
-    every = [
-        "--trainer.callbacks+=audiogen.callbacks.checkpoint.KimgCheckpoint",
-        "--trainer.callbacks.every_kimg=0.004",
-    ]
+    every = ["--checkpoint.every_kimg=0.004"]
     fit(pairs, tmp_path / "whole", *every)
     compute, calls = Objective.__call__, []
 
@@ -91,11 +88,10 @@ def test_continued_run_equals_an_uninterrupted_one(
 def test_a_finished_run_that_is_started_again_says_so_and_ends(
     pairs: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    saving = ["--trainer.callbacks+", "audiogen.callbacks.checkpoint.KimgCheckpoint"]
-    fit(pairs, tmp_path / "run", *saving)
+    fit(pairs, tmp_path / "run")
     before = {path: path.read_bytes() for path in (tmp_path / "run" / "samples").iterdir()}
     with caplog.at_level("INFO"):
-        fit(pairs, tmp_path / "run", *saving)
+        fit(pairs, tmp_path / "run")
     assert "This run is already done at 0.024 kimg: all 0.024 kimg have been trained" in caplog.text
     assert {path: path.read_bytes() for path in (tmp_path / "run" / "samples").iterdir()} == before
 
@@ -139,8 +135,7 @@ def test_sounds_in_several_segments_are_refused(pairs: Path, tmp_path: Path) -> 
 
 
 def test_verbs_that_need_a_trained_model_say_so(pairs: Path, tmp_path: Path) -> None:
-    every = ["--trainer.callbacks+=audiogen.callbacks.checkpoint.KimgCheckpoint"]
-    fit(pairs, tmp_path / "run", *every, iterations=1)
+    fit(pairs, tmp_path / "run", iterations=1)
     with pytest.raises(ValueError, match="StyleTransfer does not convert sounds"):
         audiogen.convert(tmp_path / "run", tmp_path / "melody.wav")
     with pytest.raises(ValueError, match="StyleTransfer does not generate from classes"):

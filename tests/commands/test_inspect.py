@@ -9,10 +9,9 @@ import pytest
 import soundfile
 from matplotlib.image import imread
 
-from audiogen.commands.inspect import inspect_data
-from audiogen.data.build import Pipeline
+from audiogen.commands.inspect import inspect
 from audiogen.data.folder import ClassFolders
-from audiogen.data.loading import LoadedData, load
+from audiogen.data.module import SpectrogramData
 from audiogen.transforms.mel import LogMel
 from audiogen.transforms.mfcc import MFCC
 from audiogen.transforms.transform import SpectrogramTransform
@@ -38,14 +37,15 @@ def transform() -> SpectrogramTransform:
     return LogMel(8000, 512, 128, n_mels=32, num_frames=32, power=2)  # keeps the level of tones
 
 
-def read(folder: Path, transform: SpectrogramTransform) -> tuple[LoadedData, Pipeline]:
+def read(folder: Path, transform: SpectrogramTransform) -> SpectrogramData:
     write_classes(folder / "data", dict(zip(NAMES, (300, 2000), strict=True)), num=5)
-    config = Pipeline(transform)
-    return load(ClassFolders(val_share=0).scan(folder / "data"), config, folder / "cache"), config
+    return SpectrogramData(
+        ClassFolders(val_share=0), transform, root=str(folder / "data"), cache=str(folder / "cache"), num_workers=1
+    )
 
 
 def test_page_shows_pictures_and_plays_sounds_that_are_there(tmp_path: Path, transform: SpectrogramTransform) -> None:
-    inspected = inspect_data(*read(tmp_path, transform), tmp_path / "out", num=3)
+    inspected = inspect(read(tmp_path, transform), tmp_path / "out", num=3)
     sources = Links(inspected.page).sources
     assert [name for name in sources if name.endswith(".png")] == [
         "real.png",
@@ -68,7 +68,7 @@ def test_page_shows_pictures_and_plays_sounds_that_are_there(tmp_path: Path, tra
 def test_round_trip_sounds_like_the_original_and_its_distance_is_told(
     tmp_path: Path, transform: SpectrogramTransform
 ) -> None:
-    inspected = inspect_data(*read(tmp_path, transform), tmp_path / "out", num=2)
+    inspected = inspect(read(tmp_path, transform), tmp_path / "out", num=2)
     assert 0 < inspected.distance < 0.05
     assert str(inspected.page) in str(inspected)
     assert f"{inspected.distance:.4f}" in str(inspected)
@@ -79,25 +79,26 @@ def test_round_trip_sounds_like_the_original_and_its_distance_is_told(
 
 
 def test_coefficients_that_are_no_frequencies_are_drawn_too(tmp_path: Path) -> None:
-    inspected = inspect_data(*read(tmp_path, MFCC(8000, 512, 128, 13, 32, 32)), tmp_path / "out", num=1)
+    inspected = inspect(read(tmp_path, MFCC(8000, 512, 128, 13, 32, 32)), tmp_path / "out", num=1)
     assert inspected.page.is_file()
 
 
 def test_small_class_leaves_the_others_as_many_clips_as_asked(tmp_path: Path, transform: SpectrogramTransform) -> None:
-    data, config = read(tmp_path, transform)
-    small = replace(data, clips=[clip for clip in data.clips if clip.label != NAMES[1] or clip.path.stem in "01"])
-    inspected = inspect_data(small, config, tmp_path / "out", num=4)
+    data = read(tmp_path, transform)
+    clips = [clip for clip in data.loaded.clips if clip.label != NAMES[1] or clip.path.stem in "01"]
+    data.loaded = replace(data.loaded, clips=clips)
+    inspected = inspect(data, tmp_path / "out", num=4)
     assert len(list((tmp_path / "out" / "sounds").iterdir())) == (4 + 2) * 2
     assert 0 < inspected.distance < 0.1
 
 
 def test_sounds_of_an_earlier_page_are_gone(tmp_path: Path, transform: SpectrogramTransform) -> None:
-    data, config = read(tmp_path, transform)
-    inspect_data(data, config, tmp_path / "out", num=4)
-    inspect_data(data, config, tmp_path / "out", num=1)
+    data = read(tmp_path, transform)
+    inspect(data, tmp_path / "out", num=4)
+    inspect(data, tmp_path / "out", num=1, overwrite=True)
     assert len(list((tmp_path / "out" / "sounds").iterdir())) == 2 * 2
 
 
 def test_more_clips_than_there_are_shows_all(tmp_path: Path, transform: SpectrogramTransform) -> None:
-    inspect_data(*read(tmp_path, transform), tmp_path / "out", num=100)
+    inspect(read(tmp_path, transform), tmp_path / "out", num=100)
     assert len(list((tmp_path / "out" / "sounds").iterdir())) == 2 * 5 * 2

@@ -169,8 +169,8 @@ def test_parts_give_what_a_single_run_gives_also_where_a_sound_is_there_twice(
         (["5/3"], "expected a part K/N with K from 0 to N - 1, such as 0/16, got 5/3"),
         (["0/0"], "got 0/0"),
         (["x"], "got x"),
-        (["0/2", "--check"], "leave --check and --shards to a run without it"),
-        (["0/2", "--shards", "shards"], "leave --check and --shards to a run without it"),
+        (["0/2", "--check"], "run --check and --shards without it"),
+        (["0/2", "--shards", "shards"], "run --check and --shards without it"),
     ],
 )
 def test_wrong_part_is_told_before_anything_is_read(

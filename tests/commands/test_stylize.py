@@ -13,11 +13,11 @@ import torch
 import audiogen
 from audiogen.__main__ import run
 from audiogen.audio.level import active_level
-from audiogen.commands.style_config import config_names
 from audiogen.commands.transfer_sounds import Synthesis
 from audiogen.metrics.contours import contour_match
 from audiogen.metrics.texture import texture_distance
 from audiogen.models.transfer import Objective
+from audiogen.resources import config_names
 from tests.tiny_transfer import RATE, bursts, melody, write, write_config
 
 
@@ -188,8 +188,8 @@ def test_trained_network_is_taken_by_its_checkpoint_only_for_its_spectrogram(
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"config": "nothing"}, r"no config 'nothing': name a file, or one of .*huzaifah.*stanford"),
-        ({"config": "configs/quickstart.yaml"}, "is no config of style transfer"),
+        ({"config": "nothing"}, r"no config 'nothing': expected a YAML file or one of .*huzaifah_wyse.*lin"),
+        ({"config": "configs/quickstart.yaml"}, "does not describe a style transfer model"),
         ({"balance": 0.5, "sweep": 3}, "--balance and --sweep exclude each other"),
         ({"balance": 0.5, "style_weight": 3.0}, "--balance and --style_weight exclude each other"),
         ({"balance": 2.0}, "a balance is between 0"),
@@ -224,4 +224,4 @@ def test_sounds_that_cannot_be_used_are_named_with_the_reason(tmp_path: Path, pa
 
 
 def test_configs_come_with_the_package() -> None:
-    assert {"fast", "huzaifah", "cs753", "stanford"} <= set(config_names())
+    assert {"style_transfer", "huzaifah_wyse", "jain_raj", "lin"} <= set(config_names())

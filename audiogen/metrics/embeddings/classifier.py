@@ -1,19 +1,19 @@
-"""Features of a classifier trained on the data at hand, the choice of Jiralerspong & Gidel (2022): no download, and it knows classes."""
+"""Features of a classifier trained on the data at hand (Jiralerspong & Gidel, 2022)."""
 
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from audiogen.checkpoint import load
 from audiogen.metrics.embeddings.embedding import Embedding
+from audiogen.resources import weights_path
 
 
 class Classifier(Embedding):
     """The hidden layer of a trained `audiogen.models.classifier.Classifier`.
 
     Args:
-        weights: Its checkpoint, run directory, or exported `.safetensors` file.
+        weights: Its checkpoint, run directory, exported `.safetensors` file, or the name of shipped weights (digits).
         name: Part of the metrics' names.
 
     Raises:
@@ -22,7 +22,7 @@ class Classifier(Embedding):
     """
 
     def __init__(self, weights: str, name: str = "classifier") -> None:
-        path = Path(weights).expanduser()
+        path = weights_path(weights)
         if not path.exists():
             raise ValueError(
                 f"no classifier {weights}: train one with `python -m audiogen fit --config "

@@ -19,9 +19,9 @@ Rows = Literal["clip", "frame"]
 class Clap(Embedding):
     """The audio half of CLAP: a row of length 1 for each 10 s, at 48 kHz.
 
-    Shorter clips are repeated to fill the 10 s, as CLAP was trained; longer ones are cut into segments of 10 s, and what
-    is left after the last is dropped. CLAP itself takes a random segment. A fused model is given the whole of a segment
-    only, where its feature extractor would add details to one clip of a batch by chance.
+    Shorter clips are repeated to fill the 10 s, as CLAP was trained; longer ones are cut into segments of 10 s, and
+    what is left after the last is dropped. CLAP itself takes a random segment. A fused model is given the whole of a
+    segment only, where its feature extractor would add details to one clip of a batch by chance.
 
     Args:
         model: Folder or name of the model, such as laion/clap-htsat-unfused (614 MB) or laion/larger_clap_general.

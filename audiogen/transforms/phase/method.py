@@ -28,8 +28,8 @@ class PhaseMethod(ABC):
         Args:
             transform: What the spectrogram is of.
             spec: float [B, C, F, L].
-            prefix: The beginning of the waveform, float [B, C, K], where it is there already: what comes after should go
-                on from it. Only its first half has to stay as it is.
+            prefix: The beginning of the waveform, float [B, C, K], where it is there already: what comes after should
+                go on from it. Only its first half has to stay as it is.
 
         Returns:
             wav, float [B, C, T].

@@ -1,0 +1,1 @@
+"""Trained weights, installed as `audiogen.checkpoints`."""

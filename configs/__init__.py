@@ -1,0 +1,1 @@
+"""Configs, installed as `audiogen.configs`."""
