@@ -28,9 +28,9 @@ def test_documented_networks_train_and_generate(documented: Path, monkeypatch: p
     data = write_classes(documented / "data", {"low": 300, "high": 2000})
     tiny = arguments(data, documented / "run", 0.016)
     flags = dict(zip(tiny[1::2], tiny[2::2], strict=True))
-    config = [x for name, value in flags.items() if name.startswith(("--data.", "--trainer.")) for x in (name, value)]
+    kept = [x for name, value in flags.items() if name.startswith(("--data.", "--trainer.")) for x in (name, value)]
     config = ["--config", "configs/stylegan2_folder.yaml", "--config", str(documented / "my_networks.yaml")]
-    main(["fit", *config, *config, "--model.total_kimg", "0.016", "--trainer.accelerator", "cpu"])
+    main(["fit", *config, *kept, "--model.total_kimg", "0.016", "--trainer.accelerator", "cpu"])
     with pytest.raises(CheckpointError, match=r"names my_networks\.SmallGenerator.* set AUDIOGEN_TRUST=my_networks "):
         audiogen.load(documented / "run")
     (trust,) = re.findall(r"AUDIOGEN_TRUST=(\S+) python", Path("docs/add_a_model.md").read_text())

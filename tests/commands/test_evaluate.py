@@ -164,7 +164,7 @@ def test_sounds_that_cannot_be_used_are_left_out_named_and_counted(
     classifier: tuple[Path, Path], tmp_path: Path
 ) -> None:
     good = write_classes(tmp_path / "good", CLASSES, num=8)
-    others = {"against": str(classifier[0]), "classifier": str(classifier[1]), "out": str(tmp_path / "x.json")}
+    others = {"against": str(classifier[0]), "evaluator": str(classifier[1]), "out": str(tmp_path / "x.json")}
     before = audiogen.evaluate(str(good), **others)
     soundfile.write(good / "low" / "00.wav", np.zeros(4000), SAMPLE_RATE)
     (good / "high" / "00.m4a").write_bytes(b"nothing")
