@@ -19,7 +19,7 @@ from lightning.pytorch.strategies.launchers.multiprocessing import _MultiProcess
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
 
 from audiogen.atomic import write_text
-from audiogen.callbacks.checkpoint import CHECKPOINT_FOLDER, CHECKPOINT_PATTERN, CheckpointFiles, KimgCheckpoint
+from audiogen.callbacks.checkpoint import KimgCheckpoint
 from audiogen.callbacks.evaluation import PeriodicEvaluation
 from audiogen.callbacks.interruption import Interruption
 from audiogen.callbacks.metrics_csv import MetricsCSV
@@ -27,7 +27,14 @@ from audiogen.callbacks.mode_collapse import EVENTS
 from audiogen.callbacks.progress import KimgProgress
 from audiogen.callbacks.samples import SAMPLE_FOLDER
 from audiogen.callbacks.wandb_logger import KimgWandbLogger
-from audiogen.checkpoint import CONFIG_NAME, newest_checkpoint, read
+from audiogen.checkpoint_io import (
+    CHECKPOINT_FOLDER,
+    CHECKPOINT_PATTERN,
+    CONFIG_NAME,
+    CheckpointFiles,
+    newest_checkpoint,
+    read,
+)
 from audiogen.data.module import SpectrogramData
 from audiogen.home import expand_argument, expand_in_configs
 from audiogen.models.kimg import KimgModule

@@ -6,7 +6,7 @@ from typing import Any
 import yaml
 from lightning.pytorch.utilities import rank_zero_info
 
-from audiogen.checkpoint import CONFIG_NAME, read
+from audiogen.checkpoint_io import CONFIG_NAME, read
 from audiogen.damaged import set_aside
 from audiogen.untrusted import MAX_TEXT, UntrustedFileError, parse_yaml, read_inside
 

@@ -183,3 +183,13 @@ def require_stored_zip(path: Path) -> None:
         raise UntrustedFileError("it is compressed, and torch.save writes uncompressed archives")
     if sum(entry.file_size for entry in entries) > path.stat().st_size:
         raise UntrustedFileError("its entries overlap")
+
+
+def is_plain_name(name: str) -> bool:
+    """Return whether a file with this name stays in its folder.
+
+    Example:
+        >>> is_plain_name("seven"), is_plain_name("../seven"), is_plain_name("/seven")
+        (True, False, False)
+    """
+    return name not in ("", ".", "..") and not {"/", os.sep, "\0"} & set(name)

@@ -25,7 +25,7 @@ from typing import Any
 
 import torch
 
-from audiogen.callbacks.checkpoint import CHECKPOINT_FOLDER, CHECKPOINT_PATTERN
+from audiogen.checkpoint_io import CHECKPOINT_FOLDER, CHECKPOINT_PATTERN
 from benchmarks.faults_bench import CLIPS, EVALUATIONS, SAVE_EVERY, STEP, Bench, Outcome, differences, load, saved_clips
 from benchmarks.faults_of_files import (
     damaged_checkpoints,

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from audiogen.callbacks.checkpoint import CHECKPOINT_FOLDER, CHECKPOINT_PATTERN, is_whole
+from audiogen.checkpoint_io import CHECKPOINT_FOLDER, CHECKPOINT_PATTERN, is_whole
 from audiogen.run_settings import STATE_KEY
 
 STEP, SAVE_EVERY, EVALUATE_EVERY, CLIPS = 8, 16, 48, 160  # clips; the last evaluation is not one of the interval's

@@ -12,10 +12,9 @@ from typing import Any
 
 import torch
 
-from audiogen.callbacks.checkpoint import CHECKPOINT_FOLDER, CHECKPOINT_PATTERN
 from audiogen.callbacks.metrics_csv import MetricsCSV
 from audiogen.callbacks.mode_collapse import ModeCollapse
-from audiogen.checkpoint import CheckpointError, newest_checkpoint, read
+from audiogen.checkpoint_io import CHECKPOINT_FOLDER, CHECKPOINT_PATTERN, CheckpointError, newest_checkpoint, read
 from audiogen.data.folder import ClassFolders
 from audiogen.data.module import SpectrogramData
 from audiogen.metrics.embeddings.cache import cached_embedder

@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from audiogen.callbacks.checkpoint import CHECKPOINT_FOLDER, CHECKPOINT_PATTERN
+from audiogen.checkpoint_io import CHECKPOINT_FOLDER, CHECKPOINT_PATTERN
 from audiogen.signals import EXIT_AGAIN
 from benchmarks.faults_bench import CLIPS, EVALUATIONS, STEP, Bench, Outcome, Process, differences, saved_clips
 

@@ -9,7 +9,8 @@ import soundfile
 import torch
 
 from audiogen.__main__ import main
-from audiogen.checkpoint import CheckpointError, load
+from audiogen.checkpoint import load
+from audiogen.checkpoint_io import CheckpointError
 from tests.tiny_run import arguments, write_classes
 
 

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 import audiogen
-from audiogen.checkpoint import CheckpointError
+from audiogen.checkpoint_io import CheckpointError
 from audiogen.cli import main
 from tests.tiny_run import arguments, write_classes
 

@@ -16,7 +16,8 @@ import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import audiogen
-from audiogen.callbacks.checkpoint import KimgCheckpoint, checkpoints, clips_of
+from audiogen.callbacks.checkpoint import KimgCheckpoint
+from audiogen.checkpoint_io import checkpoints, clips_of
 from audiogen.cli import main
 from tests.tiny_run import SAMPLE_RATE, arguments, write_classes
 

@@ -14,7 +14,8 @@ from jsonargparse._common import parsing_settings
 from safetensors.torch import save_file
 
 import audiogen
-from audiogen.checkpoint import CheckpointError, load
+from audiogen.checkpoint import load
+from audiogen.checkpoint_io import CheckpointError
 from tests.evil import DIGITS, EVIL_CLASS, content_of
 
 CNN = "audiogen.networks.classifier.SpectrogramCNN"

@@ -14,7 +14,8 @@ import yaml
 from safetensors.torch import save_file
 
 from audiogen.audio.io import write_audio
-from audiogen.checkpoint import CheckpointError, load, newest_checkpoint, read
+from audiogen.checkpoint import load
+from audiogen.checkpoint_io import CheckpointError, newest_checkpoint, read
 from audiogen.checksums import seal_zip
 from audiogen.commands.report import report
 from audiogen.commands.run_config import read_config

@@ -5,86 +5,18 @@ from pathlib import Path
 from typing import Any, Literal
 
 import lightning
-import torch
-from lightning.fabric.plugins.io import CheckpointIO
 from lightning.pytorch.callbacks import Checkpoint
 
-from audiogen.atomic import PART_PATTERN, replacing
-from audiogen.checksums import is_intact_zip, is_sealed_zip, seal_zip
-from audiogen.untrusted import UntrustedFileError, require_stored_zip
-
-CHECKPOINT_FOLDER = "checkpoints"
-CHECKPOINT_PATTERN = "kimg-*.ckpt"
-BEST_CHECKPOINT = "best.ckpt"
-INTERRUPTED_CHECKPOINT = "interrupted.ckpt"
-
-
-class CheckpointFiles(CheckpointIO):
-    """Checkpoints as files that are written beside their place and renamed, and read without running code."""
-
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
-        """Write a checkpoint; one of the same name stays where that fails.
-
-        Raises:
-            OSError: Where there is no room, or the folder cannot be written.
-        """
-        try:
-            with replacing(Path(path)) as file:
-                torch.save(checkpoint, file)
-                seal_zip(file)
-        except (OSError, RuntimeError) as error:
-            cause = error.__context__ if isinstance(error, RuntimeError) else error  # torch hides it
-            if not isinstance(cause, OSError):
-                raise
-            reason = f"{cause.strerror}: the checkpoint was not saved, those before it are as they were"
-            raise OSError(cause.errno, reason, str(path)) from error
-
-    def load_checkpoint(
-        self, path: str | Path, map_location: Any = None, weights_only: bool | None = None
-    ) -> dict[str, Any]:
-        """Read a checkpoint; whatever is asked for, no code in it is run."""
-        return read_training_state(path, map_location or "cpu")
-
-    def remove_checkpoint(self, path: str | Path) -> None:
-        """Delete a checkpoint."""
-        Path(path).unlink(missing_ok=True)
-
-
-class UnreadableError(ValueError):
-    """A checkpoint that is damaged, or holds code, which is not run."""
-
-
-def read_training_state(path: str | Path, map_location: Any = "cpu") -> dict[str, Any]:
-    """Read a checkpoint without running code in it.
-
-    Raises:
-        UnreadableError: The file is damaged, or cannot be read without running code.
-    """
-    try:
-        require_stored_zip(Path(path))
-    except UntrustedFileError as error:
-        raise UnreadableError(f"{path} is not a readable checkpoint (FormatError: {error})") from error
-    if is_sealed_zip(Path(path)) and not is_intact_zip(Path(path)):
-        raise UnreadableError(f"{path} is not a readable checkpoint: it is damaged, its checksum does not match")
-    try:
-        return torch.load(path, map_location=map_location, weights_only=True)
-    except Exception as error:  # the unpickler fails in many ways on bytes that are not its own
-        kind, reason = type(error).__name__, str(error).split("\n")[0]
-        if kind == "UnpicklingError":  # torch advises to run the code
-            reason = "it is damaged, or holds code, which is not run"
-        raise UnreadableError(f"{path} is not a readable checkpoint ({kind}: {reason})") from error
-
-
-def is_whole(path: Path) -> bool:
-    """Return whether a checkpoint is there, matches the checksum of the whole file, and can be read by torch."""
-    try:
-        require_stored_zip(path)  # before it is opened: a pipe would have to be waited for
-        if not is_intact_zip(path):
-            return False
-        torch.load(path, map_location="cpu", weights_only=True, mmap=True)  # weights stay on disk
-    except Exception:  # such as one of a newer release of torch
-        return False
-    return True
+from audiogen.atomic import PART_PATTERN
+from audiogen.checkpoint_io import (
+    BEST_CHECKPOINT,
+    CHECKPOINT_FOLDER,
+    CHECKPOINT_PATTERN,
+    INTERRUPTED_CHECKPOINT,
+    checkpoints,
+    clips_of,
+    is_whole,
+)
 
 
 def save_state(trainer: lightning.Trainer, pl_module: Any) -> Path:
@@ -99,19 +31,6 @@ def save_interrupted(trainer: lightning.Trainer, pl_module: Any) -> Path:
     path = _place(trainer, INTERRUPTED_CHECKPOINT)
     trainer.save_checkpoint(path, weights_only=False)
     return path
-
-
-def checkpoints(run: Path) -> list[Path]:
-    """Return the checkpoints of a run directory by the clips they have seen; some may be damaged."""
-    return sorted((run / CHECKPOINT_FOLDER).glob(CHECKPOINT_PATTERN), key=clips_of)
-
-
-def clips_of(path: Path) -> float:
-    """Return the clips that a checkpoint has seen, in thousands, by its name; of other names, nothing."""
-    try:
-        return float(path.stem.removeprefix("kimg-"))
-    except ValueError:
-        return -1.0
 
 
 def _place(trainer: lightning.Trainer, name: str) -> Path:

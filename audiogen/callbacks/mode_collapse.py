@@ -9,12 +9,7 @@ import lightning
 from lightning.pytorch.utilities import rank_zero_info
 
 from audiogen.atomic import append_text, write_text
-from audiogen.callbacks.checkpoint import (
-    BEST_CHECKPOINT,
-    CHECKPOINT_FOLDER,
-    UnreadableError,
-    read_training_state,
-)
+from audiogen.checkpoint_io import BEST_CHECKPOINT, CHECKPOINT_FOLDER, UnreadableError, read_training_state
 from audiogen.damaged import set_aside
 from audiogen.metrics.collapse import RULES, Alarm, Rule, Watch
 from audiogen.untrusted import read_inside

@@ -11,8 +11,8 @@ import torch
 
 from audiogen.atomic import write_text
 from audiogen.audio.formats import AUDIO_SUFFIXES
-from audiogen.callbacks.checkpoint import checkpoints
-from audiogen.checkpoint import CONFIG_NAME, find_config, load
+from audiogen.checkpoint import load
+from audiogen.checkpoint_io import CONFIG_NAME, checkpoints, find_config
 from audiogen.commands.evaluate_conversion import EvaluatedConversion, conversion_classifiers, evaluate_conversion
 from audiogen.commands.generate import pick_device
 from audiogen.commands.parser import read_data

@@ -1,6 +1,5 @@
 """What a data set is: a rule that lists the clips under a folder."""
 
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -90,13 +89,3 @@ def existing_folder(root: Path | None) -> Path:
     if not root.is_dir():
         raise DatasetError(f"data folder {root} does not exist (--data.root)")
     return root
-
-
-def is_plain_name(name: str) -> bool:
-    """Tell whether a name stays in its folder as that of a file.
-
-    Example:
-        >>> is_plain_name("seven"), is_plain_name("../seven"), is_plain_name("/seven")
-        (True, False, False)
-    """
-    return name not in ("", ".", "..") and not {"/", os.sep, "\0"} & set(name)

@@ -24,11 +24,11 @@ from audiogen.atomic import replacing, write_text
 from audiogen.data.archive import MAX_HEADER, LimitedStream
 from audiogen.data.build import Pipeline
 from audiogen.data.cache import definition
-from audiogen.data.dataset import DatasetError, Split, is_plain_name
+from audiogen.data.dataset import DatasetError, Split
 from audiogen.data.loading import LoadedData, Spectrograms
 from audiogen.data.store import Store
 from audiogen.outputs import check_output_folder, start_output_folder
-from audiogen.untrusted import is_regular
+from audiogen.untrusted import is_plain_name, is_regular
 
 INDEX = "index.json"
 KEPT_SHARDS = 4  # two in use by the training, two by a pass over another split

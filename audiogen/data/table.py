@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from io import StringIO
 from pathlib import Path, PurePath
 
-from audiogen.data.dataset import SPLIT_NAMES, DatasetError, Split, existing_folder, is_plain_name
-from audiogen.untrusted import is_regular
+from audiogen.data.dataset import SPLIT_NAMES, DatasetError, Split, existing_folder
+from audiogen.untrusted import is_plain_name, is_regular
 
 # What columns are called elsewhere: one of these in place of ours is a mistake that would change what is trained on.
 _OTHER_NAMES = {

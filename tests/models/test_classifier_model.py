@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import audiogen
-from audiogen.checkpoint import CheckpointError
+from audiogen.checkpoint_io import CheckpointError
 from audiogen.cli import main
 from tests.tiny_classifier import classifier_arguments, write_classifier
 from tests.tiny_run import write_classes
