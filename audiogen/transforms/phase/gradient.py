@@ -6,18 +6,11 @@ so it works on any representation, and comes closest to what the representation 
 behind it.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor
 
 from audiogen.transforms.phase.griffin_lim import MAX_ITERATIONS, GriffinLim
-from audiogen.transforms.phase.method import PhaseMethod, blend
-
-if TYPE_CHECKING:
-    from audiogen.transforms.transform import SpectrogramTransform
+from audiogen.transforms.phase.method import InvertibleTransform, PhaseMethod, blend
 
 
 class GradientInversion(PhaseMethod):
@@ -42,7 +35,7 @@ class GradientInversion(PhaseMethod):
         self.start = start or GriffinLim()
         self.needs_linear_frequency = self.start.needs_linear_frequency
 
-    def __call__(self, transform: SpectrogramTransform, spec: Tensor, prefix: Tensor | None = None) -> Tensor:
+    def __call__(self, transform: InvertibleTransform, spec: Tensor, prefix: Tensor | None = None) -> Tensor:
         """Turn spec, float [B, C, F, L], into wav, float [B, C, T]; see `PhaseMethod`."""
         with torch.no_grad():
             first = self.start(transform, spec, prefix)

@@ -5,19 +5,14 @@ version, the start phases are the same for every clip, so that a clip sounds the
 analysis may be any that has an inverse.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from audiogen.transforms.analysis import Analysis
-from audiogen.transforms.phase.method import PhaseMethod, blend
+from audiogen.transforms.phase.method import InvertibleTransform, PhaseMethod, blend
 from audiogen.transforms.phase.spsi import spsi_phase
-
-if TYPE_CHECKING:
-    from audiogen.transforms.transform import SpectrogramTransform
 
 START_SEED = 0
 MAX_ITERATIONS = 10_000
@@ -49,7 +44,7 @@ class GriffinLim(PhaseMethod):
         self.num_iterations, self.momentum, self.start = num_iterations, momentum, start
         self.needs_linear_frequency = start == "spsi"
 
-    def __call__(self, transform: SpectrogramTransform, spec: Tensor, prefix: Tensor | None = None) -> Tensor:
+    def __call__(self, transform: InvertibleTransform, spec: Tensor, prefix: Tensor | None = None) -> Tensor:
         """Turn spec, float [B, C, F, L], into wav, float [B, C, T]; see `PhaseMethod`."""
         amplitude, analysis = transform.target(spec)
         spsi = self.start == "spsi"

@@ -1,15 +1,25 @@
 """What a phase method is: it makes sound of a spectrogram."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from audiogen.transforms.transform import SpectrogramTransform
+from audiogen.transforms.analysis import Analysis
+
+
+class InvertibleTransform(Protocol):
+    """The parts of a spectrogram transform that phase methods use; see `SpectrogramTransform`."""
+
+    hop_length: int
+    linear_frequency: bool
+
+    def __call__(self, wav: Tensor) -> Tensor:
+        """Turn wav, float [B, C, T], into spec, float [B, C, F, L]."""
+
+    def target(self, spec: Tensor) -> tuple[Tensor, Analysis]:
+        """Return the magnitudes behind spec [B, C, F, L], float [B C, L + 1, K], and their analysis."""
 
 
 class PhaseMethod(ABC):
@@ -22,7 +32,7 @@ class PhaseMethod(ABC):
     needs_linear_frequency: bool = False
 
     @abstractmethod
-    def __call__(self, transform: SpectrogramTransform, spec: Tensor, prefix: Tensor | None = None) -> Tensor:
+    def __call__(self, transform: InvertibleTransform, spec: Tensor, prefix: Tensor | None = None) -> Tensor:
         """Turn a spectrogram into a waveform; a clip's sound does not depend on its batch.
 
         Args:

@@ -1,22 +1,15 @@
 """The plain inverse: no phases are looked for (Jain & Raj, 2019, who found Griffin-Lim to sound better)."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor
 
-from audiogen.transforms.phase.method import PhaseMethod, blend
-
-if TYPE_CHECKING:
-    from audiogen.transforms.transform import SpectrogramTransform
+from audiogen.transforms.phase.method import InvertibleTransform, PhaseMethod, blend
 
 
 class ZeroPhase(PhaseMethod):
     """Take all phases to be 0 at the centre of each frame: one synthesis, which buzzes at the rate of the frames."""
 
-    def __call__(self, transform: SpectrogramTransform, spec: Tensor, prefix: Tensor | None = None) -> Tensor:
+    def __call__(self, transform: InvertibleTransform, spec: Tensor, prefix: Tensor | None = None) -> Tensor:
         """Turn spec, float [B, C, F, L], into wav, float [B, C, T]; see `PhaseMethod`."""
         amplitude, analysis = transform.target(spec)
         phase = torch.zeros_like(amplitude)

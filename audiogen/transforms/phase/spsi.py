@@ -7,19 +7,13 @@ mean of both frames', which follows glides, and the parabola through a peak's bi
 the spectrum of a sine three times as exact.
 """
 
-from __future__ import annotations
-
 import math
-from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from audiogen.transforms.phase.method import PhaseMethod, blend
-
-if TYPE_CHECKING:
-    from audiogen.transforms.transform import SpectrogramTransform
+from audiogen.transforms.phase.method import InvertibleTransform, PhaseMethod, blend
 
 
 class SPSI(PhaseMethod):
@@ -27,7 +21,7 @@ class SPSI(PhaseMethod):
 
     needs_linear_frequency = True
 
-    def __call__(self, transform: SpectrogramTransform, spec: Tensor, prefix: Tensor | None = None) -> Tensor:
+    def __call__(self, transform: InvertibleTransform, spec: Tensor, prefix: Tensor | None = None) -> Tensor:
         """Turn spec, float [B, C, F, L], into wav, float [B, C, T]; see `PhaseMethod`.
 
         A known beginning is faded into what is guessed, whose phases do not go on from it.
