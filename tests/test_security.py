@@ -111,7 +111,7 @@ def test_no_verb_runs_a_pickle(
         evil.write_bytes(pickle.dumps(Evil(evil.with_name("attacked"))))
     command = command_lines(evil, run)[name]
     message = fail(monkeypatch, capsys, *command)
-    assert re.search(rf"{evil} is not a (readable checkpoint|file of weights) \(\w*Error", message)
+    assert re.search(rf"{evil} is not a (readable checkpoint|weights file) \(\w*Error", message)
 
 
 @pytest.mark.parametrize("name", ["fit", "evaluate", "generate", "export"])
@@ -150,7 +150,7 @@ TRANSFORM = STFT(sample_rate=8000, n_fft=256, hop_length=64, num_frames=125)
 def test_embeddings_do_not_run_a_pickle(embedding: Callable[[str], Any], evil: Path) -> None:
     if embedding is Inception:
         pytest.importorskip("torch_fidelity", reason="needs the extra 'fid'")
-    with pytest.raises(ValueError, match=r"is not a (readable checkpoint|file of weights) \(UnpicklingError"):
+    with pytest.raises(ValueError, match=r"is not a (readable checkpoint|weights file) \(UnpicklingError"):
         embedding(str(evil))
 
 
@@ -192,7 +192,7 @@ def test_every_verb_that_builds_a_model_tells_of_a_class_it_does_not_trust(
     torch.save(content, evil)
     message = fail(monkeypatch, capsys, *command_lines(evil, run)[name])
     if name == "evaluate --embeddings":
-        assert f"{evil} is not a file of weights" in message
+        assert f"{evil} is not a weights file" in message
     else:
         assert f"{evil} names evil_module.Evil" in message
         assert "set AUDIOGEN_TRUST=evil_module" in message

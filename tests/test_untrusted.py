@@ -233,7 +233,7 @@ def test_compressed_checkpoint_is_refused_before_it_grows(tmp_path: Path) -> Non
     assert newest_checkpoint(tmp_path / "run") is None
     with zipfile.ZipFile(tmp_path / "weights.pth", "w", zipfile.ZIP_DEFLATED) as out:
         out.writestr("weights/data.pkl", bytes(1000))
-    with pytest.raises(ValueError, match=r"is not a file of weights \(it is compressed"):
+    with pytest.raises(ValueError, match=r"is not a weights file \(it is compressed"):
         read_weights(tmp_path / "weights.pth")
 
 

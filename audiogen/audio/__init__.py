@@ -1,1 +1,1 @@
-"""Waveforms: reading, writing, resampling, preprocessing, fitting to a length."""
+"""Read, write, resample, preprocess, crop and pad waveforms."""

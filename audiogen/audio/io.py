@@ -1,4 +1,4 @@
-"""Read and write sound files: the only place that touches soundfile."""
+"""Read and write audio files. No other module uses soundfile."""
 
 import math
 import os
@@ -20,38 +20,38 @@ from audiogen.audio.mpeg import CountedMP3, counted_mp3
 from audiogen.audio.resample import resample, resample_parts
 from audiogen.untrusted import is_regular
 
-# Sizes from here on are placeholders of programs that wrote to a pipe: 0xFFFFFFFF (ffmpeg), 0x7FFFF000 (sox).
+# Sizes from here up are placeholders, written by programs that output to a pipe: 0xFFFFFFFF (ffmpeg), 0x7FFFF000 (sox).
 _PLACEHOLDER_BYTES = 0x7FFFF000
-MAX_PEAK = 100.0  # times full scale
-RATES = (1000, 1_000_000)  # in Hz; a second at 1 Hz would be resampled to a thousand times its size
+MAX_PEAK = 100.0  # relative to full scale
+RATES = (1000, 1_000_000)  # Hz; resampling 1 s from 1 Hz would enlarge it a thousandfold
 # A constant FLAC frame has 65,535 samples in 11 bytes; no other format here packs more.
 _MAX_SAMPLES_PER_BYTE = 8192
 _LARGEST_PAGE = 65307  # bytes of an Ogg page
-_SKIPPED_BLOCK = 1 << 20  # samples at a time
-_WRITTEN_AT_ONCE = 1 << 16  # samples; libsndfile 1.2.2 puts all it encodes to Vorbis on the stack
-_FAILURES = (soundfile.LibsndfileError, AssertionError)  # the latter where less was written than was given
-_CLOSED_IN_PLACE = ("WAV", "AIFF")  # whose last act is to correct the header
-# Encodings in which libsndfile can go to any sample. In others it can only read on (GSM) or ends up beside it (MP3).
+_SKIPPED_BLOCK = 1 << 20  # samples read at a time to skip forward
+_WRITTEN_AT_ONCE = 1 << 16  # samples; libsndfile 1.2.2 puts everything it encodes to Vorbis on the stack
+_FAILURES = (soundfile.LibsndfileError, AssertionError)  # AssertionError: fewer samples were written than given
+_CLOSED_IN_PLACE = ("WAV", "AIFF")  # closing only rewrites the header
+# Encodings with sample-accurate seeking in libsndfile. Others read only forward (GSM) or seek inexactly (MP3).
 _SEEKABLE = frozenset({"PCM_S8", "PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "ALAW"})
-_STREAM_SECONDS = 10  # whole seconds are whole numbers of samples at any rate
+_STREAM_SECONDS = 10  # a whole number of seconds is a whole number of samples at any rate
 
 
 class AudioFileError(ValueError):
-    """A sound file that cannot be used; the message is the reason, without the path."""
+    """An audio file cannot be used. The message gives the reason without the path."""
 
 
 class AudioWriteError(ValueError):
-    """A sound that cannot be written as asked."""
+    """Audio cannot be written as requested."""
 
 
 @dataclass(frozen=True)
 class AudioInfo:
-    """What the header of a sound file says.
+    """Header of an audio file.
 
     Attributes:
-        num_samples: T of the whole file.
-        sample_rate: In Hz.
-        num_channels: Of the file.
+        num_samples: T, the number of samples per channel.
+        sample_rate: Sample rate in Hz.
+        num_channels: C, the number of channels.
         format: libsndfile's name of the container.
         subtype: libsndfile's name of the encoding.
     """
@@ -64,20 +64,20 @@ class AudioInfo:
 
     @property
     def seconds(self) -> float:
-        """Duration of the file."""
+        """Duration of the file in seconds."""
         return self.num_samples / self.sample_rate
 
 
 def audio_info(path: str | Path, min_seconds: float = 0.0) -> AudioInfo:
-    """Read the header of a sound file.
+    """Read and check the header of an audio file.
 
     Args:
-        path: A file that libsndfile reads.
-        min_seconds: Shorter files are refused.
+        path: File in a format that libsndfile reads.
+        min_seconds: Shortest duration to accept, in seconds.
 
     Raises:
-        AudioFileError: Where the file is missing, unreadable, empty, too short or shorter than its header says, and
-            where the header says what cannot be.
+        AudioFileError: If the file is missing, unreadable, empty, shorter than `min_seconds` or truncated, or if the
+            header contains impossible values.
     """
     if os.path.exists(path) and not is_regular(Path(path)):
         raise AudioFileError("unreadable (not a regular file)")
@@ -103,19 +103,20 @@ def audio_info(path: str | Path, min_seconds: float = 0.0) -> AudioInfo:
 
 
 def read_audio(path: str | Path, sample_rate: int, num_channels: int = 1) -> Tensor:
-    """Read a sound file as a waveform of a given sample rate and channel count.
+    """Read an audio file, converted to a given sample rate and channel count.
 
     Args:
-        path: A file that libsndfile reads; `READ_SUFFIXES` has their suffixes.
-        sample_rate: Wanted rate in Hz; other rates are resampled.
-        num_channels: Wanted channels. 1 takes the mean over the file's channels; a mono file is copied to all wanted
-            channels; anything else must match.
+        path: File in a format that libsndfile reads (see `READ_SUFFIXES`).
+        sample_rate: Sample rate of the result in Hz; files with other rates are resampled.
+        num_channels: Channels of the result. 1 averages the file's channels. A mono file is copied to all channels. Any
+            other mismatch is an error.
 
     Returns:
         wav, float32 [C, T], in [-1, 1] for files within full scale.
 
     Raises:
-        AudioFileError: Where the file is missing, unreadable, empty, cut short, without sound or not finite.
+        AudioFileError: If the file is missing, unreadable, empty, truncated, silent, not finite or louder than
+            `MAX_PEAK`, or if its channel count does not fit.
     """
     return require_sound(next(read_parts(path, sample_rate, num_channels, [(0.0, math.inf)])))
 
@@ -127,21 +128,21 @@ def read_parts(
     parts: Sequence[tuple[float, float]],
     info: AudioInfo | None = None,
 ) -> Iterator[Tensor]:
-    """Read parts of a sound file one by one, without holding the others in memory.
+    """Read parts of an audio file one by one, with only one part in memory at a time.
 
     Args:
-        path: As for `read_audio`.
-        sample_rate: Wanted rate in Hz.
-        num_channels: Wanted channels.
-        parts: Start and duration of each in seconds, in ascending order without overlaps; what lies beyond the end is
-        left out.
-        info: The file's header where it has been read already.
+        path: See `read_audio`.
+        sample_rate: Sample rate of the result in Hz.
+        num_channels: Channels of the result.
+        parts: (start, duration) of each part in seconds, ascending and without overlaps. A part that reaches past the
+            end of the file is shortened.
+        info: Header of the file, if it has already been read.
 
     Yields:
-        wav, float32 [C, T], of each part.
+        wav, float32 [C, T], for each part.
 
     Raises:
-        AudioFileError: As `read_audio`, but for parts without sound.
+        AudioFileError: As in `read_audio`, but silent parts are allowed.
     """
     info = info or audio_info(path)
     kind = soundfile.SoundFile if info.subtype in _SEEKABLE else _Forward
@@ -150,7 +151,8 @@ def read_parts(
             start = min(round(start_seconds * info.sample_rate), info.num_samples)
             num = min(info.num_samples - start, math.ceil(min(seconds, info.seconds) * info.sample_rate))
             samples = _read_part(file, path, start, num)
-            if len(samples) < num and not isinstance(source, CountedMP3):  # a frame without its beginning gives nothing
+            # An MP3 frame that refers to data before the start of the file decodes to nothing.
+            if len(samples) < num and not isinstance(source, CountedMP3):
                 raise AudioFileError(f"cut short ({start + len(samples)} of {info.num_samples} samples)")
             wav = _fit_channels(torch.from_numpy(samples.T.copy()), num_channels)  # [C, T]
             _check_samples(wav)
@@ -158,18 +160,18 @@ def read_parts(
 
 
 def stream_audio(path: str | Path, sample_rate: int, num_channels: int = 1) -> Iterator[Tensor]:
-    """Read a sound file part by part; the parts together are the whole, resampled as one.
+    """Read an audio file in consecutive parts, resampled as one continuous signal.
 
     Args:
-        path: As for `read_audio`.
-        sample_rate: Wanted rate in Hz.
-        num_channels: Wanted channels.
+        path: See `read_audio`.
+        sample_rate: Sample rate of the result in Hz.
+        num_channels: Channels of the result.
 
     Yields:
-        wav, float32 [C, T], of a few seconds each.
+        wav, float32 [C, T], of about 10 s each.
 
     Raises:
-        AudioFileError: As `read_audio`, but for files without sound.
+        AudioFileError: As in `read_audio`, but silent files are allowed.
     """
     info = audio_info(path)
     parts = [(float(start), float(_STREAM_SECONDS)) for start in range(0, math.ceil(info.seconds), _STREAM_SECONDS)]
@@ -179,10 +181,14 @@ def stream_audio(path: str | Path, sample_rate: int, num_channels: int = 1) -> I
 
 
 def require_sound(wav: Tensor, which: str = "every sample is") -> Tensor:
-    """Return wav, float [C, T], unless there is nothing to hear in it; `which` words the reason.
+    """Return wav, float [C, T], after checking that it is not silent.
+
+    Args:
+        wav: float [C, T].
+        which: Subject and verb of the error message.
 
     Raises:
-        AudioFileError: Where every sample is the same.
+        AudioFileError: If every channel is constant.
     """
     lowest, highest = (wav.amin(dim=1), wav.amax(dim=1)) if wav.numel() else (wav, wav)
     if not (lowest != highest).any():
@@ -191,15 +197,17 @@ def require_sound(wav: Tensor, which: str = "every sample is") -> Tensor:
 
 
 def write_audio(path: str | Path, wav: Tensor, sample_rate: int) -> None:
-    """Write a waveform as a 16-bit file, clipping what lies beyond full scale.
+    """Write a waveform as a 16-bit file. Samples beyond full scale are clipped.
 
     Args:
-        path: Target; its suffix chooses the format. Missing folders are made.
+        path: Target file; its suffix chooses the format. Missing folders are created.
         wav: float [C, T], full scale is [-1, 1].
-        sample_rate: In Hz.
+        sample_rate: Sample rate in Hz.
 
     Raises:
-        ValueError: Where `wav` is not [C, T] or not finite, and for a suffix of no known format.
+        ValueError: If `wav` is not [C, T] or not finite.
+        AudioWriteError: If the suffix is unknown or the format does not support the sample rate.
+        OSError: If the file cannot be written, for example on a full disk.
     """
     if wav.ndim != 2:
         raise ValueError(f"expected wav [C, T], got {list(wav.shape)}")
@@ -209,21 +217,21 @@ def write_audio(path: str | Path, wav: Tensor, sample_rate: int) -> None:
 
 @contextmanager
 def audio_writer(path: str | Path, sample_rate: int, num_channels: int) -> Iterator[Callable[[Tensor], None]]:
-    """Open a file to write a waveform part by part. It appears when it is whole.
+    """Open a file to write a waveform part by part. The file appears at `path` only once it is complete.
 
     Args:
-        path: Target; its suffix chooses the format. Missing folders are made.
-        sample_rate: In Hz.
-        num_channels: Of the waveform.
+        path: Target file; its suffix chooses the format. Missing folders are created.
+        sample_rate: Sample rate in Hz.
+        num_channels: C, the number of channels.
 
     Yields:
-        A function that appends a part, float [C, T]; it clips what lies beyond full scale. It raises an AudioWriteError
-        for samples that are not finite, and an OSError on a full disk. A caller that catches the latter keeps what was
-        written before, in formats that need no more room to be closed (wav, aiff).
+        A function that appends one part, float [C, T], and clips samples beyond full scale. It raises AudioWriteError
+        if samples are not finite, and OSError on a full disk. A caller that catches the OSError keeps the parts written
+        before it in formats that need no extra space to be closed (WAV, AIFF).
 
     Raises:
-        AudioWriteError: For a suffix of no known format, and a sample rate that the format does not have.
-        OSError: If the file cannot be written, such as on a full disk.
+        AudioWriteError: If the suffix is unknown or the format does not support the sample rate.
+        OSError: If the file cannot be written, for example on a full disk.
     """
     target = Path(path)
     suffix = target.suffix.lower()
@@ -237,7 +245,7 @@ def audio_writer(path: str | Path, sample_rate: int, num_channels: int) -> Itera
         file = _OutputFile(part)
 
         def write(wav: Tensor) -> None:
-            """Append a part; see above."""
+            """Append one part."""
             if not torch.isfinite(wav).all():
                 raise AudioWriteError(f"wav for {target} is not finite (NaN or Inf samples)")
             for block in wav.detach().cpu().float().clamp(-1, 1).T.split(_WRITTEN_AT_ONCE):
@@ -252,21 +260,21 @@ def audio_writer(path: str | Path, sample_rate: int, num_channels: int) -> Itera
                 raise AudioWriteError(
                     f"{target} cannot be written at {sample_rate} Hz as {container}: {error}"
                 ) from error
-        if file.failure is not None and not (file.is_told and container in _CLOSED_IN_PLACE):
+        if file.failure is not None and not (file.is_reported and container in _CLOSED_IN_PLACE):
             raise file.failure
 
 
 class _OutputFile:
-    """A file for libsndfile to write to, which keeps the system's error: libsndfile itself reports a format error."""
+    """Output for libsndfile that keeps the operating system's error; libsndfile would report a format error."""
 
     def __init__(self, file: Any) -> None:
-        self._raw = file.raw  # a buffer would write again, and fail again, on each seek
+        self._raw = file.raw  # a buffered file would retry the write, and fail again, on every seek
         self.failure: OSError | None = None
-        self.is_told = False  # whether the caller has seen the failure
+        self.is_reported = False  # whether the failure was raised to the caller
         self.seek, self.tell, self.readinto = self._raw.seek, self._raw.tell, self._raw.readinto
 
     def write(self, data: Any) -> int:
-        """Write all, or note why that failed."""
+        """Write everything, or record why that failed."""
         left = memoryview(data)
         try:
             while left:
@@ -277,10 +285,10 @@ class _OutputFile:
 
     @contextmanager
     def own_failures(self) -> Iterator[None]:
-        """Raise the system's error in the place of libsndfile's.
+        """Raise the operating system's error instead of libsndfile's.
 
         Raises:
-            OSError: If writing has failed, now or before.
+            OSError: If this or an earlier write failed.
         """
         try:
             yield
@@ -288,15 +296,15 @@ class _OutputFile:
             if self.failure is None:
                 raise
         if self.failure is not None:
-            self.is_told = True
+            self.is_reported = True
             raise self.failure
 
 
 def _promised_samples(path: str | Path, info: Any) -> int:
-    """Return how many samples the header announces; 0 where it announces none.
+    """Return the number of samples promised by the header, or 0 if unknown.
 
-    libsndfile reads a file that was cut short without an error. It lowers the count of a WAV or AIFF file, whose log
-    alone tells the size in the header.
+    libsndfile reads truncated files without an error. For WAV and AIFF it reduces the sample count to fit; only its log
+    still contains the header's size.
     """
     sizes = re.search(r"^ ?(?:data|SSND) : (\d+) \(should be (\d+)\)", info.extra_info, re.MULTILINE)
     if sizes and int(sizes[1]) < _PLACEHOLDER_BYTES:
@@ -305,9 +313,9 @@ def _promised_samples(path: str | Path, info: Any) -> int:
 
 
 def _has_last_page(path: str | Path) -> bool:
-    """Tell whether an Ogg file ends with a whole page that is marked as the end of the stream.
+    """Return whether an Ogg file ends with a complete page marked as the end of the stream.
 
-    libsndfile does not look. Layout of a page: RFC 3533, section 6.
+    libsndfile does not check this. Page layout: RFC 3533, section 6.
     """
     with open(path, "rb") as file:
         file.seek(max(os.path.getsize(path) - _LARGEST_PAGE, 0))
@@ -320,32 +328,31 @@ def _has_last_page(path: str | Path) -> bool:
 
 
 class _Forward(soundfile.SoundFile):
-    """A file that is only read forward: after a seek, libsndfile gives samples of MP3 and Ogg files from beside it.
+    """A file read only forward, because libsndfile seeks inexactly in MP3 and Ogg files.
 
-    soundfile seeks after each reading of a seekable file, to where it is.
+    soundfile seeks to the current position after every read of a seekable file, so `seekable` must return False.
     """
 
     position = 0
 
     def seekable(self) -> bool:
-        """Return False."""
         return False
 
     def seek(self, frames: int, whence: int = 0) -> int:
-        """Read up to a place further on."""
+        """Read and discard samples up to position `frames`."""
         while self.position < frames and len(self.read(min(frames - self.position, _SKIPPED_BLOCK))):
             pass
         return self.position
 
     def read(self, frames: int = -1, *args: Any, **options: Any) -> np.ndarray:
-        """Read the next samples, [T, C]."""
+        """Read the next samples, [T, C], and advance the position."""
         samples = super().read(frames, *args, **options)
         self.position += len(samples)
         return samples
 
 
 def _read_part(file: soundfile.SoundFile, path: str | Path, start: int, num: int) -> np.ndarray:
-    """Return samples start ... start + num, float32 [T, C]."""
+    """Return samples start ... start + num as float32 [T, C]."""
     try:
         file.seek(start)
         return file.read(num, dtype="float32", always_2d=True)
@@ -355,14 +362,14 @@ def _read_part(file: soundfile.SoundFile, path: str | Path, start: int, num: int
 
 @contextmanager
 def _source(path: str | Path) -> Iterator[bytes | CountedMP3]:
-    """Yield what soundfile can open: the name of a file, or an MP3 file with its frames counted.
+    """Yield an object soundfile can open: the encoded path, or an MP3 file with a corrected frame count.
 
     Raises:
-        OSError: Where a file cannot be read.
+        OSError: If the file cannot be read.
     """
     counted = counted_mp3(Path(path))
     if counted is None:
-        yield os.fsencode(path)  # names need not be UTF-8
+        yield os.fsencode(path)  # file names need not be UTF-8
     else:
         with counted:
             yield counted
@@ -373,11 +380,11 @@ def _check_samples(wav: Tensor) -> None:
     if not math.isfinite(peak):
         raise AudioFileError("not finite (NaN or Inf samples)")
     if peak > MAX_PEAK:
-        raise AudioFileError(f"too loud (peak {peak:.3g} times full scale: is it in another unit?)")
+        raise AudioFileError(f"too loud (peak {peak:.3g} times full scale: are the samples in another unit?)")
 
 
 def _fit_channels(wav: Tensor, num_channels: int) -> Tensor:
-    """Turn wav [C, T] into [num_channels, T]."""
+    """Convert wav [C, T] to [num_channels, T] by averaging or copying channels."""
     if len(wav) == num_channels:
         return wav
     if num_channels == 1:
@@ -388,12 +395,12 @@ def _fit_channels(wav: Tensor, num_channels: int) -> Tensor:
 
 
 def _reason(error: Exception, path: str | Path) -> str:
-    """Take the path out of libsndfile's message: the caller names the file."""
+    """Return libsndfile's message without the path: the caller names the file."""
     if not Path(path).exists():
-        return "a link to nothing" if Path(path).is_symlink() else "no such file"
+        return "broken symbolic link" if Path(path).is_symlink() else "no such file"
     if not os.access(path, os.R_OK, effective_ids=os.access in os.supports_effective_ids):
         return "no read permission"
     suffix = Path(path).suffix.lower()
     if suffix in UNREADABLE_SUFFIXES:
-        return f"{suffix} is not a format that is read: convert it, for example with ffmpeg -i NAME{suffix} NAME.flac"
+        return f"{suffix} is not a supported format: convert it, for example with ffmpeg -i NAME{suffix} NAME.flac"
     return re.sub("^Error opening .*: ", "", str(error)).rstrip(".")

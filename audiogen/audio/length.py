@@ -1,17 +1,17 @@
-"""Bring waveforms to one length."""
+"""Crop or pad waveforms to a fixed length."""
 
 import torch.nn.functional as F
 from torch import Tensor
 
 
 def fit_length(wav: Tensor, num_samples: int) -> Tensor:
-    """Crop or pad a waveform at its end with silence.
+    """Crop a waveform at its end, or pad it there with silence.
 
-    Padding is done on the waveform, so that it is silence in every representation.
+    Padding the waveform instead of the spectrogram makes it silence in every representation.
 
     Args:
         wav: float [..., T].
-        num_samples: Wanted T.
+        num_samples: Length of the result in samples.
 
     Returns:
         float [..., num_samples].

@@ -1,4 +1,4 @@
-"""The level of a sound while it sounds: pauses and silent ends do not count."""
+"""Measure the level of a sound, ignoring pauses and silent ends."""
 
 from collections.abc import Iterable
 
@@ -10,17 +10,17 @@ ACTIVE_DB = 30.0  # frames further below the loudest one are pauses
 
 
 def active_level(blocks: Iterable[Tensor], sample_rate: int) -> float:
-    """Return the root mean square of the frames that are at most 30 dB below the loudest one.
+    """Return the RMS level over frames at most 30 dB below the loudest one.
 
-    Unlike `audiogen.audio.loudness.loudness`, it has no absolute gate, so a factor on the sound is a factor on the
-    result at any level, and it reads a sound of any length block by block.
+    Unlike `audiogen.audio.loudness.loudness`, this has no absolute gate, so scaling the sound scales the result at any
+    level. Sounds of any length are read block by block.
 
     Args:
         blocks: Consecutive parts of a sound, float [C, T] each, of any T.
-        sample_rate: In Hz.
+        sample_rate: Sample rate in Hz.
 
     Returns:
-        Relative to full scale; 0 for silence and for no blocks.
+        RMS amplitude relative to full scale; 0 for silence and for no blocks.
 
     Example:
         >>> wav = torch.cat([torch.full((1, 8000), 0.5), torch.zeros(1, 24000)], dim=1)

@@ -1,7 +1,7 @@
-"""Loudness by Recommendation ITU-R BS.1770-5, and bringing clips to it.
+"""Measure loudness by Recommendation ITU-R BS.1770-5, and normalize clips to it.
 
-torchaudio has a loudness too: its filters only come near those of the Recommendation, clip what they lift above full
-scale, and its result is NaN for clips that are quiet or shorter than a block.
+torchaudio's loudness is not used: its filters only approximate the Recommendation's, it clips filtered samples beyond
+full scale, and it returns NaN for clips that are quiet or shorter than one block.
 """
 
 import math
@@ -22,14 +22,14 @@ RELATIVE_GATE = -10.0  # LU
 
 @dataclass(frozen=True)
 class NormalizeLoudness(PreprocessStep):
-    """Give all clips one loudness, as far as their peaks allow.
+    """Scale each clip to one loudness, as far as its peak allows.
 
     Args:
-        target_lufs: In (-70, 0].
-        max_peak: Largest sample that may come out, in (0, 1]; clips that would be above it stay quieter.
+        target_lufs: Loudness of the result in LUFS, in (-70, 0].
+        max_peak: Largest absolute sample of the result, in (0, 1]. Clips that would exceed it stay below the target.
 
     Raises:
-        ValueError: For arguments out of range.
+        ValueError: If `target_lufs` is outside (-70, 0] or `max_peak` outside (0, 1].
     """
 
     target_lufs: float = -23.0
@@ -42,10 +42,10 @@ class NormalizeLoudness(PreprocessStep):
             raise ValueError(f"expected max_peak in (0, 1], got {self.max_peak}")
 
     def __call__(self, wav: Tensor, sample_rate: int) -> Tensor:
-        """Return wav [C, T] times one factor.
+        """Return wav, float32 [C, T], multiplied by one factor.
 
         Raises:
-            AudioFileError: For clips under -70 LUFS throughout.
+            AudioFileError: If no block of the clip is above -70 LUFS.
         """
         level = loudness(wav, sample_rate)
         if level == -math.inf:
@@ -57,18 +57,19 @@ class NormalizeLoudness(PreprocessStep):
 def loudness(wav: Tensor, sample_rate: int) -> float:
     """Measure the integrated loudness of a sound.
 
-    Blocks of 400 ms, one every 100 ms, count where they are above -70 LUFS and less than 10 LU under the mean of those.
-    The Recommendation says nothing of sounds shorter than a block: here they are one block.
+    The sound is split into blocks of 400 ms, one every 100 ms. Blocks at or below -70 LUFS are dropped, then blocks 10
+    LU or more below the mean of the rest. The Recommendation leaves sounds shorter than a block undefined; here they
+    count as one block.
 
     Args:
-        wav: float [C, T]; the channels count as front channels do, with weight 1.
-        sample_rate: In Hz, above 3364.
+        wav: float [C, T]; each channel has weight 1, as front channels do.
+        sample_rate: Sample rate in Hz, above 3364.
 
     Returns:
-        In LUFS; -inf where no block is above -70 LUFS.
+        Loudness in LUFS; -inf if no block is above -70 LUFS.
 
     Raises:
-        ValueError: For a lower sample rate.
+        ValueError: If `sample_rate` is 3364 Hz or lower.
 
     Example:
         >>> sine = torch.sin(2 * torch.pi * 997 * torch.arange(48000) / 48000)
@@ -86,21 +87,21 @@ def loudness(wav: Tensor, sample_rate: int) -> float:
 
 
 def _lufs(power: Tensor) -> Tensor:
-    # The offset makes up for the gain of the K-weighting at 997 Hz.
+    # The offset compensates for the gain of the K-weighting at 997 Hz.
     return 10 * power.log10() - 0.691
 
 
 def _k_weighted(wav: Tensor, sample_rate: int) -> Tensor:
-    """Return wav as heard by a head, float64: first a shelf that lifts the treble by 4 dB, then a high-pass."""
+    """Return K-weighted wav, float64 [C, T]: a +4 dB treble shelf (the head's effect), then a high-pass."""
     wav = wav.double()
     for numerator, denominator in (_shelf(sample_rate), _high_pass(sample_rate)):
         wav = lfilter(wav, denominator, numerator, clamp=False)
     return wav
 
 
-# The Recommendation gives the filters as coefficients at 48 kHz alone. The frequencies, qualities and gains behind
-# them, needed at other sample rates, are from De Man, "Evaluation of Implementations of the EBU R128 Loudness
-# Measurement" (AES convention 145, 2018).
+# The Recommendation gives filter coefficients for 48 kHz only. Other rates need the underlying frequencies, quality
+# factors and gains, taken from De Man, "Evaluation of Implementations of the EBU R128 Loudness Measurement" (AES
+# convention 145, 2018).
 
 
 def _shelf(sample_rate: int) -> tuple[Tensor, Tensor]:

@@ -1,10 +1,11 @@
-"""MP3 files without a right frame count: libsndfile guesses their length from the first bit rate, and stops there.
+"""Correct the frame count of MP3 files, which libsndfile needs to decode them to their end.
 
-An encoder that writes to a file puts a first frame with the number of frames before the sound: "Xing" or, at a constant
-bit rate, "Info". It is missing where a stream was recorded, cut or split, and counts too few frames where files were
-joined. Then the frames are counted here, and such a frame is put before them.
+Encoders that write to a file start it with a frame that holds the number of frames: "Xing", or "Info" at a constant bit
+rate. Streams that were recorded, cut or split lack this frame, and in joined files its count is too low. libsndfile
+then guesses the length from the first bit rate and stops there. This module counts the frames and puts a correct count
+in front of them.
 
-Layout of a frame header: ISO/IEC 11172-3, section 2.4.2.3; of a Xing frame: G. Dion and M. Bakker, "MP3 VBR header".
+Frame header layout: ISO/IEC 11172-3, section 2.4.2.3. Xing frame layout: G. Dion and M. Bakker, "MP3 VBR header".
 """
 
 import io
@@ -14,15 +15,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-_RATES = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 8000)}  # by version: 1, 2, 2.5
+_RATES = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 8000)}  # by version: 1, 2, 2.5; in Hz
 _KBITS_1 = (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
 _KBITS_2 = (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
-_SEARCHED = 1 << 16  # bytes that may be no frame, such as a picture that is not in a tag
+_SEARCHED = 1 << 16  # bytes to search for the next frame, past data such as a picture outside a tag
 _HEADER_BYTES = 4
 
 
 class _Frame(NamedTuple):
-    """A frame of layer III: its length in bytes, its version, and the bytes before its data proper."""
+    """A layer III frame: bytes in total, version code, bytes of side information, and sample rate in Hz."""
 
     size: int
     version: int
@@ -31,12 +32,12 @@ class _Frame(NamedTuple):
 
 
 class CountedMP3(io.RawIOBase):
-    """An MP3 file as it would be with a right count of its frames.
+    """An MP3 file with a correct frame count prepended.
 
     Args:
-        path: The file.
-        start: Where its first frame of sound is.
-        num_frames: How many there are.
+        path: The MP3 file.
+        start: Byte offset of its first audio frame.
+        num_frames: Number of audio frames.
     """
 
     def __init__(self, path: Path, start: int, num_frames: int) -> None:
@@ -45,7 +46,7 @@ class CountedMP3(io.RawIOBase):
         self._file.seek(start)
         self._count = _counting_frame(self._file.read(_HEADER_BYTES), num_frames)
         self._size = len(self._count) + path.stat().st_size - start
-        self._place = 0
+        self._position = 0
 
     def seekable(self) -> bool:
         """Return True."""
@@ -56,21 +57,21 @@ class CountedMP3(io.RawIOBase):
         return True
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Go to another place."""
-        self._place = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._place, os.SEEK_END: self._size}[whence]
-        return self._place
+        """Move to a byte offset and return it, counted from the start."""
+        self._position = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}[whence]
+        return self._position
 
     def tell(self) -> int:
-        """Return the place."""
-        return self._place
+        """Return the current byte offset."""
+        return self._position
 
     def readinto(self, buffer: "memoryview") -> int:  # type: ignore[override]
-        """Read the next bytes."""
-        head = self._count[self._place : self._place + len(buffer)]
-        self._file.seek(self._start + max(self._place - len(self._count), 0))
+        """Read the next bytes into a buffer and return how many were read."""
+        head = self._count[self._position : self._position + len(buffer)]
+        self._file.seek(self._start + max(self._position - len(self._count), 0))
         content = head + self._file.read(len(buffer) - len(head))
         buffer[: len(content)] = content
-        self._place += len(content)
+        self._position += len(content)
         return len(content)
 
     def close(self) -> None:
@@ -80,45 +81,45 @@ class CountedMP3(io.RawIOBase):
 
 
 def counted_mp3(path: Path) -> CountedMP3 | None:
-    """Return an MP3 file with a right count of its frames, or None for one that has it, and for other files.
+    """Return an MP3 file with its frame count corrected, or None if its count is correct or it is not an MP3 file.
 
     Raises:
-        OSError: Where it cannot be read.
+        OSError: If the file cannot be read.
     """
     with path.open("rb") as file:
         if not (start := file.read(3)).startswith(b"ID3") and not (len(start) > 1 and _is_sync(start)):
             return None
         file.seek(0)
         content = memoryview(file.read())
-    places = list(_frames(content))
-    if not places:
+    frames = list(_frames(content))
+    if not frames:
         return None
-    first, frame = places[0]
+    first, frame = frames[0]
     declared, is_count = _declared(content[first : first + frame.size], frame)
-    sound = places[1:] if is_count else places
+    sound = frames[1:] if is_count else frames
     if not sound or declared >= len(sound):
         return None
     return CountedMP3(path, sound[0][0], len(sound))
 
 
 def _frames(content: memoryview) -> Iterator[tuple[int, _Frame]]:
-    """Yield the place and the header of each whole frame, passing over what is none."""
-    place, kind = _after_tags(content), None
-    while place + _HEADER_BYTES <= len(content):
-        frame = _parse(content[place : place + _HEADER_BYTES])
+    """Yield the offset and header of each complete frame, skipping everything else."""
+    offset, kind = _after_tags(content), None
+    while offset + _HEADER_BYTES <= len(content):
+        frame = _parse(content[offset : offset + _HEADER_BYTES])
         if frame is None or (kind is not None and (frame.version, frame.rate) != kind):
-            place = _next_frame(content, place + 1, kind)
+            offset = _next_frame(content, offset + 1, kind)
             continue
-        if place + frame.size > len(content):
+        if offset + frame.size > len(content):
             return
         kind = (frame.version, frame.rate)
-        yield place, frame
-        place += frame.size
+        yield offset, frame
+        offset += frame.size
 
 
-def _next_frame(content: memoryview, place: int, kind: tuple[int, int] | None) -> int:
-    """Return the next place where two frames of a kind follow one another; the end where there is none."""
-    for candidate in range(place, min(place + _SEARCHED, len(content) - _HEADER_BYTES)):
+def _next_frame(content: memoryview, start: int, kind: tuple[int, int] | None) -> int:
+    """Return the next offset with two consecutive frames of one kind, or the end of the content if none is found."""
+    for candidate in range(start, min(start + _SEARCHED, len(content) - _HEADER_BYTES)):
         if content[candidate] == 0xFF and (frame := _parse(content[candidate : candidate + _HEADER_BYTES])) is not None:
             following = candidate + frame.size
             again = _parse(content[following : following + _HEADER_BYTES])
@@ -129,20 +130,20 @@ def _next_frame(content: memoryview, place: int, kind: tuple[int, int] | None) -
 
 
 def _after_tags(content: memoryview) -> int:
-    """Return where the sound begins: after ID3v2 tags, whose sizes have seven bits in each byte."""
-    place = 0
-    while bytes(content[place : place + 3]) == b"ID3" and place + 10 <= len(content):
-        size = sum(byte << 7 * (3 - index) for index, byte in enumerate(content[place + 6 : place + 10]))
-        place += 10 + size + (10 if content[place + 5] & 0x10 else 0)  # a footer
-    return place
+    """Return the offset after all ID3v2 tags; their sizes use seven bits of each byte."""
+    offset = 0
+    while bytes(content[offset : offset + 3]) == b"ID3" and offset + 10 <= len(content):
+        size = sum(byte << 7 * (3 - index) for index, byte in enumerate(content[offset + 6 : offset + 10]))
+        offset += 10 + size + (10 if content[offset + 5] & 0x10 else 0)  # a footer
+    return offset
 
 
 def _is_sync(header: bytes | memoryview) -> bool:
-    return header[0] == 0xFF and header[1] & 0xE6 == 0xE2  # eleven bits, and layer III
+    return header[0] == 0xFF and header[1] & 0xE6 == 0xE2  # eleven sync bits, then layer III
 
 
 def _parse(header: bytes | memoryview) -> _Frame | None:
-    """Return the frame that a header announces, or None where it is none of layer III with a known bit rate."""
+    """Return the frame described by a header, or None unless it is layer III with a known bit rate."""
     if len(header) < _HEADER_BYTES or not _is_sync(header):
         return None
     version, kbits, rate = header[1] >> 3 & 3, header[2] >> 4, header[2] >> 2 & 3
@@ -159,7 +160,7 @@ def _parse(header: bytes | memoryview) -> _Frame | None:
 
 
 def _declared(first: memoryview, frame: _Frame) -> tuple[int, bool]:
-    """Return how many frames the first one announces, and whether it is there for that only."""
+    """Return the frame count declared by the first frame, and whether that frame contains only the count."""
     tag = first[_HEADER_BYTES + frame.side_bytes :]
     if bytes(tag[:4]) not in (b"Xing", b"Info"):
         return 0, bytes(first[36:40]) == b"VBRI"
@@ -168,8 +169,8 @@ def _declared(first: memoryview, frame: _Frame) -> tuple[int, bool]:
 
 
 def _counting_frame(header: bytes, num_frames: int) -> bytes:
-    """Return a frame that announces a number of frames of the kind of `header`."""
-    # At 64 kbit/s (or 40) it is long enough at any rate; no padding and no checksum.
+    """Return a frame that declares `num_frames` frames with the version, rate and channels of `header`."""
+    # 64 kbit/s (40 for versions 2 and 2.5) is long enough at any sample rate; no padding, no checksum.
     plain = bytes([header[0], header[1] | 1, 0x50 | header[2] & 0x0C, header[3]])
     frame = _parse(plain)
     assert frame is not None

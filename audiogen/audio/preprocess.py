@@ -1,4 +1,4 @@
-"""Steps that clips go through between reading and the spectrogram, and what they did to a data set."""
+"""Preprocess clips before the spectrogram, and report what each step changed."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
@@ -12,38 +12,38 @@ from audiogen.audio.io import AudioFileError
 
 
 class PreprocessStep(ABC):
-    """Something done to every clip, chosen by config.
+    """A preprocessing step, applied to every clip and chosen in the config.
 
-    A step looks at one clip alone, gives the same result every time, and can be pickled. The steps here are frozen
-    dataclasses, so that `repr` tells all that their results depend on.
+    A step sees one clip at a time, is deterministic and can be pickled. The built-in steps are frozen dataclasses, so
+    their `repr` contains everything their results depend on.
     """
 
     @abstractmethod
     def __call__(self, wav: Tensor, sample_rate: int) -> Tensor:
-        """Return the clip as it goes on.
+        """Process one clip.
 
         Args:
-            wav: float32 [C, T], full scale is [-1, 1]; not to be changed in place.
-            sample_rate: In Hz.
+            wav: float32 [C, T], full scale is [-1, 1]. Do not modify it in place.
+            sample_rate: Sample rate in Hz.
 
         Returns:
             float32 [C, T'].
 
         Raises:
-            AudioFileError: Where the clip is to be dropped; the message is the reason, without the path.
+            AudioFileError: If the clip should be dropped. The message gives the reason without the path.
         """
 
 
 @dataclass(frozen=True)
 class Change:
-    """What one step did to one clip.
+    """Effect of one step on one clip.
 
     Attributes:
-        step: Class name of the step, numbered where the class is used several times.
-        changed: Whether anything is different.
-        seconds_before: Length before the step.
-        seconds_after: Length after it.
-        level_db: How much higher the RMS level over all samples is after the step, in dB.
+        step: Class name of the step, numbered if the class is used several times.
+        changed: Whether any sample changed.
+        seconds_before: Duration before the step, in seconds.
+        seconds_after: Duration after the step, in seconds.
+        level_db: Change in the RMS level over all samples, in dB.
     """
 
     step: str
@@ -55,15 +55,15 @@ class Change:
 
 @dataclass(frozen=True)
 class StepReport:
-    """What one step did to all clips; `str` tells it in words.
+    """Effect of one step on all clips; `str` formats it as one line.
 
     Attributes:
-        step: As in `Change`.
-        num_clips: Clips that no step dropped.
-        num_changed: How many of these the step changed.
-        num_dropped: Clips that the step dropped.
-        seconds: Mean change of the length of the changed clips.
-        level_db: Mean change of the RMS level of the changed clips, in dB.
+        step: See `Change`.
+        num_clips: Number of clips that passed all steps.
+        num_changed: Number of these that the step changed.
+        num_dropped: Number of clips that the step dropped.
+        seconds: Mean change in duration of the changed clips, in seconds.
+        level_db: Mean change in RMS level of the changed clips, in dB.
     """
 
     step: str
@@ -83,19 +83,19 @@ class StepReport:
 
 
 def preprocess(wav: Tensor, sample_rate: int, steps: Sequence[PreprocessStep]) -> tuple[Tensor, list[Change]]:
-    """Take a clip through all steps.
+    """Apply all steps to a clip.
 
     Args:
         wav: float32 [C, T].
-        sample_rate: In Hz.
-        steps: In order.
+        sample_rate: Sample rate in Hz.
+        steps: Steps in order of application.
 
     Returns:
-        float32 [C, T'], and what each step did.
+        The processed clip, float32 [C, T'], and the effect of each step.
 
     Raises:
-        AudioFileError: Where a step drops the clip or leaves nothing but silence; the message begins with the name of
-            the step.
+        AudioFileError: If a step drops the clip, makes samples that are not finite, or leaves only silence. The message
+            starts with the name of the step.
     """
     changes = []
     for name, step in zip(_names(steps), steps, strict=True):
@@ -115,12 +115,12 @@ def preprocess(wav: Tensor, sample_rate: int, steps: Sequence[PreprocessStep]) -
 def step_reports(
     steps: Sequence[PreprocessStep], changes: Iterable[Sequence[Change]], rejections: Iterable[str]
 ) -> list[StepReport]:
-    """Sum up what each step did to many clips.
+    """Summarise the effect of each step on many clips.
 
     Args:
-        steps: As given to `preprocess`.
-        changes: What it returned, for each clip that was kept.
-        rejections: Why the other clips were not: messages of `preprocess`; other reasons are not counted.
+        steps: The steps given to `preprocess`.
+        changes: Changes that `preprocess` returned for each kept clip.
+        rejections: Reasons why other clips were rejected. Only messages raised by `preprocess` are counted.
 
     Example:
         >>> class TrimSilence(PreprocessStep):
@@ -158,11 +158,10 @@ def _change(name: str, before: Tensor, after: Tensor, sample_rate: int) -> Chang
 
 
 def _level_db(wav: Tensor) -> float:
-    """Return the RMS level of wav [C, T] in dB relative to full scale."""
     return float(10 * wav.double().square().mean().log10())
 
 
 def _names(steps: Sequence[PreprocessStep]) -> list[str]:
-    """Return the class name of each step, numbered where several share it."""
+    """Return the class name of each step, numbered if the class is used several times."""
     names = [type(step).__name__ for step in steps]
     return [name if names.count(name) == 1 else f"{name} {names[: i + 1].count(name)}" for i, name in enumerate(names)]

@@ -1,4 +1,4 @@
-"""Change the sample rate of a waveform."""
+"""Change the sample rate of waveforms with soxr."""
 
 from collections.abc import Iterable, Iterator
 
@@ -8,15 +8,15 @@ from torch import Tensor
 
 
 def resample(wav: Tensor, from_rate: int, to_rate: int) -> Tensor:
-    """Resample with soxr at high quality.
+    """Resample at soxr's high quality.
 
     Args:
         wav: float32 [C, T].
-        from_rate: Rate of `wav` in Hz.
-        to_rate: Wanted rate in Hz.
+        from_rate: Sample rate of `wav` in Hz.
+        to_rate: Sample rate of the result in Hz.
 
     Returns:
-        float32 [C, T * to_rate / from_rate, rounded].
+        float32 [C, T'] with T' = T * to_rate / from_rate, rounded.
 
     Example:
         >>> resample(torch.zeros(1, 8000), 8000, 16000).shape
@@ -29,15 +29,15 @@ def resample(wav: Tensor, from_rate: int, to_rate: int) -> Tensor:
 
 
 def resample_parts(wavs: Iterable[Tensor], from_rate: int, to_rate: int) -> Iterator[Tensor]:
-    """Resample a waveform that comes in parts as if it came whole.
+    """Resample a waveform in consecutive parts, as one continuous signal.
 
     Args:
         wavs: Consecutive parts, float32 [C, T].
-        from_rate: Their rate in Hz.
-        to_rate: Wanted rate in Hz.
+        from_rate: Sample rate of `wavs` in Hz.
+        to_rate: Sample rate of the result in Hz.
 
     Yields:
-        Parts of other lengths, float32 [C, T].
+        Consecutive parts of the result, float32 [C, T']; their boundaries differ from the input's.
     """
     if from_rate == to_rate:
         yield from wavs

@@ -1,7 +1,6 @@
-"""Cut the silent ends off clips, and drop clips with nothing in them.
+"""Trim silence from the ends of clips, and drop clips that are empty.
 
-Both rules are those of Jiralerspong & Gidel, "Generating Diverse Vocal Bursts with StyleGAN2 and MEL-Spectrograms"
-(2022), section 3.1.
+Both rules follow Jiralerspong & Gidel (2022), section 3.1.
 """
 
 import math
@@ -17,22 +16,22 @@ from torchaudio.transforms import MelSpectrogram
 from audiogen.audio.io import AudioFileError
 from audiogen.audio.preprocess import PreprocessStep
 
-LOG_FLOOR = 1e-6  # the paper's; as a level, log(1e-6) / 2 = -6.9
+LOG_FLOOR = 1e-6  # as in the paper; as a level, log(1e-6) / 2 = -6.9
 
 
 @dataclass(frozen=True)
 class TrimSilence(PreprocessStep):
-    """Cut both ends up to the first and from the last loud frame, as `librosa.effects.trim` does; pauses stay.
+    """Cut silence from both ends of a clip, as `librosa.effects.trim` does; pauses stay.
 
-    A frame has 2048 samples, one begins every 512. It is loud where the RMS level of any channel is less than
-    `threshold_db` under that of the loudest frame of all channels. Levels under -100 dB relative to full scale count
-    as -100 dB, so at 40 dB nothing is cut off clips that are under -60 dB throughout.
+    Frames have 2048 samples with a hop of 512. A frame is silent if every channel's RMS level is at least
+    `threshold_db` below the loudest frame of any channel. Levels below -100 dB relative to full scale count as -100 dB,
+    so a threshold of 40 dB cuts nothing from clips that never exceed -60 dB.
 
     Args:
-        threshold_db: Above 0; lower values cut more.
+        threshold_db: Level below the loudest frame, in dB, at which a frame is silent; lower values cut more.
 
     Raises:
-        ValueError: For a threshold out of range.
+        ValueError: If `threshold_db` is not positive.
     """
 
     threshold_db: float = 40.0
@@ -42,66 +41,67 @@ class TrimSilence(PreprocessStep):
             raise ValueError(f"expected threshold_db > 0, got {self.threshold_db}")
 
     def __call__(self, wav: Tensor, sample_rate: int) -> Tensor:
-        """Return the part of wav [C, T] between its silent ends, at least one sample."""
+        """Return wav, float32 [C, T], without its silent ends; at least one sample is kept."""
         _, (start, end) = librosa.effects.trim(wav.numpy(), top_db=self.threshold_db)
         return wav[:, start:end]
 
 
 @dataclass(frozen=True)
 class DropEmpty(PreprocessStep):
-    """Drop clips that are too short, or of which nearly the whole spectrogram is under a level.
+    """Drop clips that are too short or have a nearly empty spectrogram.
 
-    The level is absolute: at 16 kHz white noise is dropped under -48 dB (RMS, relative to full scale), and a clip that
-    was made louder before is evaluated as it comes. The spectrogram has the paper's settings at any sample rate: n_fft
-    512, hop 256, 128 mel bands with Slaney's norm, log(power + 1e-6) / 2 of the STFT without normalisation. Its ends
-    are padded with silence, where the paper's code mirrors the sound: so clips of any length can be evaluated.
+    The level is absolute: at 16 kHz, white noise below -48 dB (RMS, relative to full scale) is dropped. Earlier steps
+    that change the level therefore change the result. The spectrogram has the paper's settings at any sample rate:
+    n_fft 512, hop 256, 128 mel bands with Slaney's norm, and log(power + 1e-6) / 2 of the unnormalised STFT. Deviation:
+    its ends are padded with silence, where the paper's code reflects the sound, so that clips of any length work.
 
     Args:
-        min_seconds: Clips of this length are still dropped.
-        threshold: Natural logarithm of an amplitude, above the floor of -6.9.
-        share: Of values under the threshold from which on a clip is dropped, in (0, 1].
+        min_seconds: Clips of this duration or less are dropped, in seconds.
+        threshold: Level below which a value is empty: the natural logarithm of an amplitude, above the floor of -6.9.
+        empty_fraction: Fraction of empty values from which a clip is dropped, in (0, 1].
 
     Raises:
-        ValueError: For arguments out of range.
+        ValueError: If `min_seconds` is negative, `threshold` is at or below the floor, or `empty_fraction` is outside
+            (0, 1].
     """
 
     min_seconds: float = 0.05
     threshold: float = -4.0
-    share: float = 0.98
+    empty_fraction: float = 0.98
 
     def __post_init__(self) -> None:
         if not self.min_seconds >= 0:
             raise ValueError(f"expected min_seconds >= 0, got {self.min_seconds}")
         if not self.threshold > math.log(LOG_FLOOR) / 2:
             raise ValueError(f"expected threshold > {math.log(LOG_FLOOR) / 2:.2f}, got {self.threshold}")
-        if not 0 < self.share <= 1:
-            raise ValueError(f"expected share in (0, 1], got {self.share}")
+        if not 0 < self.empty_fraction <= 1:
+            raise ValueError(f"expected empty_fraction in (0, 1], got {self.empty_fraction}")
 
     def __call__(self, wav: Tensor, sample_rate: int) -> Tensor:
-        """Return wav [C, T] as it is.
+        """Return wav, float32 [C, T], unchanged.
 
         Raises:
-            AudioFileError: Where it is to be dropped.
+            AudioFileError: If the clip is too short or nearly empty.
         """
         seconds = wav.shape[-1] / sample_rate
         if seconds <= self.min_seconds:
             raise AudioFileError(f"too short ({seconds:.3f} s, need more than {self.min_seconds:g} s)")
-        under = _log_mel(wav, sample_rate) < self.threshold
-        share = int(under.sum()) / under.numel()
-        if share >= self.share:
-            raise AudioFileError(f"nearly empty ({share:.1%} of its log-mel is under {self.threshold:g})")
+        empty = _log_mel(wav, sample_rate) < self.threshold
+        fraction = int(empty.sum()) / empty.numel()
+        if fraction >= self.empty_fraction:
+            raise AudioFileError(f"nearly empty ({fraction:.1%} of its log-mel is below {self.threshold:g})")
         return wav
 
 
 def _log_mel(wav: Tensor, sample_rate: int) -> Tensor:
-    """Return the log-mel spectrogram of the paper, float [C, F, L], of wav [C, T]."""
+    """Return the paper's log-mel spectrogram, float [C, F, L], of wav [C, T]."""
     return torch.log(_mel(sample_rate)(wav) + LOG_FLOOR) / 2
 
 
 @lru_cache
 def _mel(sample_rate: int) -> MelSpectrogram:
     with warnings.catch_warnings():
-        # Of bands too narrow to hold a bin, at high sample rates: they are always under the threshold.
+        # At high sample rates some bands are too narrow to contain a bin. They always count as empty.
         warnings.simplefilter("ignore")
         return MelSpectrogram(
             sample_rate, n_fft=512, hop_length=256, n_mels=128, norm="slaney", mel_scale="slaney", pad_mode="constant"

@@ -1,1 +1,1 @@
-"""Augmentations that are legal for spectrograms."""
+"""Augment spectrograms in ways that keep them valid sounds."""

@@ -1,6 +1,7 @@
-"""Differentiable augmentation of spectrograms (after Zhao et al., 2020), for real and generated clips alike.
+"""Augment real and generated spectrograms differentiably.
 
-Only what leaves a sound a sound: no flips or rotations, and what is uncovered or masked becomes silence (-1).
+Source: Zhao et al. (2020). Deviation: only changes after which a spectrogram is still a sound. There are no flips or
+rotations, and uncovered or masked parts become silence (-1).
 """
 
 import torch
@@ -13,18 +14,16 @@ SILENCE = -1.0
 
 
 class SpectrogramAugment(nn.Module):
-    """Shift in time, change the gain, and mask one band of frequencies and one stretch of time.
-
-    Every clip is drawn for itself.
+    """Shift in time, change the gain, and mask one range of bands and one of frames, randomly for each clip.
 
     Args:
-        max_shift:  Analysisthat a clip is moved at most, earlier or later; 0 for none.
-        gain: Standard deviation of the added level, in units of the spectrogram (range 2); 0 for none.
-        mask_probability: Of each mask.
-        max_mask: Widest mask in bands and in frames.
+        max_shift: Largest shift in frames, earlier or later; 0 disables shifts.
+        gain: Standard deviation of the level change, in spectrogram units (the range is 2); 0 disables it.
+        mask_probability: Probability of each mask, in [0, 1].
+        max_mask: Largest width of a mask in bands and in frames, at least 1.
 
     Raises:
-        ValueError: For values out of range.
+        ValueError: If `max_shift` or `gain` is negative, `max_mask` is below 1, or `mask_probability` outside [0, 1].
     """
 
     def __init__(self, max_shift: int = 8, gain: float = 0.1, mask_probability: float = 0.5, max_mask: int = 8) -> None:
@@ -38,33 +37,33 @@ class SpectrogramAugment(nn.Module):
         self.mask_probability, self.max_mask = mask_probability, max_mask
 
     def forward(self, spec: Tensor) -> Tensor:
-        """Augment spec, float [B, C, F, L] in [-1, 1]; the result is differentiable with respect to it."""
+        """Augment spec, float [B, C, F, L] in [-1, 1], differentiably; the gain may exceed the range."""
         if self.max_shift:
             spec = shift_time(spec, rng.randint(-self.max_shift, self.max_shift + 1, spec.shape[:1]))
         if self.gain:
-            audible = (spec + 1).clamp(0, 1)  # silence stays silence, whatever the gain
+            audible = (spec + 1).clamp(0, 1)  # silence stays silent at any gain
             spec = spec + audible * self.gain * rng.randn((len(spec), 1, 1, 1), spec.device)
         if self.mask_probability:
             spec = self._mask(self._mask(spec, 2), 3)
         return spec
 
     def _mask(self, spec: Tensor, axis: int) -> Tensor:
-        """Silence up to max_mask neighbours along an axis, in some of the clips."""
+        """Silence up to max_mask adjacent positions along an axis, in a random subset of the clips."""
         size = spec.shape[axis]
         width = rng.randint(1, self.max_mask + 1, (len(spec), 1), spec.device)
         width = width * (rng.rand((len(spec), 1), spec.device) < self.mask_probability)
         first = (rng.rand((len(spec), 1), spec.device) * (size - width + 1)).long()
-        place = torch.arange(size, device=spec.device)
-        hidden = (place >= first) & (place < first + width)  # [B, size]
+        index = torch.arange(size, device=spec.device)
+        hidden = (index >= first) & (index < first + width)  # [B, size]
         return spec.masked_fill(hidden.view(len(spec), 1, *(size if a == axis else 1 for a in (2, 3))), SILENCE)
 
 
 def shift_time(spec: Tensor, frames: Tensor) -> Tensor:
-    """Move clips in time; what is uncovered is silence.
+    """Shift clips in time, filling with silence.
 
     Args:
         spec: float [B, C, F, L].
-        frames: int64 [B]; positive is later.
+        frames: Shift of each clip in frames, int64 [B]; positive is later.
 
     Returns:
         float [B, C, F, L].

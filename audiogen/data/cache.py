@@ -123,7 +123,8 @@ def definition(pipeline: Pipeline) -> Any:
 _EFFECTIVE = os.access in os.supports_effective_ids
 # What `audio.io` says where the file system failed, not the sound: it may be otherwise the next moment.
 _PASSING = frozenset(
-    f"unreadable ({reason})" for reason in ("no such file", "a link to nothing", "no read permission", "System error")
+    f"unreadable ({reason})"
+    for reason in ("no such file", "broken symbolic link", "no read permission", "System error")
 )
 
 

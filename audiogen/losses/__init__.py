@@ -1,1 +1,1 @@
-"""Losses: pure functions that return tensors."""
+"""Define losses as pure functions that return tensors."""

@@ -1,7 +1,8 @@
-"""Adversarial losses: non-saturating logistic (Goodfellow et al., 2014), as in StyleGAN2, and hinge, as in MelGAN-VC.
+"""Compute adversarial losses: non-saturating logistic (StyleGAN2) and hinge (MelGAN-VC).
 
-Each function takes logits, float [B], and returns a scalar. With the logistic ones, the generator minimises
-`logistic_real` of its own clips; with the hinge ones, minus the mean of their logits.
+Source of the logistic loss: Goodfellow et al. (2014). Each function takes logits, float [B], and returns a scalar. The
+generator minimises `logistic_real` of its clips' logits with the logistic loss, and minus their mean with the hinge
+loss.
 """
 
 import torch.nn.functional as F
@@ -9,7 +10,7 @@ from torch import Tensor
 
 
 def logistic_real(logits: Tensor) -> Tensor:
-    """Return the loss of calling clips fake: mean of -log sigmoid(logits).
+    """Return the logistic loss of logits that should be real: mean of -log sigmoid(logits).
 
     Example:
         >>> import torch
@@ -20,7 +21,7 @@ def logistic_real(logits: Tensor) -> Tensor:
 
 
 def logistic_fake(logits: Tensor) -> Tensor:
-    """Return the loss of calling clips real: mean of -log(1 - sigmoid(logits)).
+    """Return the logistic loss of logits that should be fake: mean of -log(1 - sigmoid(logits)).
 
     Example:
         >>> import torch
@@ -31,7 +32,7 @@ def logistic_fake(logits: Tensor) -> Tensor:
 
 
 def hinge_real(logits: Tensor) -> Tensor:
-    """Return how far logits of real clips fall short of 1: mean of max(0, 1 - logits).
+    """Return the hinge loss of real clips' logits: mean of max(0, 1 - logits).
 
     Example:
         >>> import torch
@@ -42,7 +43,7 @@ def hinge_real(logits: Tensor) -> Tensor:
 
 
 def hinge_fake(logits: Tensor) -> Tensor:
-    """Return how far logits of made clips exceed -1: mean of max(0, 1 + logits).
+    """Return the hinge loss of fake clips' logits: mean of max(0, 1 + logits).
 
     Example:
         >>> import torch

@@ -1,4 +1,4 @@
-"""Penalties of GANs. R1 and path length differentiate twice and need float32."""
+"""Compute GAN regularisers. R1 and path length differentiate twice and need float32."""
 
 import math
 
@@ -11,22 +11,22 @@ def r1_penalty(logits: Tensor, real: Tensor) -> Tensor:
 
     Args:
         logits: float [B], computed from `real`.
-        real: float [B, C, F, L] that requires grad.
+        real: float [B, C, F, L] that requires a gradient.
 
     Returns:
-        Scalar with a graph; the loss is gamma / 2 times this.
+        Scalar with a graph. The loss is gamma / 2 times this.
     """
     (gradient,) = torch.autograd.grad(logits.sum(), real, create_graph=True)
     return gradient.square().sum(dim=(1, 2, 3)).mean()
 
 
 def path_lengths(spec: Tensor, ws: Tensor, noise: Tensor) -> Tensor:
-    """Return how much each clip changes with its style: |J^T y| for a random spectrogram y (StyleGAN2, section 3.2).
+    """Return how strongly each clip depends on its style: |J^T y| for noise y (Karras et al., 2020, section 3.2).
 
     Args:
         spec: float [B, C, F, L], computed from `ws`.
-        ws: float [B, num_ws, w_dim] that requires grad.
-        noise: standard normal, same shape as `spec`.
+        ws: Styles, float [B, num_ws, w_dim], that require a gradient.
+        noise: Standard normal y, same shape as `spec`.
 
     Returns:
         float [B] with a graph.
@@ -37,7 +37,7 @@ def path_lengths(spec: Tensor, ws: Tensor, noise: Tensor) -> Tensor:
 
 
 def path_length_penalty(lengths: Tensor, mean: Tensor) -> Tensor:
-    """Return the mean squared distance of path lengths, float [B], from their running mean, a scalar.
+    """Return the mean squared difference of path lengths, float [B], from their running mean, a scalar.
 
     Example:
         >>> path_length_penalty(torch.tensor([1.0, 3.0]), torch.tensor(2.0))
@@ -47,14 +47,14 @@ def path_length_penalty(lengths: Tensor, mean: Tensor) -> Tensor:
 
 
 def mode_seeking(spec: Tensor, z: Tensor) -> Tensor:
-    """Return how alike clips of different latents are: the less they differ, the more (Mao et al., 2019, equation 2).
+    """Return the similarity of clips with different latents, which is high at mode collapse (Mao et al., 2019, eq. 2).
 
     Args:
-        spec: float [2 N, C, F, L]; clips 2 i and 2 i + 1 are a pair, of the same class where there are classes.
-        z: float [2 N, D], their latents.
+        spec: float [2 N, C, F, L]; clips 2 i and 2 i + 1 form a pair, of the same class if there are classes.
+        z: Latents of the clips, float [2 N, D].
 
     Returns:
-        Scalar with a graph: the mean over pairs of |z difference| / |spec difference|, absolute values, each a mean.
+        Scalar with a graph: the mean over pairs of mean |z difference| / mean |spec difference|.
 
     Example:
         >>> mode_seeking(torch.tensor([0.0, 0.5]).reshape(2, 1, 1, 1), torch.tensor([[1.0], [2.0]])).round(decimals=2)
@@ -63,4 +63,4 @@ def mode_seeking(spec: Tensor, z: Tensor) -> Tensor:
     first, second = spec[::2], spec[1::2]
     first_z, second_z = z[::2], z[1::2]
     ratio = (first - second).abs().mean(dim=(1, 2, 3)) / (first_z - second_z).abs().mean(dim=1)
-    return (1 / (ratio + 1e-3)).mean()  # finite for clips that are the same
+    return (1 / (ratio + 1e-3)).mean()  # finite for identical clips

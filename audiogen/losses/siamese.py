@@ -1,18 +1,18 @@
-"""Losses of MelGAN-VC (Pasini, 2019) and TraVeLGAN (Amodio & Krishnaswamy, 2019) on vectors of a siamese network.
+"""Compute the siamese losses of MelGAN-VC (Pasini, 2019) and TraVeLGAN (Amodio & Krishnaswamy, 2019).
 
-A transformation vector is the difference of the vectors of two segments. Translation should keep it: what changes from
-one segment to the other (a vowel, a note) then changes in the same way after it.
+A transformation vector is the difference between the siamese network's vectors of two segments. Conversion should
+preserve it, so that what changes between the segments (a vowel, a note) changes the same way after conversion.
 """
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-SHORT = 0.1
+SHORT = 0.1  # vectors shorter than this count as this long
 
 
 def travel_distance(before: Tensor, after: Tensor) -> Tensor:
-    """Return the mean squared difference of transformation vectors, float [N, D] each.
+    """Return the mean squared difference between transformation vectors, float [N, D] each.
 
     Example:
         >>> travel_distance(torch.zeros(2, 2), torch.tensor([[1.0, 1.0], [3.0, 1.0]]))
@@ -22,9 +22,9 @@ def travel_distance(before: Tensor, after: Tensor) -> Tensor:
 
 
 def travel_angle(before: Tensor, after: Tensor) -> Tensor:
-    """Return minus the mean cosine between transformation vectors, float [N, D] each: -1 for the same directions.
+    """Return minus the mean cosine between transformation vectors, float [N, D] each: -1 for equal directions.
 
-    Vectors much shorter than the margin count as ones of length 0.1: the direction of nothing has no gradient.
+    Vectors shorter than 0.1 are treated as having length 0.1, because a zero vector's direction has no gradient.
 
     Example:
         >>> travel_angle(torch.tensor([[2.0, 0.0]]), torch.tensor([[0.0, 3.0]]))
@@ -36,12 +36,12 @@ def travel_angle(before: Tensor, after: Tensor) -> Tensor:
 def siamese_margin(vectors: Tensor, margin: float = 2.0) -> Tensor:
     """Return how far transformation vectors, float [N, D], fall short of a length: mean of max(0, margin - length)^2.
 
-    Without it, a siamese network that maps everything to one point would keep all transformation vectors.
+    Without it, a siamese network that maps everything to one point would preserve all transformation vectors.
 
     Example:
         >>> siamese_margin(torch.tensor([[3.0, 4.0], [0.0, 1.0]]))
         tensor(0.5000)
     """
-    # At 0 the length has no gradient: a tiny one, smaller than float32 can tell beside a margin.
+    # The length has no gradient at 0. The minimum is too small to matter in float32.
     length = vectors.square().sum(dim=1).clamp_min(torch.finfo(vectors.dtype).eps ** 2).sqrt()
     return F.relu(margin - length).square().mean()

@@ -1,1 +1,1 @@
-"""Networks: plain nn.Modules that know nothing of training."""
+"""Define networks as plain nn.Modules, without training code."""

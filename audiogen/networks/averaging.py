@@ -1,4 +1,4 @@
-"""Exponential moving average of a network's weights."""
+"""Maintain an exponential moving average of a network's weights."""
 
 import torch
 from torch import nn
@@ -6,12 +6,12 @@ from torch import nn
 
 @torch.no_grad()
 def update_average(average: nn.Module, source: nn.Module, decay: float) -> None:
-    """Move the parameters of `average` towards those of `source`; buffers are copied.
+    """Move the parameters of `average` towards those of `source`, and copy the buffers.
 
     Args:
-        average: The averaged network, of the same architecture.
-        source: The network in training.
-        decay: Share of the average that stays, in [0, 1].
+        average: Averaged network, with the same architecture as `source`.
+        source: Network in training.
+        decay: Weight of the previous average, in [0, 1].
     """
     torch._foreach_lerp_(list(average.parameters()), list(source.parameters()), 1 - decay)
     for target, buffer in zip(average.buffers(), source.buffers(), strict=True):
@@ -19,13 +19,16 @@ def update_average(average: nn.Module, source: nn.Module, decay: float) -> None:
 
 
 def average_decay(batch_size: int, clips_seen: int, half_life_kimg: float, ramp_up: float | None) -> float:
-    """Return the decay per step of an average with a half-life counted in clips, as StyleGAN2 does.
+    """Return the decay per step for a half-life counted in clips, as in StyleGAN2.
 
     Args:
         batch_size: Clips per step over all processes.
-        clips_seen: Real clips shown so far; early on the half-life is at most ramp_up times this.
+        clips_seen: Real clips shown so far.
         half_life_kimg: Half-life in thousands of clips.
-        ramp_up: None for no ramp.
+        ramp_up: Limits the half-life to ramp_up * clips_seen early in training; None disables this.
+
+    Returns:
+        Decay in [0, 1).
 
     Example:
         >>> average_decay(batch_size=10, clips_seen=10_000, half_life_kimg=0.01, ramp_up=None)

@@ -1,4 +1,4 @@
-"""Batch normalisation over the clips of all processes."""
+"""Normalise batches over the clips of all processes."""
 
 import torch
 from torch import Tensor, nn
@@ -7,9 +7,9 @@ from audiogen.distributed import all_reduce_sum, num_processes
 
 
 class BatchNorm2d(nn.BatchNorm2d):
-    """`torch.nn.BatchNorm2d` by the mean and variance of all processes' clips, on processors and GPUs.
+    """`torch.nn.BatchNorm2d` with mean and variance over the clips of all processes, on CPUs and GPUs.
 
-    With one process it is the original. `torch.nn.SyncBatchNorm` does the same on GPUs alone.
+    With one process it equals the original. `torch.nn.SyncBatchNorm` does the same, but only on GPUs.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -20,7 +20,7 @@ class BatchNorm2d(nn.BatchNorm2d):
         assert self.running_var is not None
         assert self.num_batches_tracked is not None
         assert self.momentum is not None
-        # Around the running mean, which all processes have, squares lose no precision.
+        # Centre on the running mean, which is equal in all processes, so that the squares lose no precision.
         shifted = x.to(self.running_mean.dtype) - self.running_mean[:, None, None]
         count = shifted.new_full((1,), x.numel() / x.shape[1])
         sums = all_reduce_sum(torch.cat([shifted.sum(dim=(0, 2, 3)), shifted.square().sum(dim=(0, 2, 3)), count]))

@@ -1,4 +1,4 @@
-"""A small convolutional classifier of spectrograms: it evaluates generated clips."""
+"""Classify spectrograms with a small convolutional network, which evaluates generated clips."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -10,18 +10,18 @@ from audiogen.networks.batch_norm import BatchNorm2d
 
 
 class SpectrogramCNN(nn.Module):
-    """Convolutions with pooling, the mean over time, a hidden layer whose output is the embedding, and logits.
+    """Apply convolutions with pooling, average over time, and map a hidden layer (the embedding) to logits.
 
-    Frequencies are kept apart to the end: without, the height of a tone would hardly count.
+    Frequencies stay separate up to the hidden layer; averaging over them would discard most of the pitch.
 
     Args:
-        shape: (C, F, L) of the spectrogram; any other L of at least 2 ** len(widths) can be classified too.
-        num_classes: At least 2.
-        widths: Channels of the convolutions, each of which halves the resolution.
-        num_features: D of the hidden layer. A Frechet distance needs more clips than this.
+        shape: (C, F, L) of the spectrogram. Clips with any other L of at least 2 ** len(widths) work too.
+        num_classes: Number of classes, at least 2.
+        widths: Output channels of the convolutions; each is followed by pooling that halves the resolution.
+        num_features: D, the size of the hidden layer. A Fréchet distance needs more clips than this.
 
     Raises:
-        ValueError: For fewer than two classes, and for spectrograms too small to be halved so often.
+        ValueError: If `num_classes` is below 2, or the spectrogram is too small to be halved len(widths) times.
     """
 
     def __init__(
@@ -42,15 +42,15 @@ class SpectrogramCNN(nn.Module):
         self.num_features = num_features
 
     def embed(self, spec: Tensor) -> Tensor:
-        """Return the hidden layer's output before its ReLU, float [B, D], of spec [B, C, F, L]."""
+        """Return the hidden layer's output before its ReLU, float [B, D], for spec, float [B, C, F, L] in [-1, 1]."""
         return self.hidden(self.body(spec).mean(dim=3).flatten(1))
 
     def logits(self, features: Tensor) -> Tensor:
-        """Return logits, float [B, num_classes], of the hidden layer's output [B, D]."""
+        """Return logits, float [B, num_classes], for the hidden layer's output, float [B, D]."""
         return self.head(F.relu(features))
 
     def forward(self, spec: Tensor) -> Tensor:
-        """Return logits, float [B, num_classes], of spec [B, C, F, L]."""
+        """Return logits, float [B, num_classes], for spec, float [B, C, F, L] in [-1, 1]."""
         return self.logits(self.embed(spec))
 
 

@@ -1,11 +1,11 @@
-"""The three networks of MelGAN-VC (Pasini, 2019), for any number of bands and of frames.
+"""Define the three networks of MelGAN-VC (Pasini, 2019) for any number of bands and frames.
 
-A kernel over all bands and a few frames is a convolution over time whose input channels are the bands, so spectrograms
-[B, C, F, L] are computed on as [B, C F, 1, L]; the other kernels, such as 1 x 9, are as in the paper. Convolutions have
-no bias and He-uniform weights, activations are leaky ReLUs of slope 0.2.
+A kernel over all bands and a few frames is a convolution over time with the bands as input channels, so spectrograms
+[B, C, F, L] are processed as [B, C F, 1, L]. The other kernels, such as 1 x 9, are as in the paper. Convolutions have
+no bias and He-uniform weights; activations are leaky ReLUs with slope 0.2.
 
-Beyond the paper: where there are several targets, the generator's batch norms have a gain and a bias for each target
-(conditional batch normalisation), and the discriminator has a logit for each.
+Deviation: with several targets, the generator's batch norms have a gain and a bias per target (conditional batch
+normalisation), and the discriminator has a logit per target.
 """
 
 from typing import TypeVar
@@ -20,15 +20,15 @@ from audiogen.networks.batch_norm import BatchNorm2d
 Shape = tuple[int, int, int]
 Layer = TypeVar("Layer", nn.Conv2d, nn.Linear)
 SLOPE = 0.2
-FIRST = 3  # frames of the kernel over all bands
+FIRST = 3  # frames spanned by the kernel over all bands
 
 
 class Generator(nn.Module):
-    """Make a segment of sound of one domain into one of another: two steps down in time, two up, with skips.
+    """Convert a segment from one domain to another: two downsampling and two upsampling blocks with skips.
 
     Args:
-        shape: (C, F, L) of a segment; any other L can be translated too.
-        num_targets: Domains to choose from; 0 for one that is not named.
+        shape: (C, F, L) of a segment; segments with any other L work too.
+        num_targets: Number of target domains; 0 for a single, unnamed one.
         width: Channels of the convolutions.
     """
 
@@ -46,11 +46,11 @@ class Generator(nn.Module):
         self.out = spectral_norm(_convolution(2 * width, bands, 1))
 
     def forward(self, spec: Tensor, target: Tensor | None = None) -> Tensor:
-        """Translate segments.
+        """Convert segments.
 
         Args:
             spec: float [B, C, F, L] in [-1, 1].
-            target: int64 [B], indices of domains; None where there is one.
+            target: Target domain of each segment, int64 [B]; None if there is only one.
 
         Returns:
             spec, float [B, C, F, L] in [-1, 1].
@@ -64,58 +64,58 @@ class Generator(nn.Module):
 
 
 class Siamese(nn.Module):
-    """Describe a segment by a vector, so that differences of vectors tell what changes within a sound.
+    """Map a segment to a vector, so that differences of vectors describe what changes within a sound.
 
     Args:
-        shape: (C, F, L) of a segment, of at least 3 frames.
-        num_features: Of the vector.
+        shape: (C, F, L) of a segment, with L >= 3.
+        num_features: Size of the vector.
         width: Channels of the convolutions.
 
     Raises:
-        ValueError: For shorter segments.
+        ValueError: If L is below 3.
     """
 
     def __init__(self, shape: Shape, num_features: int = 128, width: int = 256) -> None:
         super().__init__()
-        convolutions = _going_down(shape, width)
+        convolutions = _downsampling(shape, width)
         self.body = nn.Sequential(*(_Block(convolution, TargetNorm(width, 0)) for convolution in convolutions))
         self.head = nn.Linear(width * _frames_left(shape), num_features)
 
     def forward(self, spec: Tensor) -> Tensor:
-        """Return vectors, float [B, num_features], of segments, float [B, C, F, L]."""
+        """Return vectors, float [B, num_features], for segments, float [B, C, F, L] in [-1, 1]."""
         return self.head(self.body(_bands_as_channels(spec)).flatten(1))
 
 
 class Discriminator(nn.Module):
-    """Tell real clips of a domain from joined segments that were translated.
+    """Distinguish real clips of a domain from clips joined from converted segments.
 
     Args:
-        shape: (C, F, L) of a clip, of at least 3 frames.
-        num_targets: Domains with a logit of their own; 0 for one that is not named.
+        shape: (C, F, L) of a clip, with L >= 3.
+        num_targets: Number of domains, each with its own logit; 0 for a single, unnamed one.
         width: Channels of the convolutions.
 
     Raises:
-        ValueError: For shorter clips.
+        ValueError: If L is below 3.
     """
 
     def __init__(self, shape: Shape, num_targets: int = 0, width: int = 512) -> None:
         super().__init__()
-        convolutions = _going_down(shape, width)
+        convolutions = _downsampling(shape, width)
         self.body = nn.Sequential(*(_Block(spectral_norm(convolution), None) for convolution in convolutions))
         self.head = spectral_norm(_he_uniform(nn.Linear(width * _frames_left(shape), max(num_targets, 1))))
 
     def forward(self, spec: Tensor, target: Tensor | None = None) -> Tensor:
-        """Return logits, float [B], of clips, float [B, C, F, L], for the domains `target`, int64 [B]."""
+        """Return logits, float [B], for clips, float [B, C, F, L], of domains `target`, int64 [B]."""
         logits = self.head(self.body(_bands_as_channels(spec)).flatten(1))  # [B, max(num_targets, 1)]
         return logits[:, 0] if target is None else logits.gather(1, target[:, None])[:, 0]
 
 
 class TargetNorm(nn.Module):
-    """Batch normalisation with a gain and a bias for each target.
+    """Batch normalisation with a gain and a bias per target.
 
     Args:
-        width: Channels.
-        num_targets: 0 for one gain and bias.
+        width: Number of channels.
+        num_targets: Number of gains and biases; 0 for a single one.
     """
 
     def __init__(self, width: int, num_targets: int) -> None:
@@ -145,17 +145,17 @@ def _convolution(num_in: int, num_out: int, kernel: int, stride: int = 1, padded
     return _he_uniform(nn.Conv2d(num_in, num_out, (1, kernel), (1, stride), (0, padding), bias=False))
 
 
-def _going_down(shape: Shape, width: int) -> list[nn.Conv2d]:
-    """Return the convolutions that the siamese network and the discriminator share the layout of."""
+def _downsampling(shape: Shape, width: int) -> list[nn.Conv2d]:
+    """Return the convolutions used by both the siamese network and the discriminator."""
     first = _convolution(shape[0] * shape[1], width, FIRST, padded=False)
     return [first, _convolution(width, width, 9, 2), _convolution(width, width, 7, 2)]
 
 
 def _frames_left(shape: Shape) -> int:
-    """Return the frames after these convolutions: 6 of 24.
+    """Return the number of frames after these convolutions: 6 for 24.
 
     Raises:
-        ValueError: Where there are none.
+        ValueError: If a clip has fewer than 3 frames.
     """
     if shape[2] < FIRST:
         raise ValueError(f"need at least {FIRST} frames, got {shape[2]}")

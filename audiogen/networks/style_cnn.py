@@ -1,11 +1,11 @@
-"""The wide shallow networks whose features style transfer compares.
+"""Define the wide, shallow networks that supply features for style transfer.
 
-Sources: Ulyanov & Lebedev (2016), Jain & Raj (2019) and Lin (2021) (one layer of random weights); Huzaifah & Wyse
-(2020), section 5.1 and figure 2 (three stacks of convolution, batch normalisation, ReLU and pooling, with random
-weights or as a classifier of ESC-50).
+Sources: one layer of random weights, by Ulyanov & Lebedev (2016), Jain & Raj (2019) and Lin (2021); three stacks of
+convolution, batch normalisation, ReLU and pooling, with random weights or trained to classify ESC-50, by Huzaifah &
+Wyse (2020), section 5.1 and figure 2.
 
-Deviation: the classifier's head is a linear layer on the mean over time (Huzaifah & Wyse (2020) does not tell; a dense
-layer on all frames would fit one length of clip), so clips of any length can be classified.
+Deviation: the classifier's head is a linear layer on the mean over time, so that clips of any length can be classified.
+Huzaifah & Wyse (2020) do not describe theirs; a dense layer over all frames would fix the clip length.
 """
 
 from collections.abc import Collection
@@ -21,37 +21,38 @@ Shape = tuple[int, int, int]
 Orientation = Literal["frequency", "time", "2d"]
 Activation = Literal["relu", "tanh"]
 Pool = Literal["none", "max", "average"]
-INPUT = "input"  # name of the spectrogram itself among the layers
+INPUT = "input"  # layer name of the spectrogram itself
 
 
 class StyleCNN(nn.Module):
-    """Stacks of convolution, batch normalisation, activation and pooling, with random weights to begin with.
+    """Apply stacks of convolution, batch normalisation, activation and pooling, initially with random weights.
 
     The layers of stack k are named conv_k, norm_k, relu_k (or tanh_k) and pool_k; "input" is the spectrogram.
 
     Args:
-        shape: (C, F, L) of the spectrogram. Other L can be computed too, but for "time".
-        num_classes: Of the classifier's head; 0 for none.
-        orientation: What becomes channels: "frequency" (convolutions along time), "time" (convolutions along frequency,
-            of sounds of exactly L frames), or neither, "2d".
+        shape: (C, F, L) of the spectrogram. Other L work too, unless the orientation is "time".
+        num_classes: Number of classes of the classification head; 0 for no head.
+        orientation: Axis used as channels: "frequency" (convolve along time), "time" (convolve along frequency, for
+            spectrograms of exactly L frames), or "2d" for neither.
         width: Channels of each convolution.
-        kernel:  Analysisor bands that each reaches over; both of "2d".
-        num_stacks: 1 is the shallow network of Jain & Raj (2019) and Lin (2021).
+        kernel: Kernel size in frames ("frequency"), bands ("time") or both ("2d").
+        num_stacks: Number of stacks; 1 is the shallow network of Jain & Raj (2019) and Lin (2021).
         activation: "relu" or "tanh".
-        pool: "max" or "average" halve what is convolved over after each stack; "none".
-        batch_norm: Normalise before the activation; without training, this does next to nothing.
-        same_padding: Pad with zeros, so that convolutions keep the length.
-        input_scale: What a spectrogram of 1 is for the network; -1 is 0.
-        init: "torch" draws weights and biases from PyTorch's default distribution, with which outputs get weaker from
-            stack to stack. A number is the standard deviation of normal weights; there are no biases then.
-        seed: Seed of the weights.
+        pool: Pooling after each stack that halves the convolved axes: "max", "average" or "none".
+        batch_norm: Whether to normalise before the activation; has almost no effect without training.
+        same_padding: Whether to pad with zeros, so that convolutions keep the length; requires an odd kernel.
+        input_scale: Value to which a spectrogram of 1 is scaled, > 0; -1 is scaled to 0.
+        init: "torch" draws weights and biases from PyTorch's default distribution, which weakens the signal from stack
+            to stack. A number is the standard deviation of normal weights, without biases.
+        seed: Seed of the random weights.
 
     Attributes:
         num_features: D of the embedding.
-        fixed_length: Whether all spectrograms have to have the same L.
+        fixed_length: Whether all spectrograms must have exactly L frames.
 
     Raises:
-        ValueError: For values out of range.
+        ValueError: If `orientation`, `activation`, `pool` or `init` is unknown; if `width`, `kernel` or `num_stacks` is
+            below 1; if `input_scale` is not positive; or if `same_padding` is combined with an even kernel.
     """
 
     def __init__(
@@ -93,7 +94,7 @@ class StyleCNN(nn.Module):
         self.convs, self.norms = nn.ModuleList(), nn.ModuleList()
         generator = torch.Generator().manual_seed(seed)
         for _ in range(num_stacks):
-            # Memory alone: weights are drawn once, and three layers of 4096 channels have 400 million.
+            # Allocate without initialising: three layers of 4096 channels have 400 million weights to draw.
             conv = WideConv2d(num_in, width, size, padding=padding, bias=init == "torch", device="meta")
             self.convs.append(_draw(conv.to_empty(device="cpu"), init, generator))
             self.norms.append(BatchNorm2d(width) if batch_norm else nn.Identity())
@@ -104,7 +105,7 @@ class StyleCNN(nn.Module):
 
     @property
     def layers(self) -> list[str]:
-        """Names of all layers, from the spectrogram on."""
+        """Names of all layers, starting with the spectrogram."""
         return [INPUT, *(f"{kind}_{stack}" for stack in range(1, len(self.convs) + 1) for kind in self._kinds)]
 
     @property
@@ -113,10 +114,10 @@ class StyleCNN(nn.Module):
         return ["conv", *norm, self.activation, *([] if self.pool == "none" else ["pool"])]
 
     def min_length(self, layer: str) -> int:
-        """Return the frames (of "time", the bands; of "2d", both) that one output of a layer depends on.
+        """Return how many frames ("time": bands; "2d": both) one output of a layer depends on.
 
         Raises:
-            ValueError: For an unknown layer.
+            ValueError: If `layer` is unknown.
         """
         _check_choice("layer", layer, self.layers)
         length, step = 1, 1
@@ -127,24 +128,24 @@ class StyleCNN(nn.Module):
         return length
 
     def features(self, spec: Tensor, layers: Collection[str]) -> dict[str, Tensor]:
-        """Compute what some layers make of spectrograms; later layers are not computed.
+        """Compute the outputs of some layers, up to the last one requested.
 
         Args:
-            spec: float32 [B, C, F, L] in [-1, 1] or somewhat beyond.
-            layers: Names out of `layers`.
+            spec: float32 [B, C, F, L] in [-1, 1] or slightly beyond.
+            layers: Layer names, see `layers`.
 
         Returns:
-            float32 [B, N, P] for each name: N features at P places.
+            Output by layer name, float32 [B, N, P]: N features at P positions.
 
         Raises:
-            ValueError: For spectrograms of another size or too short for a layer, and for unknown names.
+            ValueError: If a layer is unknown, or `spec` has another shape or is too short for a layer.
         """
         for layer in layers:
             self._check_size(spec, layer)
         return {name: x.float() for name, x in self._compute(spec, layers).items()}
 
     def _compute(self, spec: Tensor, layers: Collection[str]) -> dict[str, Tensor]:
-        """Return the outputs of layers in the precision of the weights."""
+        """Return the layers' outputs in the precision of the weights."""
         x = (spec + 1) * (self.input_scale / 2)
         if self.orientation == "frequency":
             x = x.flatten(1, 2)[:, :, None]  # [B, C F, 1, L]
@@ -162,17 +163,17 @@ class StyleCNN(nn.Module):
         return found
 
     def embed(self, spec: Tensor) -> Tensor:
-        """Return the mean over all places of the last layer, float [B, D], of spec [B, C, F, L], short ones too."""
+        """Return the last layer's mean over all positions, float [B, D], for spec [B, C, F, L], short ones too."""
         last = self.layers[-1]
         return self._compute(spec, [last])[last].mean(dim=2)
 
     def logits(self, features: Tensor) -> Tensor:
-        """Return logits, float [B, num_classes], of embeddings [B, D]."""
+        """Return logits, float [B, num_classes], for embeddings, float [B, D]."""
         assert self.head is not None
         return self.head(features)
 
     def forward(self, spec: Tensor) -> Tensor:
-        """Return logits, float [B, num_classes], of spec [B, C, F, L]."""
+        """Return logits, float [B, num_classes], for spec, float [B, C, F, L] in [-1, 1]."""
         return self.logits(self.embed(spec))
 
     def _step(self, kind: str, stack: int, x: Tensor) -> Tensor:
@@ -198,19 +199,18 @@ class StyleCNN(nn.Module):
         if min(sides) < least:
             unit = {"frequency": "frames", "time": "bands", "2d": "frames and bands"}[self.orientation]
             raise ValueError(
-                f"{layer} looks at {least} {unit} at once, there are {min(sides)}: take a longer sound, or a smaller "
-                "kernel"
+                f"{layer} needs at least {least} {unit}, got {min(sides)}: use a longer sound or a smaller kernel"
             )
 
 
 class WideConv2d(nn.Conv2d):
-    """A convolution over many channels; with fixed weights and a single row, it is computed as a matrix product.
+    """A convolution over many channels. With fixed weights and a single row, it runs as a matrix product on CPUs.
 
     Each row of the matrix is a window of k frames. In bf16, oneDNN's convolution takes 1.5 times as long
-    (`python -m benchmarks.style_step`). Weights are kept with channels last.
+    (`python -m benchmarks.style_step`). Weights are stored channels-last.
 
     Attributes:
-        windows: Whether to do so.
+        windows: Whether to use the matrix product.
     """
 
     windows = True
@@ -223,7 +223,7 @@ class WideConv2d(nn.Conv2d):
 
 
 class _WindowProduct(torch.autograd.Function):
-    """The matrix product behind a convolution of a row, and its gradient."""
+    """Convolve a single row by a matrix product over windows, with its gradient."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, padding: int) -> Tensor:  # type: ignore[override]
@@ -246,12 +246,12 @@ class _WindowProduct(torch.autograd.Function):
 
 
 def _as_matrix(weight: Tensor) -> Tensor:
-    """Return weights, float [M, N, 1, k] with channels last, as a matrix, float [M, k N]."""
+    """Return channels-last weights, float [M, N, 1, k], as a matrix, float [M, k N]."""
     return weight[:, :, 0].mT.flatten(1)
 
 
 def _draw(layer: Any, init: str | float, generator: torch.Generator) -> Any:
-    """Draw the weights of a layer; see `StyleCNN`."""
+    """Draw a layer's weights; see `StyleCNN`."""
     if init != "torch":
         nn.init.normal_(layer.weight, std=float(init), generator=generator)
         return layer

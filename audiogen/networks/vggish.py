@@ -1,8 +1,8 @@
-"""VGGish: features of about a second of sound, and the log-mel patches it takes.
+"""Compute VGGish features of about a second of sound, from log-mel patches.
 
 Sources: Hershey et al., "CNN Architectures for Large-Scale Audio Classification" (2017), and the released model
-(https://github.com/tensorflow/models/tree/master/research/audioset/vggish). The names of the parameters are those of
-the PyTorch port whose weights are public (https://github.com/harritaylor/torchvggish).
+(https://github.com/tensorflow/models/tree/master/research/audioset/vggish). Parameters are named as in the PyTorch port
+with public weights (https://github.com/harritaylor/torchvggish).
 """
 
 from collections.abc import Sequence
@@ -22,14 +22,14 @@ PATCH_FRAMES = 96
 MIN_SAMPLES = WIN_LENGTH + (PATCH_FRAMES - 1) * HOP_LENGTH  # 15,600: one patch
 NUM_FEATURES = 128
 
-_WIDTHS: Sequence[int | None] = (64, None, 128, None, 256, 256, None, 512, 512, None)  # None: halve the resolution
+_WIDTHS: Sequence[int | None] = (64, None, 128, None, 256, 256, None, 512, 512, None)  # None halves the resolution
 
 
 class VGGishNetwork(nn.Module):
-    """Convolutions with pooling and three linear layers.
+    """Apply convolutions with pooling and three linear layers.
 
     Args:
-        last_relu: End with a ReLU, as the port does. The released model ends without it.
+        last_relu: Whether to end with a ReLU, as the port does; the released model does not.
     """
 
     def __init__(self, last_relu: bool = False) -> None:
@@ -40,26 +40,26 @@ class VGGishNetwork(nn.Module):
         self.embeddings = nn.Sequential(*layers, *([nn.ReLU()] if last_relu else []))
 
     def forward(self, patches: Tensor) -> Tensor:
-        """Return features, float [N, 128], of patches, float [N, 1, 96, 64] as `LogMelPatches` makes them.
+        """Return features, float [N, 128], for patches, float [N, 1, 96, 64] from `LogMelPatches`.
 
         Raises:
-            ValueError: For another shape.
+            ValueError: If `patches` has another shape.
         """
         if tuple(patches.shape[1:]) != (1, PATCH_FRAMES, N_MELS):
             raise ValueError(f"expected patches [N, 1, {PATCH_FRAMES}, {N_MELS}], got {list(patches.shape)}")
-        # The weights were trained in TensorFlow, where channels come last.
+        # The weights were trained in TensorFlow, where channels are last.
         maps = self.features(patches).permute(0, 2, 3, 1)  # [N, 6, 4, 512]
         return self.embeddings(maps.flatten(1))
 
 
 class LogMelPatches(nn.Module):
-    """Cut log-mel spectrograms of sounds at 16 kHz into patches of 96 frames, 0.96 s.
+    """Cut log-mel spectrograms of 16 kHz sounds into patches of 96 frames (0.96 s).
 
     Args:
-        patch_hop:  Analysisfrom one patch to the next; 96 for patches that do not overlap.
+        patch_hop: Frames between the starts of consecutive patches; 96 for adjacent ones.
 
     Raises:
-        ValueError: For a hop below 1.
+        ValueError: If `patch_hop` is below 1.
     """
 
     window: Tensor
@@ -76,8 +76,8 @@ class LogMelPatches(nn.Module):
     def forward(self, wav: Tensor) -> Tensor:
         """Return patches, float [B, K, 96, 64], of wav, float [B, T] in [-1, 1].
 
-        Sounds below 15,600 samples (0.975 s) are padded with silence at the end. What is left after the last whole
-        patch is dropped.
+        Sounds shorter than 15,600 samples (0.975 s) are padded with silence at the end. The remainder after the last
+        whole patch is dropped.
         """
         wav = F.pad(wav, (0, max(MIN_SAMPLES - wav.shape[1], 0)))
         frames = wav.unfold(1, WIN_LENGTH, HOP_LENGTH) * self.window  # [B, L, 400]
@@ -87,10 +87,10 @@ class LogMelPatches(nn.Module):
 
 
 def mel_matrix() -> Tensor:
-    """Return the weights of 64 mel bands on 257 bins of frequency, float64 [257, 64].
+    """Return the weights of 64 mel bands over 257 frequency bins, float64 [257, 64].
 
-    The bands are triangles with height 1 and straight sides over mels, m = 1127 ln(1 + f / 700). Those of librosa and
-    torchaudio have the same corners, but sides that are straight over Hz: their weights differ by up to 0.0044.
+    The bands are triangles of height 1 with sides linear in mels, m = 1127 ln(1 + f / 700). librosa and torchaudio use
+    the same corners but sides linear in Hz; their weights differ by up to 0.0044.
     """
     mels = _mels(torch.linspace(0, SAMPLE_RATE / 2, N_FFT // 2 + 1, dtype=torch.float64))[:, None]
     low, high = _mels(torch.tensor([F_MIN, F_MAX], dtype=torch.float64)).tolist()

@@ -1,4 +1,4 @@
-"""Published weights: a file that is there, or a download on request."""
+"""Find published weights on disk, or download them on request."""
 
 import textwrap
 import zipfile
@@ -14,29 +14,29 @@ VGGISH_URL = "https://github.com/harritaylor/torchvggish/releases/download/v0.1/
 
 
 def weights_file(url: str, weights: str | None, download: bool, cache: str | None) -> Path:
-    """Return the file of weights.
+    """Return the path of a weights file.
 
     Args:
-        url: Where they are published; the name of the file ends in a dash and the first digits of its SHA-256.
-        weights: A file of the user's; None for the published one.
-        download: Download the published file into `cache` if it is not there.
-        cache: Folder of the published file; None for the one where torch.hub and other packages keep it too.
+        url: URL of the published file; its name ends in a dash and the first digits of its SHA-256.
+        weights: Path of the user's own file; None for the published one.
+        download: Whether to download the published file if it is not in `cache`.
+        cache: Folder of the published file; None for torch.hub's folder, which other packages use too.
 
     Raises:
-        ValueError: Where there is no file, or the download fails.
+        ValueError: If the file does not exist, or the download fails.
     """
     if weights is not None:
         path = Path(weights).expanduser()
         if not path.is_file():
-            raise ValueError(f"no file of weights {path}; the published ones are {url}")
+            raise ValueError(f"no weights file {path}; the published weights are at {url}")
         return path
     folder = Path(torch.hub.get_dir(), "checkpoints") if cache is None else Path(cache).expanduser()
     path = folder / url.rpartition("/")[2]
     if not path.is_file():
         if not download:
             raise ValueError(
-                f"no weights {path}: set download to true to download them, or put {url} there, or name a file of them "
-                "with weights"
+                f"no weights {path}: set download to true to download them, save {url} there, or pass a weights file "
+                "as weights"
             )
         _download(url, path)
     return path
@@ -46,31 +46,31 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     """Read a state dict.
 
     Raises:
-        ValueError: For a file of something else.
+        ValueError: If the file is not a regular file with a dict of tensors.
     """
     try:
         if not is_regular(path):
             raise UntrustedFileError("it is not a regular file")
-        if zipfile.is_zipfile(path):  # older files of weights are none
+        if zipfile.is_zipfile(path):  # older weights files are not
             require_stored_zip(path)
     except UntrustedFileError as error:
-        raise ValueError(f"{path} is not a file of weights ({error})") from None
+        raise ValueError(f"{path} is not a weights file ({error})") from None
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # the unpickler fails in many ways on bytes that are not its own
-        raise ValueError(f"{path} is not a file of weights ({type(error).__name__})") from None
+    except Exception as error:  # the unpickler fails in many ways on other files
+        raise ValueError(f"{path} is not a weights file ({type(error).__name__})") from None
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise ValueError(f"{path} is not a file of weights: expected tensors by their names")
+        raise ValueError(f"{path} is not a weights file: expected a dict of tensors")
     return state
 
 
 def other_weights(path: Path, network: str, error: RuntimeError) -> ValueError:
-    """Return what to raise where `load_state_dict` finds that a file holds the weights of another network."""
-    return ValueError(f"{path} does not hold the weights of {network}: {textwrap.shorten(str(error), 300)}")
+    """Return the error to raise if `load_state_dict` fails because a file contains another network's weights."""
+    return ValueError(f"{path} does not contain the weights of {network}: {textwrap.shorten(str(error), 300)}")
 
 
 def _download(url: str, path: Path) -> None:
-    """Download a file and check its SHA-256; one that another process downloads too is replaced by its equal."""
+    """Download a file and check its SHA-256. A concurrent download by another process is replaced by an equal file."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         torch.hub.download_url_to_file(url, str(path), hash_prefix=path.stem.rpartition("-")[2])

@@ -1,1 +1,1 @@
-"""Waveform <-> spectrogram: each file holds a forward transform and its inverse."""
+"""Convert waveforms to spectrograms and back. Each file contains a forward transform and its inverse."""

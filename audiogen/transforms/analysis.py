@@ -1,7 +1,7 @@
-"""Time-frequency analyses of waveforms and their synthesis: the linear part of every spectrogram.
+"""Analyse waveforms into complex time-frequency spectra and synthesise them back: the linear part of a spectrogram.
 
-Spectra are kept frame by frame, complex [N, L, K], as FFTs return them: `torch.stft` and `torch.istft` spend half of
-the time of a Griffin-Lim iteration rearranging.
+Spectra are stored frame by frame, complex [N, L, K], as FFTs return them. `torch.stft` and `torch.istft` transpose
+them, which takes half the time of a Griffin-Lim iteration.
 """
 
 from abc import ABC, abstractmethod
@@ -13,13 +13,14 @@ from torch import Tensor
 
 
 class Analysis(ABC):
-    """A linear analysis of waveforms of one length, in frames centred at multiples of the hop, and its inverse.
+    """A linear analysis of waveforms of one fixed length, and its inverse.
 
-    Waveforms go through it padded with silence at both ends. The last frame is centred at the end of the waveform.
+    Frames are centred at multiples of the hop; the last one is centred at the end of the waveform. Waveforms are padded
+    with silence at both ends before the analysis.
 
     Attributes:
-        num_samples: T.
-        margin: Samples of padding at each end.
+        num_samples: T, the length of a waveform in samples.
+        margin: Samples of padding at each end, so P = T + 2 * margin.
     """
 
     num_samples: int
@@ -27,11 +28,11 @@ class Analysis(ABC):
 
     @abstractmethod
     def analyse(self, padded: Tensor) -> Tensor:
-        """Turn padded waveforms, float [N, P], into spectra, complex [N, L, K]; a full-scale sine has magnitude 1."""
+        """Turn padded waveforms, float [N, P], into spectra, complex [N, L, K]. A full-scale sine has magnitude 1."""
 
     @abstractmethod
     def synthesise(self, spectrum: Tensor) -> Tensor:
-        """Turn spectra, complex [N, L, K], into the padded waveforms, float [N, P], whose spectra come closest."""
+        """Turn spectra, complex [N, L, K], into padded waveforms, float [N, P], in the least-squares sense."""
 
     def to_wav(self, spectrum: Tensor) -> Tensor:
         """Turn spectra, complex [N, L, K], into waveforms, float [N, T]."""
@@ -42,7 +43,7 @@ class Analysis(ABC):
         return F.pad(wav, (self.margin, self.margin))
 
     def crop(self, padded: Tensor) -> Tensor:
-        """Return the view of padded waveforms, float [N, P], that is the clip, [N, T]."""
+        """Return the part of padded waveforms, float [N, P], inside the padding, as a view, float [N, T]."""
         return padded[:, self.margin : self.margin + self.num_samples]
 
 
@@ -50,9 +51,9 @@ class STFTAnalysis(Analysis):
     """Short-time Fourier transform and its least-squares inverse (Griffin & Lim, 1984).
 
     Args:
-        window: float [n_fft].
-        hop_length: In samples.
-        num_frames: L - 1, the hops of a waveform.
+        window: Window, float [n_fft].
+        hop_length: Hop in samples.
+        num_frames: Length of the waveforms in hops; spectra have one frame more.
     """
 
     def __init__(self, window: Tensor, hop_length: int, num_frames: int) -> None:
@@ -70,7 +71,7 @@ class STFTAnalysis(Analysis):
 
     @cached_property
     def gain(self) -> Tensor:
-        """One over the sum of squared windows, float [1, P]; 0 outside the clip."""
+        """Reciprocal of the overlap-added squared windows, float [1, P]; 0 in the padding."""
         envelope = overlap_add(self.window.square().expand(1, self.num_frames + 1, -1), self.hop_length)
         inside = torch.zeros_like(envelope)
         self.crop(inside).fill_(1)

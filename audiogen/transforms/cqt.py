@@ -1,12 +1,12 @@
-"""Constant-Q spectrograms and back.
+"""Convert waveforms to constant-Q spectrograms and back.
 
-The transform of Brown & Puckette (1992) with librosa's filters: Hann windows whose length is a fixed number of periods,
-of which only positive frequencies are kept. librosa computes lower octaves at lower sample rates, which is inexact (by
-1 to 5 %); here every octave sees the full rate, by FFTs in which its filters are few bins wide (to 0.01 %).
+Source: Brown & Puckette (1992), with librosa's filters: Hann windows with a fixed number of periods, positive
+frequencies only. Deviation from librosa: it computes lower octaves at lower sample rates, which is inexact by 1 to 5 %.
+Here every octave uses the full rate, through FFTs in which its filters span only a few bins, which is exact to 0.01 %.
 
-The inverse is a synthesis by the same filters, in the sense of least squares: the sum of all filters' responses is
-equalised in frequency, and what is left of the error is synthesised once more. Griffin-Lim then works on this analysis
-as on any other. Amplitudes are relative to full scale: a full-scale sine at a band's frequency is 1 (0 dB) there.
+The inverse is an approximate least-squares synthesis with the same filters: the summed response of all filters is
+equalised in frequency, and the remaining error is synthesised again several times. Griffin-Lim uses this analysis like
+any other. Amplitudes are relative to full scale: a full-scale sine at a band's frequency has magnitude 1 (0 dB) there.
 """
 
 import math
@@ -25,31 +25,32 @@ from audiogen.transforms.phase.method import PhaseMethod
 from audiogen.transforms.scaling import Scale, Scaling
 from audiogen.transforms.transform import MAX_VALUES, SpectrogramTransform
 
-INAUDIBLE = 1e-6  # responses below this part of a filter's largest are left out
-NUM_REFINEMENTS = 4  # each takes about 10 dB off the error of a synthesis, or 3 dB at long hops
+INAUDIBLE = 1e-6  # filter responses below this fraction of the largest are dropped
+NUM_REFINEMENTS = 4  # each lowers the synthesis error by about 10 dB, or by 3 dB at long hops
 
 
 class CQT(SpectrogramTransform):
     """Magnitudes of the constant-Q transform: bands evenly spaced in pitch.
 
     Args:
-        sample_rate: In Hz.
-        hop_length: In samples. Filters get shorter with their pitch: up to half the shortest one's length, a synthesis
-            is exact to 40 dB within the band; a hop beyond that length leaves gaps, of which a warning tells.
+        sample_rate: Sample rate in Hz.
+        hop_length: Hop in samples. Higher bands have shorter filters: up to half the length of the shortest, synthesis
+            is exact to 40 dB within the band. A hop longer than that filter misses parts of the sound, and warns.
         f_min: Frequency of the lowest band in Hz.
         n_bins: F, the number of bands.
         bins_per_octave: Bands per octave.
-        num_frames: L; one clip has num_frames * hop_length samples.
-        num_channels: C, of the sound and of the spectrogram.
-        filter_scale: Factor on the filters' lengths: above 1 for longer hops, below 1 for sharper time.
-        scale: "db", "log1p" or "linear".
-        floor_db: Level that becomes -1 ("db"), in dB relative to full scale.
-        ceil_db: Level that becomes 1.
-        log1p_gain: Of "log1p".
-        phase: The phase method of the inverse; 32 iterations of fast Griffin-Lim by default.
+        num_frames: L; a clip has num_frames * hop_length samples.
+        num_channels: C, of the waveform and the spectrogram.
+        filter_scale: Factor on the filter lengths: above 1 allows longer hops, below 1 sharpens time resolution.
+        scale: Amplitude scale: "db", "log1p" or "linear".
+        floor_db: Level mapped to -1 (scale "db"), in dB relative to full scale.
+        ceil_db: Level mapped to 1, in dB relative to full scale.
+        log1p_gain: Factor on the amplitude inside the logarithm (scale "log1p").
+        phase: Phase method of the inverse; None uses 32 iterations of fast Griffin-Lim.
 
     Raises:
-        ValueError: Where the highest filter reaches beyond half the sample rate, and for values out of range.
+        ValueError: If the highest filter extends beyond half the sample rate, the filters would be too long, `f_min`,
+            `filter_scale` or `bins_per_octave` is not positive, or as in `SpectrogramTransform` and `Scaling`.
     """
 
     linear_frequency = False
@@ -84,13 +85,13 @@ class CQT(SpectrogramTransform):
                 self._frequencies()[first : first + bins_per_octave], sample_rate, bins_per_octave, filter_scale
             )
             self.octaves.append(Octave(kernels, lengths, hop_length))
-        self._warn_of_gaps(lengths[-1])
+        self._warn_about_gaps(lengths[-1])
 
     def forward(self, wav: Tensor) -> Tensor:
         """Turn a waveform into the scaled magnitudes of its constant-Q transform.
 
-        Inverse: `inverse`. Lost: the phase, what lies below f_min or above the highest band, and levels beyond the ends
-        of the scale.
+        Inverse: `inverse`. Lost: the phase, frequencies below f_min or above the highest band, and levels outside the
+        range of the scale.
 
         Args:
             wav: float [B, C, T], full scale is [-1, 1].
@@ -99,7 +100,7 @@ class CQT(SpectrogramTransform):
             spec, float [B, C, F, L] in [-1, 1]; silence is -1.
 
         Raises:
-            ValueError: For another shape.
+            ValueError: If `wav` has another shape.
         """
         return self.scaling.to_unit(self.analyse(wav).abs().transpose(1, 2)).unflatten(0, wav.shape[:2])
 
@@ -118,31 +119,31 @@ class CQT(SpectrogramTransform):
     def _frequencies(self) -> np.ndarray:
         return self.f_min * 2 ** (np.arange(self.shape[1]) / self.bins_per_octave)
 
-    def _warn_of_gaps(self, shortest: float) -> None:
+    def _warn_about_gaps(self, shortest: float) -> None:
         if self.hop_length > shortest:
             warnings.warn(
-                f"CQT: hop_length={self.hop_length} is beyond the {shortest:.0f} samples of the highest filter, so "
-                f"parts of the sound are not seen there: use hop_length <= {shortest:.0f}, or a filter_scale "
+                f"CQT: hop_length={self.hop_length} exceeds the {shortest:.0f} samples of the highest filter, which "
+                f"therefore misses parts of the sound: use hop_length <= {shortest:.0f}, or a filter_scale "
                 f"{self.hop_length / shortest:.1f} times as large",
                 stacklevel=3,
             )
 
 
 class Octave(nn.Module):
-    """The filters of one octave, by the FFT: frames are computed in blocks, in which the filters are few bins wide.
+    """The filters of one octave, applied by FFT in blocks long enough that the filters span few bins.
 
     Args:
-        kernels: complex128 [b, n], of positive frequencies; frame m is the sum over kernels * wav[m * hop_length :].
-        lengths: Samples that each filter reaches over, float64 [b].
-        hop_length: In samples.
+        kernels: Positive-frequency filters, complex128 [b, n]; frame m is the sum over kernels * wav[m * hop_length :].
+        lengths: Length of each filter in samples, float64 [b].
+        hop_length: Hop in samples.
     """
 
     def __init__(self, kernels: np.ndarray, lengths: np.ndarray, hop_length: int) -> None:
         super().__init__()
         self.reach, self.hop_length = kernels.shape[1], hop_length
-        self.hops = 2 ** max(math.ceil(math.log2(2 * self.reach / hop_length)), 1)  # of a block
+        self.hops = 2 ** max(math.ceil(math.log2(2 * self.reach / hop_length)), 1)  # per block
         self.block = self.hops * hop_length
-        self.num_frames = (self.block - self.reach) // hop_length + 1  # that lie within a block
+        self.num_frames = (self.block - self.reach) // hop_length + 1  # frames that fit into a block
         response = self.hops * np.fft.ifft(kernels, self.block)[:, : self.block // 2 + 1]
         audible = np.flatnonzero((np.abs(response) > INAUDIBLE * np.abs(response).max()).any(axis=0))
         self.first, self.num_bins = int(audible[0]), len(range(audible[0], audible[-1] + 1))
@@ -153,7 +154,7 @@ class Octave(nn.Module):
         self.lengths: Tensor
 
     def forward(self, wav: Tensor) -> Tensor:
-        """Filter waveforms, float [N, (L - 1) * hop_length + n], to spectra, complex [N, L, b]."""
+        """Turn waveforms, float [N, (L - 1) * hop_length + n], into spectra, complex [N, L, b]."""
         num_frames = (wav.shape[1] - self.reach) // self.hop_length + 1
         step = self.num_frames * self.hop_length
         missing = (-(-num_frames // self.num_frames) - 1) * step + self.block - wav.shape[1]
@@ -164,7 +165,7 @@ class Octave(nn.Module):
         return frames.transpose(2, 3).flatten(1, 2)[:, :num_frames]
 
     def adjoint(self, spectrum: Tensor) -> Tensor:
-        """Sum the filters, each weighted by its coefficient, complex [N, L, b], and its length, to float [N, T]."""
+        """Sum the filters weighted by their lengths and by spectra, complex [N, L, b], into float [N, T]."""
         num_frames = spectrum.shape[1]
         weighted = (spectrum * (self.lengths * self.hop_length / 2)).transpose(1, 2)
         missing = -num_frames % self.num_frames
@@ -176,18 +177,18 @@ class Octave(nn.Module):
         return wav[:, : (num_frames - 1) * self.hop_length + self.reach]
 
     def power(self) -> Tensor:
-        """Return what `adjoint` makes of `forward` at each frequency of a block, float [block // 2 + 1]."""
+        """Return the gain of `forward` followed by `adjoint` at each block frequency, float [block // 2 + 1]."""
         power = self.lengths * self.hop_length / 2 @ self.response.square().sum(dim=2)
         return F.pad(power, (self.first, self.block // 2 + 1 - self.first - self.num_bins))
 
     def _fold(self, bins: Tensor) -> Tensor:
-        """Take one sample in each hop: sum bins, complex [..., W], that become the same one, to [..., hops]."""
+        """Sample once per hop: sum bins, complex [..., W], that alias to the same one, into [..., hops]."""
         before = self.first % self.hops
         after = -(before + self.num_bins) % self.hops
         return F.pad(bins, (before, after)).unflatten(-1, (-1, self.hops)).sum(dim=-2)
 
     def _unfold(self, bins: Tensor) -> Tensor:
-        """Undo the sampling as its adjoint: repeat bins, complex [..., hops], to [..., W]."""
+        """Apply the adjoint of `_fold`: repeat bins, complex [..., hops], to [..., W]."""
         index = torch.arange(self.first, self.first + self.num_bins, device=bins.device) % self.hops
         return bins[..., index]
 
@@ -195,19 +196,19 @@ class Octave(nn.Module):
 def _kernels(
     frequencies: np.ndarray, sample_rate: int, bins_per_octave: int, scale: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return kernels, complex128 [b, n], and lengths, float64 [b], of librosa's filters at b frequencies in Hz."""
-    longest = 2 * bins_per_octave * scale * sample_rate / frequencies[0]  # in samples, about
+    """Return librosa's filters at b frequencies in Hz: kernels, complex128 [b, n], and lengths, float64 [b]."""
+    longest = 2 * bins_per_octave * scale * sample_rate / frequencies[0]  # approximate, in samples
     if not longest * len(frequencies) <= MAX_VALUES:
         raise ValueError(
             f"the filters of {len(frequencies)} bands from {frequencies[0]:g} Hz would have {longest:.0f} samples: "
-            "use a higher f_min, fewer bins in an octave, or a smaller filter_scale"
+            "use a higher f_min, fewer bins per octave or a smaller filter_scale"
         )
     ratio = 2 ** (2 / bins_per_octave)
-    bandwidth = np.full(len(frequencies), (ratio - 1) / (ratio + 1))  # relative
-    reach = frequencies[-1] * (1 + 0.75 * bandwidth[-1] / scale)  # to where a Hann window's main lobe is 3 dB down
+    bandwidth = np.full(len(frequencies), (ratio - 1) / (ratio + 1))  # relative to the frequency
+    reach = frequencies[-1] * (1 + 0.75 * bandwidth[-1] / scale)  # 3 dB point of a Hann window's main lobe
     if reach > sample_rate / 2:
         raise ValueError(
-            f"the highest of the bands, at {frequencies[-1]:.0f} Hz, reaches beyond half the sample rate "
+            f"the highest band, at {frequencies[-1]:.0f} Hz, extends beyond half the sample rate "
             f"({sample_rate} Hz): use fewer bins or a lower f_min"
         )
     filters, lengths = librosa.filters.wavelet(
@@ -219,17 +220,17 @@ def _kernels(
         alpha=bandwidth,  # type: ignore[arg-type]
         gamma=0,
     )
-    # librosa convolves; of a real sound, half the amplitude is at the negative frequency, which is left out.
+    # Time-reversed, since librosa convolves; doubled, since half of a real sound is at the negative frequencies.
     return 2 * np.roll(filters[:, ::-1], 1, axis=1), lengths
 
 
 class CQTAnalysis(Analysis):
-    """Constant-Q analysis and its least-squares synthesis.
+    """Constant-Q analysis and its approximate least-squares synthesis.
 
     Args:
-        octaves: From the lowest to the highest.
-        hop_length: In samples.
-        num_frames: L - 1, the hops of a waveform.
+        octaves: Filters from the lowest to the highest octave.
+        hop_length: Hop in samples.
+        num_frames: Length of the waveforms in hops; spectra have one frame more.
     """
 
     def __init__(self, octaves: list[Octave], hop_length: int, num_frames: int) -> None:
@@ -241,7 +242,7 @@ class CQTAnalysis(Analysis):
 
     def analyse(self, padded: Tensor) -> Tensor:
         """Turn padded waveforms, float [N, P], into constant-Q spectra, complex [N, L, K]."""
-        # Clip by clip: in between, a clip takes some hundred times the memory of its sound.
+        # Clip by clip, because the intermediate result takes about a hundred times a clip's memory.
         return torch.cat([self._analyse(clip) for clip in padded.split(1)])
 
     def synthesise(self, spectrum: Tensor) -> Tensor:
@@ -249,18 +250,17 @@ class CQTAnalysis(Analysis):
         return torch.cat([self._equalise(self._adjoint(clip)) for clip in spectrum.split(1)])
 
     def to_wav(self, spectrum: Tensor) -> Tensor:
-        """Turn constant-Q spectra, complex [N, L, K], into waveforms, float [N, T], closer than one synthesis comes."""
+        """Turn constant-Q spectra, complex [N, L, K], into waveforms, float [N, T], refining the first synthesis."""
         padded = self.synthesise(spectrum)
         for _ in range(NUM_REFINEMENTS):
             padded = padded + self.synthesise(spectrum - self.analyse(padded))
         return self.crop(padded)
 
     def _analyse(self, padded: Tensor) -> Tensor:
-        """Return the responses of all octaves."""
         return torch.cat([octave(self._reach(padded, octave)) for octave in self.octaves], dim=2)
 
     def _adjoint(self, spectrum: Tensor) -> Tensor:
-        """Sum what all octaves make of their bands, complex [N, L, K], to float [N, P]."""
+        """Sum the adjoints of all octaves for spectra, complex [N, L, K], into float [N, P]."""
         padded = spectrum.real.new_zeros(len(spectrum), self.padded_samples)
         parts = spectrum.split([len(octave.lengths) for octave in self.octaves], dim=2)
         for octave, part in zip(self.octaves, parts, strict=True):
@@ -268,23 +268,23 @@ class CQTAnalysis(Analysis):
         return padded
 
     def _equalise(self, padded: Tensor) -> Tensor:
-        """Undo the filters' joint response to each frequency; outside the clip there is silence."""
+        """Undo the filters' joint response at each frequency, and silence the padding."""
         flat = torch.fft.irfft(torch.fft.rfft(padded, self.n_fft) * self.equaliser, self.n_fft)
         return self.pad(self.crop(flat))
 
     @cached_property
     def equaliser(self) -> Tensor:
-        """One over the joint response to each frequency, float [n_fft // 2 + 1]."""
-        correlation = self.octaves[0].lengths.new_zeros(self.n_fft)  # in time it is short, whatever the block
+        """Reciprocal of the filters' regularised joint response at each frequency, float [n_fft // 2 + 1]."""
+        correlation = self.octaves[0].lengths.new_zeros(self.n_fft)  # short in time, regardless of the block
         for octave in self.octaves:
             part = torch.fft.irfft(octave.power(), octave.block)
             correlation[: octave.reach] += part[: octave.reach]
             correlation[-octave.reach :] += part[-octave.reach :]
         response = torch.fft.rfft(correlation).real
-        # Beyond the lowest and the highest band, nothing is heard of a frequency: nothing is made there.
+        # The offset keeps the gain finite at frequencies outside all bands, so that nothing is synthesised there.
         return 1 / (response + 0.02 * response.max())
 
     def _reach(self, padded: Tensor, octave: Octave) -> Tensor:
-        """Return the view of padded waveforms, float [N, P], that the frames of an octave reach over."""
+        """Return the part of padded waveforms, float [N, P], covered by an octave's frames, as a view."""
         start = self.margin - octave.reach // 2
         return padded[:, start : start + self.num_samples + octave.reach]

@@ -1,4 +1,4 @@
-"""Mel spectrograms and back.
+"""Convert waveforms to mel spectrograms and back.
 
 Amplitudes are relative to full scale: the STFT is divided by half the sum of its window, so that a full-scale sine has
 magnitude 1 (0 dB) at its frequency.
@@ -19,35 +19,36 @@ from audiogen.transforms.stft import check_window, padded_hann_window
 from audiogen.transforms.transform import SpectrogramTransform
 
 MelScale = Literal["slaney", "htk"]
-MAX_BANDS = 2048  # whose filters take seconds to check
+MAX_BANDS = 2048  # checking the rank of this many filters takes seconds
 
 
 class LogMel(SpectrogramTransform):
     """Log-mel spectrogram with a fixed range, and its inverse by non-negative deconvolution and a phase method.
 
     Args:
-        sample_rate: In Hz.
+        sample_rate: Sample rate in Hz.
         n_fft: FFT length in samples.
-        hop_length: In samples, at most half the window.
+        hop_length: Hop in samples, at most half the window.
         n_mels: F, the number of bands.
-        num_frames: L; one clip has num_frames * hop_length samples.
-        num_channels: C, of the sound and of the spectrogram.
-        win_length: Length of the Hann window, in the middle of the FFT; n_fft by default.
-        f_min: Lowest band edge in Hz.
-        f_max: Highest band edge in Hz; half the sample rate by default.
-        mel_scale: "slaney" (librosa's default) or "htk".
-        norm: "slaney" gives all bands the same area, None the same peak of 1. Slaney's levels are 25 to 40 dB lower:
-            floor_db and ceil_db then have to move too.
-        power: 1 filters magnitudes, 2 powers.
-        scale: "db", "log1p" or "linear" in the amplitude of a band.
-        floor_db: Level that becomes -1 ("db"), in dB relative to full scale.
-        ceil_db: Level that becomes 1.
-        full_rank: Refuse filter banks that cannot be inverted; False only warns of them.
-        phase: The phase method of the inverse; 32 iterations of fast Griffin-Lim by default.
+        num_frames: L; a clip has num_frames * hop_length samples.
+        num_channels: C, of the waveform and the spectrogram.
+        win_length: Length of the Hann window, centred in the FFT; None uses n_fft.
+        f_min: Lower edge of the lowest band in Hz.
+        f_max: Upper edge of the highest band in Hz; None uses half the sample rate.
+        mel_scale: Mel scale: "slaney" (librosa's default) or "htk".
+        norm: Filter normalization: "slaney" gives all bands the same area, None the same peak of 1. Levels with
+            "slaney" are 25 to 40 dB lower, so lower floor_db and ceil_db accordingly.
+        power: Exponent of the filtered spectrum: 1 for magnitudes, 2 for powers.
+        scale: Scale of the band amplitudes: "db", "log1p" or "linear".
+        floor_db: Level mapped to -1 (scale "db"), in dB relative to full scale.
+        ceil_db: Level mapped to 1, in dB relative to full scale.
+        full_rank: Whether a filter bank that cannot be inverted is an error; if False, it only warns.
+        phase: Phase method of the inverse; None uses 32 iterations of fast Griffin-Lim.
 
     Raises:
-        ValueError: Where the filter bank cannot be inverted (empty bands or linearly dependent ones), saying which
-            n_fft would do, and for values out of range.
+        ValueError: If bands are empty or linearly dependent, so that the filter bank cannot be inverted (the message
+            suggests an n_fft that works); if `n_mels` exceeds 2048, `power` is not 1 or 2, or the band edges are not
+            0 <= f_min < f_max <= sample_rate / 2; or as in `check_window`, `SpectrogramTransform` and `Scaling`.
     """
 
     def __init__(
@@ -91,7 +92,7 @@ class LogMel(SpectrogramTransform):
     def forward(self, wav: Tensor) -> Tensor:
         """Turn a waveform into its scaled log-mel spectrogram.
 
-        Inverse: `inverse`. Lost: the phase, detail finer than a band, and levels outside floor_db ... ceil_db.
+        Inverse: `inverse`. Lost: the phase, detail finer than a band, and levels outside the range of the scale.
 
         Args:
             wav: float [B, C, T], full scale is [-1, 1].
@@ -100,10 +101,10 @@ class LogMel(SpectrogramTransform):
             spec, float [B, C, F, L] in [-1, 1]; silence is -1.
 
         Raises:
-            ValueError: For another shape.
+            ValueError: If `wav` has another shape.
         """
         mel = self.analyse(wav).abs() ** self.power @ self.filters.T  # [B C, L, F]
-        tiny = torch.finfo(mel.dtype).tiny  # at 0 the root has no gradient
+        tiny = torch.finfo(mel.dtype).tiny  # the root has no gradient at 0
         amplitude = mel.clamp_min(tiny) ** (1 / self.power)
         return self.scaling.to_unit(amplitude.transpose(1, 2)).unflatten(0, wav.shape[:2])
 
@@ -123,18 +124,18 @@ class LogMel(SpectrogramTransform):
 
 
 def deconvolve(mel: Tensor, filters: Tensor, num_iterations: int = 20) -> Tensor:
-    """Find the non-negative spectrum behind a mel spectrum.
+    """Estimate the non-negative spectrum behind a mel spectrum.
 
-    Multiplicative updates (Lee & Seung, 2001) that lower the generalised Kullback-Leibler divergence: unlike least
-    squares they fit weak bands as closely as strong ones, which is what is heard, and they never leave x >= 0.
+    Uses multiplicative updates (Lee & Seung, 2001) that lower the generalised Kullback-Leibler divergence. Unlike least
+    squares, they fit weak bands as closely as strong ones, which matches hearing, and they keep the result >= 0.
 
     Args:
         mel: float [N, F, L], >= 0.
         filters: float [F, K], >= 0.
-        num_iterations: Of two matrix products each.
+        num_iterations: Number of updates, of two matrix products each.
 
     Returns:
-        float [N, K, L], >= 0, with filters @ result close to mel.
+        float [N, K, L], >= 0, such that filters @ result approximates mel.
     """
     tiny = torch.finfo(mel.dtype).tiny ** 0.5
     response = filters.sum(dim=0).clamp_min(tiny)[:, None]  # [K, 1]
@@ -150,7 +151,7 @@ def _filters(
 ) -> Tensor:
     """Return the triangular mel filters, float [F, K]."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torchaudio warns of empty bands: they are an error here
+        warnings.simplefilter("ignore")  # torchaudio warns about empty bands; here they are an error
         return melscale_fbanks(n_fft // 2 + 1, f_min, f_max, n_mels, sample_rate, norm, mel_scale).T.contiguous()
 
 
@@ -164,7 +165,7 @@ def _checked_filters(
     mel_scale: str,
     full_rank: bool,
 ) -> Tensor:
-    """Return the mel filters, float [F, K]; a bank of which bands are empty or dependent is refused or warned of."""
+    """Return the mel filters, float [F, K], after checking that no band is empty or linearly dependent on others."""
     filters = _filters(n_fft, f_min, f_max, n_mels, sample_rate, norm, mel_scale)
     rank = _rank(filters)
     if rank == n_mels:
@@ -174,17 +175,17 @@ def _checked_filters(
     enough = next(
         (n for n in larger if _rank(_filters(n, f_min, f_max, n_mels, sample_rate, norm, mel_scale)) == n_mels), 0
     )
-    advice = f"n_fft={enough} would do" if enough else "use fewer bands"
+    advice = f"use n_fft={enough}" if enough else "use fewer bands"
     message = (
         f"{n_mels} mel bands at n_fft={n_fft} and {sample_rate} Hz cannot be inverted "
         f"(rank {rank}, {empty} empty bands): {advice}"
     )
     if full_rank:
-        raise ValueError(f"{message}, or full_rank=False to go on without")
+        raise ValueError(f"{message}, or allow it with full_rank=False")
     warnings.warn(message, stacklevel=3)
     return filters
 
 
 def _rank(filters: Tensor) -> int:
-    # Rows to unit length first: Slaney's norm makes them differ by orders of magnitude.
+    # Normalize the rows first: with Slaney's norm they differ by orders of magnitude.
     return int(torch.linalg.matrix_rank(F.normalize(filters.double(), dim=1)))

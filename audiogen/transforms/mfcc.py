@@ -1,7 +1,7 @@
-"""Mel-frequency cepstral coefficients and back: the cosine transform of a log-mel spectrum.
+"""Convert waveforms to mel-frequency cepstral coefficients and back.
 
-librosa's definition (DCT of type 2, orthonormal), on the mel spectrogram of `audiogen.transforms.mel`. No log1p is
-taken of the coefficients: it would lose their signs.
+Source: librosa's definition, the orthonormal type-2 DCT of a log-mel spectrum, here of `audiogen.transforms.mel`. The
+coefficients stay linear, because log1p would lose their signs.
 """
 
 import torch
@@ -14,33 +14,33 @@ from audiogen.transforms.phase.method import PhaseMethod
 from audiogen.transforms.stft import check_window
 from audiogen.transforms.transform import SpectrogramTransform
 
-# Of clips of speech, 99.9 % of the coefficients above the first lie within this part of what a spectrum could have.
+# In clips of speech, 99.9 % of the coefficients above the first lie within this fraction of the possible range.
 USED_RANGE = 0.5
 
 
 class MFCC(SpectrogramTransform):
     """The first coefficients of each frame's log-mel spectrum.
 
-    Coefficient 0 is the mean level, scaled so that silence is -1; the others describe the envelope, ever finer, and
-    are 0 in silence.
+    Coefficient 0 is the mean level, scaled so that silence is -1. The others describe the spectral envelope in
+    increasing detail and are 0 in silence.
 
     Args:
-        sample_rate: In Hz.
+        sample_rate: Sample rate in Hz.
         n_fft: FFT length in samples.
-        hop_length: In samples, at most n_fft / 2.
+        hop_length: Hop in samples, at most n_fft / 2.
         n_mfcc: F, the number of coefficients, at most n_mels.
-        n_mels: Bands of the mel spectrogram.
-        num_frames: L; one clip has num_frames * hop_length samples.
-        num_channels: C, of the sound and of the spectrogram.
-        f_min: Lowest band edge in Hz.
-        f_max: Highest band edge in Hz; half the sample rate by default.
-        mel_scale: "slaney" (librosa's default) or "htk".
+        n_mels: Number of mel bands.
+        num_frames: L; a clip has num_frames * hop_length samples.
+        num_channels: C, of the waveform and the spectrogram.
+        f_min: Lower edge of the lowest mel band in Hz.
+        f_max: Upper edge of the highest mel band in Hz; None uses half the sample rate.
+        mel_scale: Mel scale: "slaney" (librosa's default) or "htk".
         floor_db: Level of silence, in dB relative to full scale.
-        ceil_db: Highest level.
-        phase: The phase method of the inverse; 32 iterations of fast Griffin-Lim by default.
+        ceil_db: Highest level, in dB relative to full scale.
+        phase: Phase method of the inverse; None uses 32 iterations of fast Griffin-Lim.
 
     Raises:
-        ValueError: As `LogMel`, and for more coefficients than bands.
+        ValueError: As in `LogMel`, or if `n_mfcc` exceeds `n_mels`.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class MFCC(SpectrogramTransform):
             ceil_db=ceil_db,
         )
         basis = create_dct(n_mfcc, n_mels, norm="ortho").T.contiguous()  # [F, n_mels]
-        # The largest coefficient that a spectrum in [-1, 1] could have.
+        # The largest coefficient that a spectrum in [-1, 1] can have.
         bound = basis.abs().sum(dim=1)
         bound[1:] *= USED_RANGE
         self.register_buffer("basis", basis, persistent=False)
@@ -92,10 +92,10 @@ class MFCC(SpectrogramTransform):
     def forward(self, wav: Tensor) -> Tensor:
         """Turn a waveform into its scaled cepstral coefficients.
 
-        Inverse: `inverse`. Lost: what a mel spectrogram loses, and detail of the spectrum finer than the last
-        coefficient, such as the harmonics of a voice: it comes back as a whisper with its formants, a few dB quieter,
-        since the mean of decibels lies below that of powers. Coefficients beyond the range (at most 0.1 % in speech)
-        are clamped.
+        Inverse: `inverse`. Lost: what a mel spectrogram loses, and spectral detail finer than the last coefficient,
+        such as the harmonics of a voice. A voice comes back as a whisper with its formants, a few dB quieter, since the
+        mean of decibels is below the mean of powers. Coefficients beyond the range (at most 0.1 % in speech) are
+        clamped.
 
         Args:
             wav: float [B, C, T], full scale is [-1, 1].
@@ -104,9 +104,9 @@ class MFCC(SpectrogramTransform):
             spec, float [B, C, F, L] in [-1, 1]; silence is -1 in coefficient 0, and 0 in the others.
 
         Raises:
-            ValueError: For another shape.
+            ValueError: If `wav` has another shape.
         """
-        # As a distance from silence, so that rounding leaves silence alone.
+        # Computed as a distance from silence, so that silence has no rounding error.
         return (self.basis @ (self.mel(wav) + 1) / self.bound + self.silence).clamp(-1, 1)
 
     def analysis(self, num_frames: int) -> Analysis:
@@ -118,8 +118,8 @@ class MFCC(SpectrogramTransform):
         return self.mel.amplitude(self.log_mel(spec))
 
     def log_mel(self, spec: Tensor) -> Tensor:
-        """Return the smooth log-mel spectrogram in [-1, 1] that spec [..., F, L] describes, float [..., n_mels, L]."""
+        """Return the smooth log-mel spectrogram of spec [..., F, L], float [..., n_mels, L] in [-1, 1]."""
         return (self.basis.T @ ((spec.clamp(-1, 1) - self.silence) * self.bound) - 1).clamp(-1, 1)
 
     def frequencies(self) -> None:
-        """Return None: coefficients are no frequencies."""
+        """Return None: coefficients have no frequencies."""

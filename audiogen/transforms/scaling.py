@@ -1,6 +1,6 @@
-"""Map amplitudes to [-1, 1] and back: decibels, log1p or linear, between fixed ends.
+"""Map amplitudes to [-1, 1] and back: in decibels, by log1p or linearly, between fixed limits.
 
-`torchaudio.AmplitudeToDB` is not used: its `top_db` depends on the clip, so the level of a clip could not be restored.
+`torchaudio.AmplitudeToDB` is not used: its `top_db` depends on the clip, so a clip's level could not be restored.
 """
 
 from dataclasses import dataclass
@@ -14,17 +14,17 @@ Scale = Literal["db", "log1p", "linear"]
 
 @dataclass(frozen=True)
 class Scaling:
-    """An invertible map from amplitudes to [-1, 1]; silence is -1, and comes back as exactly 0.
+    """An invertible map from amplitudes to [-1, 1]. Silence maps to -1 and back to exactly 0.
 
     Attributes:
         kind: "db" is linear in decibels, "log1p" in log(1 + gain * amplitude), "linear" in the amplitude itself.
-        floor_db: Of "db" alone: the level that becomes -1.
-        ceil_db: The level that becomes 1, in dB relative to full scale.
-        gain: Of "log1p" alone. With half the sum of the window it is log(1 + |STFT|) of the unnormalised STFT
-            (Jain & Raj, 2019; Lin, 2021; Huzaifah & Wyse, 2020).
+        floor_db: Level mapped to -1, in dB relative to full scale; used by "db" only.
+        ceil_db: Level mapped to 1, in dB relative to full scale.
+        gain: Factor on the amplitude, > 0; used by "log1p" only. Half the sum of the window gives log(1 + |STFT|) of
+            the unnormalised STFT (Jain & Raj, 2019; Lin, 2021; Huzaifah & Wyse, 2020).
 
     Raises:
-        ValueError: For values out of range.
+        ValueError: If `kind` is unknown, `floor_db` is not below `ceil_db` ("db" only), or `gain` is not positive.
     """
 
     kind: Scale = "db"
@@ -41,7 +41,7 @@ class Scaling:
             raise ValueError(f"the gain of log1p must be above 0, got {self.gain}")
 
     def to_unit(self, amplitude: Tensor) -> Tensor:
-        """Scale amplitudes, float >= 0 of any shape, to [-1, 1]; what lies beyond the ends becomes the ends."""
+        """Scale amplitudes, float >= 0 of any shape, to [-1, 1]. Amplitudes outside the range are clamped."""
         if self.kind == "db":
             return amplitude_to_unit(amplitude, self.floor_db, self.ceil_db)
         bounded = amplitude.clamp(0, self._ceil)
@@ -50,11 +50,11 @@ class Scaling:
         return 2 * bounded / self._ceil - 1
 
     def to_amplitude(self, unit: Tensor) -> Tensor:
-        """Undo `to_unit`; values outside [-1, 1] (a network may produce them) are taken as the nearest end."""
+        """Invert `to_unit`. Values outside [-1, 1], which a network may output, are clamped."""
         if self.kind == "db":
             return unit_to_amplitude(unit, self.floor_db, self.ceil_db)
-        share = (unit.clamp(-1, 1) + 1) / 2
-        return torch.expm1(share * self._log_ceil) / self.gain if self.kind == "log1p" else share * self._ceil
+        fraction = (unit.clamp(-1, 1) + 1) / 2
+        return torch.expm1(fraction * self._log_ceil) / self.gain if self.kind == "log1p" else fraction * self._ceil
 
     @property
     def _ceil(self) -> float:
@@ -66,14 +66,14 @@ class Scaling:
 
 
 def amplitude_to_unit(amplitude: Tensor, floor_db: float, ceil_db: float) -> Tensor:
-    """Scale amplitudes to decibels and these linearly to [-1, 1].
+    """Convert amplitudes to decibels, scaled linearly to [-1, 1].
 
-    Inverse: `unit_to_amplitude`. Lost: what lies under the floor (becomes the floor, -1) or over the ceiling (1).
+    Inverse: `unit_to_amplitude`. Lost: levels outside [floor_db, ceil_db], which are clamped.
 
     Args:
-        amplitude: float, any shape, >= 0; 1 is 0 dB.
-        floor_db: Mapped to -1; silence.
-        ceil_db: Mapped to 1.
+        amplitude: float >= 0 of any shape; 1 is 0 dB.
+        floor_db: Level mapped to -1, as is everything below it.
+        ceil_db: Level mapped to 1, as is everything above it.
 
     Returns:
         float in [-1, 1], same shape.
@@ -85,13 +85,13 @@ def amplitude_to_unit(amplitude: Tensor, floor_db: float, ceil_db: float) -> Ten
     floor, ceil = 10 ** (floor_db / 20), 10 ** (ceil_db / 20)
     decibel = 20 * torch.log10(amplitude.clamp(floor, ceil))
     unit = (2 * (decibel - floor_db) / (ceil_db - floor_db) - 1).clamp(-1, 1)
-    return unit.masked_fill(amplitude <= floor, -1)  # exactly, whatever the rounding
+    return unit.masked_fill(amplitude <= floor, -1)  # exactly -1 despite rounding
 
 
 def unit_to_amplitude(unit: Tensor, floor_db: float, ceil_db: float) -> Tensor:
-    """Undo `amplitude_to_unit`; the floor itself becomes 0, so that silence stays silent.
+    """Invert `amplitude_to_unit`, except that the floor maps to 0, so that silence stays silent.
 
-    Values outside [-1, 1] (a network may produce them) are taken as the nearest end.
+    Values outside [-1, 1], which a network may output, are clamped.
 
     Example:
         >>> unit_to_amplitude(torch.tensor([-1.0, 0.0, 1.0]), floor_db=-80, ceil_db=0)

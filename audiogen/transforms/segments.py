@@ -23,12 +23,12 @@ def overlapping_segments(spec: Tensor, length: int, hop: int, silence: Tensor) -
 
     Args:
         spec: float [B, C, F, L].
-        length:  Analysisper segment.
-        hop:  Analysisbetween the starts of consecutive segments, at most `length`.
+        length: Frames per segment.
+        hop: Frames between the starts of consecutive segments, at most `length`.
         silence: Padding for both ends, float [1, C, F, 1].
 
     Returns:
-        float [B, P, C, F, length].
+        float [B, P, C, F, length] with P segments per spectrogram.
     """
     lead = length - hop
     num = -(-(spec.shape[3] + lead) // hop)
@@ -42,7 +42,7 @@ def overlap_add_segments(segments: Tensor, hop: int, num_frames: int) -> Tensor:
 
     Args:
         segments: float [B, P, C, F, length], as returned by `overlapping_segments`.
-        hop:  Analysisbetween the starts of consecutive segments.
+        hop: Frames between the starts of consecutive segments.
         num_frames: L of the result.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Linear-frequency spectrograms and back.
+"""Convert waveforms to linear-frequency spectrograms and back.
 
 Amplitudes are relative to full scale: the STFT is divided by half the sum of its window, so that a full-scale sine has
 magnitude 1 (0 dB) at its frequency.
@@ -18,21 +18,21 @@ class STFT(SpectrogramTransform):
     """Magnitudes of the short-time Fourier transform.
 
     Args:
-        sample_rate: In Hz.
+        sample_rate: Sample rate in Hz.
         n_fft: FFT length in samples.
-        hop_length: In samples, at most half the window.
-        num_frames: L; one clip has num_frames * hop_length samples.
-        num_bins: F, the number of bins kept, from 0 Hz up; n_fft / 2 + 1 (all) by default. n_fft / 2 leaves out the one
-            at half the sample rate, for networks that need even sizes.
-        num_channels: C, of the sound and of the spectrogram.
-        win_length: Length of the Hann window, in the middle of the FFT; n_fft by default.
-        scale: "db", "log1p" (Jain & Raj, 2019; Lin, 2021; Huzaifah & Wyse, 2020) or "linear".
-        floor_db: Level that becomes -1 ("db"), in dB relative to full scale.
-        ceil_db: Level that becomes 1.
-        phase: The phase method of the inverse; 32 iterations of fast Griffin-Lim by default.
+        hop_length: Hop in samples, at most half the window.
+        num_frames: L; a clip has num_frames * hop_length samples.
+        num_bins: F, the number of bins kept, from 0 Hz up; None keeps all n_fft / 2 + 1. n_fft / 2 drops the bin at
+            half the sample rate, for networks that need even sizes.
+        num_channels: C, of the waveform and the spectrogram.
+        win_length: Length of the Hann window, centred in the FFT; None uses n_fft.
+        scale: Amplitude scale: "db", "log1p" (Jain & Raj, 2019; Lin, 2021; Huzaifah & Wyse, 2020) or "linear".
+        floor_db: Level mapped to -1 (scale "db"), in dB relative to full scale.
+        ceil_db: Level mapped to 1, in dB relative to full scale.
+        phase: Phase method of the inverse; None uses 32 iterations of fast Griffin-Lim.
 
     Raises:
-        ValueError: For values out of range.
+        ValueError: If `num_bins` exceeds n_fft / 2 + 1, or as in `check_window`, `SpectrogramTransform` and `Scaling`.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class STFT(SpectrogramTransform):
     def forward(self, wav: Tensor) -> Tensor:
         """Turn a waveform into the scaled magnitudes of its STFT.
 
-        Inverse: `inverse`. Lost: the phase, bins from num_bins on, and levels beyond the ends of the scale.
+        Inverse: `inverse`. Lost: the phase, bins from num_bins up, and levels outside the range of the scale.
 
         Args:
             wav: float [B, C, T], full scale is [-1, 1].
@@ -72,7 +72,7 @@ class STFT(SpectrogramTransform):
             spec, float [B, C, F, L] in [-1, 1]; silence is -1.
 
         Raises:
-            ValueError: For another shape.
+            ValueError: If `wav` has another shape.
         """
         amplitude = self.analyse(wav)[..., : self.shape[1]].abs()  # [B C, L, F]
         return self.scaling.to_unit(amplitude.transpose(1, 2)).unflatten(0, wav.shape[:2])
@@ -82,7 +82,7 @@ class STFT(SpectrogramTransform):
         return STFTAnalysis(self.window, self.hop_length, num_frames)
 
     def amplitude(self, spec: Tensor) -> Tensor:
-        """Return the magnitudes of spec [N, F, L], float [N, L, K]; bins that were left out are silent."""
+        """Return the magnitudes of spec [N, F, L], float [N, L, K]; bins that were dropped are 0."""
         kept = self.scaling.to_amplitude(spec).transpose(1, 2)
         return F.pad(kept, (0, len(self.window) // 2 + 1 - kept.shape[2]))
 
@@ -92,10 +92,11 @@ class STFT(SpectrogramTransform):
 
 
 def check_window(n_fft: int, win_length: int | None, hop_length: int) -> None:
-    """Refuse windows that are no window of an FFT, and hops that leave gaps between them.
+    """Check that a window fits its FFT and that hops leave no gaps between windows.
 
     Raises:
-        ValueError: Naming the legal values.
+        ValueError: If `n_fft` is odd, below 2 or above 65,536; `win_length` is outside [2, n_fft]; or `hop_length` is
+            not positive or exceeds half the window.
     """
     if n_fft < 2 or n_fft % 2:
         raise ValueError(f"n_fft must be even, got {n_fft}")
@@ -109,7 +110,7 @@ def check_window(n_fft: int, win_length: int | None, hop_length: int) -> None:
 
 
 def padded_hann_window(n_fft: int, win_length: int | None) -> Tensor:
-    """Return a Hann window in the middle of zeros, float [n_fft]."""
+    """Return a Hann window centred in zeros, float [n_fft]."""
     window = torch.hann_window(win_length or n_fft)
     left = (n_fft - len(window)) // 2
     return F.pad(window, (left, n_fft - len(window) - left))

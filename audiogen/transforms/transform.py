@@ -1,4 +1,4 @@
-"""The interface between sounds and networks: one spectrogram definition, forward and inverse."""
+"""Define the interface between waveforms and networks: one spectrogram definition, forward and inverse."""
 
 import math
 from abc import ABC, abstractmethod
@@ -11,7 +11,7 @@ from audiogen.transforms.analysis import Analysis
 from audiogen.transforms.phase.griffin_lim import GriffinLim
 from audiogen.transforms.phase.method import PhaseMethod
 
-# Definitions come with checkpoints of others too: these bounds keep one clip below 1 GiB.
+# Definitions also come from untrusted checkpoints: these limits keep one clip below 1 GiB.
 MAX_RATE = 1_000_000
 MAX_FFT = 1 << 16
 MAX_VALUES = 1 << 28
@@ -20,22 +20,23 @@ MAX_VALUES = 1 << 28
 class SpectrogramTransform(nn.Module, ABC):
     """A waveform <-> spectrogram pair with a fixed range.
 
-    A subclass states a linear analysis (`analysis`), what of its magnitudes the spectrogram keeps (`forward`), and how
-    they are found again (`amplitude`); a phase method makes sound of these. Its arguments are plain values and the
-    phase method, since they travel in the checkpoint, and it holds no parameters.
+    A subclass defines a linear analysis (`analysis`), the part of its magnitudes that the spectrogram keeps (`forward`)
+    and their reconstruction (`amplitude`); a phase method turns these magnitudes into a waveform. Constructor arguments
+    are plain values and the phase method, because they are stored in checkpoints. A transform has no parameters.
 
     Args:
-        sample_rate: Of the waveform, in Hz.
-        hop_length: Samples from one frame to the next.
+        sample_rate: Sample rate of the waveform in Hz.
+        hop_length: Hop between frames in samples.
         shape: (C, F, L) of one clip.
-        phase: The phase method of the inverse; 32 iterations of fast Griffin-Lim by default.
+        phase: Phase method of the inverse; None uses 32 iterations of fast Griffin-Lim.
 
     Attributes:
-        num_samples: T, the length of the waveform that makes `shape`.
-        linear_frequency: Whether the analysis is an STFT, whose bins are evenly spaced.
+        num_samples: T, the waveform length that gives `shape`.
+        linear_frequency: Whether the analysis is an STFT, with evenly spaced bins.
 
     Raises:
-        ValueError: For values out of range, and for a phase method that cannot work on this analysis.
+        ValueError: If a size is not positive or exceeds the limits above, or the phase method needs an STFT and the
+            analysis is not one.
     """
 
     linear_frequency: bool = True
@@ -62,7 +63,7 @@ class SpectrogramTransform(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, wav: Tensor) -> Tensor:
-        """Turn wav [B, C, T] into spec [B, C, F, L] in [-1, 1] with L = T / hop_length, rounded up."""
+        """Turn wav, float [B, C, T], into spec, float [B, C, F, L] in [-1, 1] with L = T / hop_length, rounded up."""
 
     @abstractmethod
     def analysis(self, num_frames: int) -> Analysis:
@@ -70,11 +71,11 @@ class SpectrogramTransform(nn.Module, ABC):
 
     @abstractmethod
     def amplitude(self, spec: Tensor) -> Tensor:
-        """Estimate the magnitudes of the analysis behind spec [N, F, L], float [N, L, K]."""
+        """Estimate the analysis magnitudes behind spec [N, F, L], float [N, L, K]."""
 
     @abstractmethod
     def frequencies(self) -> Tensor | None:
-        """Return the centre frequency of each band in Hz, float [F], ascending; None where bands are something else."""
+        """Return the centre frequency of each band in Hz, ascending, float [F]; None if bands are not frequencies."""
 
     @property
     def dtype(self) -> torch.dtype:
@@ -83,19 +84,19 @@ class SpectrogramTransform(nn.Module, ABC):
 
     @property
     def seconds(self) -> float:
-        """Duration of one clip."""
+        """Duration of one clip in seconds."""
         return self.num_samples / self.sample_rate
 
     def same_spectrogram(self, other: "SpectrogramTransform", any_length: bool = False) -> bool:
-        """Tell whether another transform makes the same of every sound; how sounds are made again may differ.
+        """Return whether another transform gives the same spectrogram for every sound. Inverses may differ.
 
         Args:
-            other: The other one.
-            any_length: Whether clips may be of other lengths.
+            other: Transform to compare with.
+            any_length: Whether clip lengths may differ.
         """
         if type(self) is not type(other) or self.shape[:2] != other.shape[:2]:
             return False
-        ignored = {"training", *(("shape", "num_samples") if any_length else ())}  # says nothing of the spectrogram
+        ignored = {"training", *(("shape", "num_samples") if any_length else ())}  # do not affect the spectrogram
         plain = [
             {
                 name: value
@@ -111,34 +112,34 @@ class SpectrogramTransform(nn.Module, ABC):
         )
 
     def inverse(self, spec: Tensor, prefix: Tensor | None = None) -> Tensor:
-        """Make a waveform that has this spectrogram; the result for a clip does not depend on its batch.
+        """Turn a spectrogram into a waveform. The result for a clip does not depend on the rest of the batch.
 
         Args:
-            spec: float [B, C, F, L] as `forward` returns it, of any length; values outside [-1, 1] are clamped.
-            prefix: The beginning of the waveform, float [B, C, K], where it is there already; see `PhaseMethod`.
+            spec: float [B, C, F, L] of any L, as returned by `forward`; values outside [-1, 1] are clamped.
+            prefix: Beginning of the waveform if already known, float [B, C, T']; see `PhaseMethod`.
 
         Returns:
-            wav, float [B, C, T] at the level of the original sound, not clipped.
+            wav, float [B, C, T] at the original level, not clipped.
 
         Raises:
-            ValueError: For another shape.
+            ValueError: If `spec` has another shape.
         """
         if prefix is None:
             return self.phase(self, self._checked(spec))
         return self.phase(self, self._checked(spec), prefix)
 
     def inverse_with_phase(self, spec: Tensor, content: Tensor) -> Tensor:
-        """Make a waveform of this spectrogram with the phases of a sound: the plain inverse.
+        """Turn a spectrogram into a waveform with the phases of another sound.
 
         Args:
             spec: float [B, C, F, L].
-            content: wav, float [B, C, T] with T = L * hop_length.
+            content: Waveform that provides the phases, float [B, C, T] with T = L * hop_length.
 
         Returns:
             wav, float [B, C, T].
 
         Raises:
-            ValueError: For other shapes.
+            ValueError: If `spec` or `content` has another shape.
         """
         wanted = (*spec.shape[:2], spec.shape[-1] * self.hop_length)
         if tuple(content.shape) != wanted:
@@ -150,18 +151,18 @@ class SpectrogramTransform(nn.Module, ABC):
         return wav.unflatten(0, spec.shape[:2])
 
     def target(self, spec: Tensor) -> tuple[Tensor, Analysis]:
-        """Return the magnitudes that a waveform with spec [B, C, F, L] has, float [B C, L + 1, K], and their analysis.
+        """Return the magnitudes behind spec [B, C, F, L], float [B C, L + 1, K], and their analysis.
 
-        `forward` leaves out the last frame, half of which is past the end: it is taken to be like the one before.
+        `forward` drops the analysis' last frame, half of which lies past the end; here the frame before it is repeated.
         """
         amplitude = self.amplitude(spec.flatten(0, 1))
         return F.pad(amplitude, (0, 0, 0, 1), mode="replicate"), self.analysis(spec.shape[-1])
 
     def analyse(self, wav: Tensor) -> Tensor:
-        """Return the complex analysis of wav [B, C, T], [B C, L, K], without the frame centred at the end.
+        """Analyse wav [B, C, T] into spectra, complex [B C, L, K], without the frame centred at the end.
 
         Raises:
-            ValueError: For another shape.
+            ValueError: If `wav` has another shape.
         """
         if wav.ndim != 3 or wav.shape[1] != self.shape[0] or not wav.shape[2]:
             raise ValueError(f"expected wav [B, {self.shape[0]}, T], got {list(wav.shape)}")

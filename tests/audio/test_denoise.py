@@ -1,4 +1,4 @@
-"""Noise is gated out, sound stays."""
+"""Denoising removes noise and keeps sound."""
 
 import sys
 import warnings
@@ -27,7 +27,7 @@ def tone_in_silence(num_samples: int = 64000) -> Tensor:
 
 
 def snr_db(wav: Tensor, sound: Tensor) -> float:
-    """Return how much louder the sound is in wav than all else, whatever its level."""
+    """Return the level of `sound` in wav relative to everything else in dB, regardless of its gain."""
     part = (wav * sound).sum() / sound.square().sum() * sound
     return float(10 * torch.log10(part.square().sum() / (wav - part).square().sum()))
 
@@ -44,20 +44,20 @@ def test_tone_in_white_noise_comes_out_clearer(stationary: bool, gain_db: float)
     assert snr_db(Denoise(stationary)(noisy, SAMPLE_RATE), sound) > snr_db(noisy, sound) + gain_db
 
 
-def test_default_is_that_of_noisereduce() -> None:
-    wav = tone_in_silence(16032) + noise(16032)  # a length that needs nothing added
+def test_defaults_match_noisereduce() -> None:
+    wav = tone_in_silence(16032) + noise(16032)  # a length that needs no padding
     expected = noisereduce.reduce_noise(wav[0].numpy(), SAMPLE_RATE)
     torch.testing.assert_close(Denoise()(wav, SAMPLE_RATE)[0], torch.from_numpy(expected), rtol=0, atol=0)
 
 
 @BOTH
-def test_noise_between_sounds_goes(stationary: bool) -> None:
+def test_noise_between_sounds_is_removed(stationary: bool) -> None:
     noisy = tone_in_silence() + noise(64000)
     pause = Denoise(stationary)(noisy, SAMPLE_RATE)[:, :30000]
     assert level_db(pause) < level_db(noisy[:, :30000]) - 15
 
 
-def test_steady_sound_is_noise() -> None:
+def test_steady_sound_is_treated_as_noise() -> None:
     tone = 0.2 * torch.sin(2 * torch.pi * 440 * torch.arange(64000) / SAMPLE_RATE)[None]
     assert level_db(Denoise()(tone, SAMPLE_RATE)) < level_db(tone) - 15
 
@@ -70,7 +70,7 @@ def test_stationary_keeps_a_sound_that_fills_most_of_the_clip() -> None:
     assert level_db(denoised[:, :6000]) < level_db(noisy[:, :6000]) - 15
 
 
-def test_stationary_does_not_take_digital_silence_for_the_noise() -> None:
+def test_stationary_noise_is_not_measured_in_digital_silence() -> None:
     noisy = tone_in_silence() + noise(64000)
     padded = torch.cat([torch.zeros(1, 64000), noisy, torch.zeros(1, 5000)], dim=1)
     inside = Denoise(stationary=True)(padded, SAMPLE_RATE)[:, 64000:-5000]
@@ -93,7 +93,7 @@ def test_short_clip_loses_more_noise_with_less_padding() -> None:
 
 @pytest.mark.parametrize("padding", [0, 100, 30000])
 @pytest.mark.parametrize("num_samples", [8000, 16000, 16001, 16255])
-def test_no_length_or_padding_loses_the_end(num_samples: int, padding: int) -> None:
+def test_the_end_survives_any_length_and_padding(num_samples: int, padding: int) -> None:
     wav = torch.zeros(1, num_samples)
     wav[:, -50:] = noise(50)
     assert level_db(Denoise(padding=padding)(wav, SAMPLE_RATE)[:, -50:]) > level_db(wav[:, -50:]) - 6.1
@@ -130,7 +130,7 @@ def test_digital_silence_stays_silent(stationary: bool) -> None:
 
 
 @BOTH
-def test_minutes_of_digital_silence_are_no_division_by_zero(stationary: bool) -> None:
+def test_minutes_of_digital_silence_stay_finite(stationary: bool) -> None:
     wav = torch.cat([noise(16000), torch.zeros(1, 1_300_000)], dim=1)
     denoised = Denoise(stationary)(wav, SAMPLE_RATE)
     assert denoised.isfinite().all()
@@ -138,7 +138,7 @@ def test_minutes_of_digital_silence_are_no_division_by_zero(stationary: bool) ->
 
 
 @BOTH
-def test_channels_do_not_hear_each_other(stationary: bool) -> None:
+def test_channels_are_independent(stationary: bool) -> None:
     wav = noise(16000, num_channels=2) * torch.tensor([[1.0], [0.1]])
     alone = torch.cat([Denoise(stationary)(wav[:1], SAMPLE_RATE), Denoise(stationary)(wav[1:], SAMPLE_RATE)])
     torch.testing.assert_close(Denoise(stationary)(wav, SAMPLE_RATE), alone, rtol=0, atol=0)
@@ -158,7 +158,7 @@ def test_arguments_out_of_range_are_refused(arguments: dict[str, float], message
 
 
 @BOTH
-def test_lowest_sample_rate(stationary: bool) -> None:
+def test_sample_rate_below_the_minimum_is_refused(stationary: bool) -> None:
     assert Denoise(stationary)(noise(6000), 6000).isfinite().all()
     with pytest.raises(ValueError, match=r"^expected a sample rate of at least 6000 Hz to denoise, got 5999$"):
         Denoise(stationary)(noise(6000), 5999)

@@ -1,4 +1,4 @@
-"""Clips are brought to one length at their end."""
+"""Clips are cropped or padded at their end."""
 
 import librosa
 import pytest

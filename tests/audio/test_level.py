@@ -1,4 +1,4 @@
-"""Levels follow the sound and not its pauses."""
+"""Levels measure the sound and ignore pauses."""
 
 import pytest
 import torch
@@ -13,7 +13,7 @@ def noise(seconds: float, level: float = 0.1) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("db", [0, -20, -60, -100])
-def test_a_factor_on_the_sound_is_a_factor_on_its_level(db: int) -> None:
+def test_scaling_the_sound_scales_its_level(db: int) -> None:
     gain = 10 ** (db / 20)
     assert active_level([gain * noise(1)], RATE) == pytest.approx(gain * active_level([noise(1)], RATE), rel=1e-6)
 
@@ -27,11 +27,11 @@ def test_pauses_do_not_count() -> None:
     assert active_level([padded], RATE) == pytest.approx(active_level([noise(1)], RATE), rel=0.01)
 
 
-def test_blocks_give_what_the_whole_gives() -> None:
+def test_blocks_give_the_same_level_as_the_whole() -> None:
     wav = noise(1.234)
     assert active_level(wav.split(777, dim=1), RATE) == pytest.approx(active_level([wav], RATE), rel=1e-9)
 
 
-def test_silence_and_nothing_have_no_level() -> None:
+def test_silence_and_empty_input_have_level_zero() -> None:
     assert active_level([torch.zeros(1, 100)], RATE) == 0
     assert active_level([], RATE) == 0

@@ -1,4 +1,4 @@
-"""Loudness is that of ITU-R BS.1770 and EBU R 128, and clips are brought to it."""
+"""Loudness matches ITU-R BS.1770 and EBU R 128, and clips are normalized to it."""
 
 import math
 
@@ -27,7 +27,7 @@ def noise(num_samples: int, num_channels: int = 1) -> Tensor:
 
 
 def ungated_loudness(wav: Tensor) -> float:
-    """Return the loudness at 48 kHz of wav [C, T] as one block, by the Recommendation's tables."""
+    """Return the loudness of wav [C, T] at 48 kHz as one block, with the Recommendation's coefficients."""
     samples = wav.double().numpy()
     for numerator, denominator in (SHELF, HIGH_PASS):
         samples = scipy.signal.lfilter(numerator, denominator, samples)
@@ -36,7 +36,7 @@ def ungated_loudness(wav: Tensor) -> float:
 
 @pytest.mark.parametrize("sample_rate", [8000, 16000, 22050, 44100, 48000])
 def test_full_scale_sine_at_997_hz(sample_rate: int) -> None:
-    # Below 48 kHz the bilinear transform bends the filters a little; 0.1 LU are allowed to meters.
+    # Below 48 kHz the bilinear transform warps the filters slightly. Meters may be off by 0.1 LU.
     assert loudness(sine(0, 3, sample_rate, 997), sample_rate) == pytest.approx(-3.01, abs=0.05)
 
 
@@ -50,7 +50,7 @@ def test_clip_of_a_block_or_less_is_one_block(seconds: float, num_channels: int)
 def test_blocks_overlap_by_three_quarters() -> None:
     wav = noise(round(0.5 * 48000))
     wav[:, 19200:] *= 3
-    # The filters go on from block to block here, and begin anew for each there: 0.01 LU.
+    # The reference restarts its filters at each block, `loudness` does not: a difference of up to 0.01 LU.
     blocks = [10 ** (ungated_loudness(wav[:, start : start + 19200]) / 10) for start in (0, 4800)]
     assert loudness(wav, 48000) == pytest.approx(10 * math.log10(sum(blocks) / 2), abs=0.01)
 
@@ -62,7 +62,7 @@ def test_blocks_overlap_by_three_quarters() -> None:
         [(-36, 10), (-23, 60), (-36, 10)],
         [(-72, 10), (-36, 10), (-23, 60), (-36, 10), (-72, 10)],
         [(-26, 20), (-20, 20.1), (-26, 20)],
-        # Not of Tech 3341: 9.5 dB lower is within the gate, 7 LU under the mean; and silence does not lower the gate.
+        # Not from Tech 3341: 9.5 dB lower passes the gate, 7 LU below the mean, and silence does not lower the gate.
         [(-20.45, 20), (-29.95, 20)],
         [(-23, 10), (-37, 10), (-120, 100)],
     ],
@@ -88,7 +88,7 @@ def test_sound_beyond_full_scale_is_measured_linearly() -> None:
 
 
 @pytest.mark.parametrize("wav", [torch.zeros(2, 16000), torch.zeros(1, 10), sine(-71, 1)], ids=["2", "short", "quiet"])
-def test_nothing_above_the_absolute_gate_has_no_loudness_and_is_dropped(wav: Tensor) -> None:
+def test_clip_below_the_absolute_gate_has_no_loudness_and_is_dropped(wav: Tensor) -> None:
     assert loudness(wav, 16000) == -math.inf
     with pytest.raises(AudioFileError, match=r"^silent \(under -70 LUFS throughout\)$"):
         NormalizeLoudness()(wav, 16000)
@@ -106,7 +106,7 @@ def test_clips_get_the_target_loudness(gain: float, seconds: float, num_channels
 
 
 @pytest.mark.parametrize("max_peak", [0.5, 0.99])
-def test_peaks_outrank_the_target(max_peak: float) -> None:
+def test_peak_limit_overrides_the_target(max_peak: float) -> None:
     wav = noise(16000)
     wav[0, 8000] = 1.0
     normalized = NormalizeLoudness(-6, max_peak)(wav, 16000)
@@ -130,6 +130,6 @@ def test_arguments_out_of_range_are_refused(arguments: dict[str, float], message
         NormalizeLoudness(**arguments)
 
 
-def test_sample_rate_below_the_filters_is_refused() -> None:
+def test_sample_rate_too_low_for_the_filters_is_refused() -> None:
     with pytest.raises(ValueError, match=r"^expected a sample rate above 3364 Hz to measure loudness, got 3000$"):
         loudness(noise(3000), 3000)

@@ -1,4 +1,4 @@
-"""A chain of steps does what its steps do, and tells what that was."""
+"""Preprocessing applies its steps in order and reports their effects."""
 
 import json
 import pickle
@@ -24,7 +24,7 @@ steps:
 - class_path: audiogen.audio.silence.TrimSilence
   init_args: {threshold_db: 30}
 - class_path: audiogen.audio.silence.DropEmpty
-  init_args: {min_seconds: 0.1, threshold: -5.0, share: 0.9}
+  init_args: {min_seconds: 0.1, threshold: -5.0, empty_fraction: 0.9}
 - class_path: audiogen.audio.loudness.NormalizeLoudness
   init_args: {target_lufs: -20, max_peak: 0.5}
 """
@@ -62,7 +62,7 @@ class CutAll(PreprocessStep):
         return wav[:, :0]
 
 
-def test_steps_follow_one_another_and_are_measured_from_outside() -> None:
+def test_steps_run_in_order_and_their_effects_are_measured() -> None:
     wav = torch.ones(2, 8000)
     wav[:, 4000:] = 0.5
     result, changes = preprocess(wav, SAMPLE_RATE, [Louder(), FirstHalf(), Untouched()])
@@ -95,7 +95,7 @@ def test_rejection_names_the_step(step: PreprocessStep, message: str) -> None:
     assert str(caught.value) == message
 
 
-def test_steps_of_one_class_are_told_apart() -> None:
+def test_steps_of_one_class_are_numbered() -> None:
     _, changes = preprocess(torch.ones(1, 100), SAMPLE_RATE, [Louder(), Untouched(), Louder()])
     assert [change.step for change in changes] == ["Louder 1", "Untouched", "Louder 2"]
     with pytest.raises(AudioFileError, match=r"^NeedThousand 2: less than 1000 \(500 samples\)$"):
@@ -142,7 +142,7 @@ def test_steps_come_from_yaml() -> None:
     assert steps == [
         Denoise(stationary=True, reduction=0.9, padding=0),
         TrimSilence(threshold_db=30),
-        DropEmpty(min_seconds=0.1, threshold=-5.0, share=0.9),
+        DropEmpty(min_seconds=0.1, threshold=-5.0, empty_fraction=0.9),
         NormalizeLoudness(target_lufs=-20, max_peak=0.5),
     ]
 
@@ -162,11 +162,11 @@ def noise(seconds: float, level_db: float) -> Tensor:
     return 10 ** (level_db / 20) * torch.randn(1, round(seconds * SAMPLE_RATE), generator=generator)
 
 
-def test_chain_of_the_paper_leaves_little_but_the_sound() -> None:
+def test_papers_steps_keep_little_but_the_sound() -> None:
     wav = noise(3.0, -60)
     wav[:, 16000:24000] += noise(0.5, -15)
     result, changes = preprocess(wav, SAMPLE_RATE, PAPER)
-    # A frame of 2048 samples may stick out at both ends.
+    # Frames of 2048 samples may extend past the sound at both ends.
     assert 8000 <= result.shape[1] <= 8000 + 2 * 2048
     assert [change.changed for change in changes] == [True, True, False]
     trim = changes[1]
@@ -175,7 +175,7 @@ def test_chain_of_the_paper_leaves_little_but_the_sound() -> None:
     assert trim.level_db > 5  # the same energy in a quarter of the time
 
 
-def test_chain_of_the_paper_drops_a_noise_floor() -> None:
-    with pytest.raises(AudioFileError, match=r"^DropEmpty: nearly empty \(100\.0% of its log-mel is under -4\)$"):
+def test_papers_steps_drop_a_noise_floor() -> None:
+    with pytest.raises(AudioFileError, match=r"^DropEmpty: nearly empty \(100\.0% of its log-mel is below -4\)$"):
         preprocess(noise(3.0, -45), SAMPLE_RATE, PAPER)
-    DropEmpty()(noise(3.0, -45), SAMPLE_RATE)  # it is loud enough before Denoise
+    DropEmpty()(noise(3.0, -45), SAMPLE_RATE)  # without Denoise it is loud enough

@@ -230,7 +230,7 @@ def test_sounds_of_a_folder_that_cannot_be_read_are_named(run: Path, tmp_path: P
     made = audiogen.convert(run, tmp_path / "in", out=tmp_path / "out")
     assert [path.name for path in made.files] == ["a.au", "b.oga", "c.wav", "gsm.wav"]
     assert {path.name for path in made.skipped} == {"x.m4a", "y.webm"}
-    assert "x.m4a: unreadable (.m4a is not a format that is read: convert it" in str(made)
+    assert "x.m4a: unreadable (.m4a is not a supported format: convert it" in str(made)
 
 
 @pytest.mark.parametrize("out", ["in", "in/deep", "in/new"])

@@ -174,7 +174,7 @@ def test_sounds_that_cannot_be_used_are_left_out_named_and_counted(
     notes = "\n".join(found.settings["notes"])
     assert "2 sounds left out" in notes
     assert "00.wav: silent (every sample is the same)" in notes
-    assert "00.m4a: unreadable (.m4a is not a format" in notes
+    assert "00.m4a: unreadable (.m4a is not a supported format" in notes
 
 
 @pytest.mark.parametrize("num", [0, 1])

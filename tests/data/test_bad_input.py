@@ -149,7 +149,7 @@ def test_each_file_is_used_or_left_out_with_its_reason(loaded: LoadedData, name:
 def test_reasons_tell_missing_permission_dead_link_and_duplicate_apart(loaded: LoadedData) -> None:
     reasons = {clip.path.name: reason for reason, clip in loaded.rejected}
     assert reasons["no permission.wav"] == "unreadable (no read permission)"
-    assert reasons["link to nothing.wav"] == "unreadable (a link to nothing)"
+    assert reasons["link to nothing.wav"] == "unreadable (broken symbolic link)"
     assert reasons["twice.wav"].endswith("/kind/twice again.wav)")
 
 

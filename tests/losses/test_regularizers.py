@@ -1,4 +1,4 @@
-"""Gradient penalties against closed forms, and their second derivatives."""
+"""Gradient penalties match closed forms, and their second derivatives match finite differences."""
 
 import math
 
@@ -44,7 +44,7 @@ def test_r1_gradient_of_a_linear_critic_is_twice_its_weight() -> None:
     torch.testing.assert_close(gradient, 2 * weight)
 
 
-def test_r1_trains_a_critic_with_the_gradient_of_finite_differences() -> None:
+def test_r1_gradient_matches_finite_differences() -> None:
     real = clips()[:, :1, :2, :3].detach().requires_grad_()
 
     def penalty(weight: Tensor) -> Tensor:
@@ -72,11 +72,11 @@ def test_path_length_of_an_orthogonal_generator_does_not_depend_on_the_size() ->
     for size in (8, 32):
         ws = torch.zeros(1, 1, size * size, dtype=torch.float64, requires_grad=True)
         spec = 3 * ws.reshape(1, 1, size, size)
-        noise = torch.full_like(spec, 1.0)  # of the norm that standard normal noise has on average
+        noise = torch.full_like(spec, 1.0)  # has the mean norm of standard normal noise
         torch.testing.assert_close(path_lengths(spec, ws, noise), torch.tensor([3.0], dtype=torch.float64))
 
 
-def test_path_length_is_zero_where_styles_change_nothing() -> None:
+def test_path_length_is_zero_if_styles_change_nothing() -> None:
     ws = random(B, NUM_WS, W_DIM).requires_grad_()
     spec = random(B, C, F, L) + 0 * ws.sum()
     assert path_lengths(spec, ws, random(B, C, F, L)).tolist() == [0] * B
@@ -92,7 +92,7 @@ def test_path_length_of_a_clip_does_not_depend_on_its_batch() -> None:
         )
 
 
-def test_path_length_trains_a_generator_with_the_gradient_of_finite_differences() -> None:
+def test_path_length_gradient_matches_finite_differences() -> None:
     ws, noise = random(B, 2, 3).requires_grad_(), random(B, 1, 2, 2)
 
     def penalty(matrix: Tensor) -> Tensor:
@@ -114,7 +114,7 @@ def test_mode_seeking_is_the_mean_ratio_of_distances_over_pairs() -> None:
     assert float(mode_seeking(spec, z)) == pytest.approx(sum(ratios) / 3, rel=0.01)
 
 
-def test_mode_seeking_of_clips_that_are_the_same_is_finite_and_moves_them_apart_once_they_differ() -> None:
+def test_mode_seeking_is_finite_for_identical_clips_and_separates_different_ones() -> None:
     z = torch.tensor([[0.0], [1.0]])
     assert float(mode_seeking(torch.zeros(2, 1, 2, 2), z)) == pytest.approx(1000)
     spec = torch.tensor([0.0, 0.1]).reshape(2, 1, 1, 1).requires_grad_()

@@ -1,4 +1,4 @@
-"""The siamese losses against closed forms."""
+"""The siamese losses match closed forms."""
 
 import math
 
@@ -19,20 +19,20 @@ def test_distance_is_the_mean_over_all_values() -> None:
 
 
 @pytest.mark.parametrize("degrees", [0, 30, 90, 135, 180])
-def test_angle_is_minus_the_cosine_whatever_the_lengths(degrees: float) -> None:
+def test_angle_is_minus_the_cosine_at_any_length(degrees: float) -> None:
     angle = math.radians(degrees)
     before = torch.tensor([[3.0, 0.0]])
     after = 0.7 * torch.tensor([[math.cos(angle), math.sin(angle)]])
     assert float(travel_angle(before, after)) == pytest.approx(-math.cos(angle), abs=1e-6)
 
 
-def test_both_are_least_for_vectors_that_are_kept() -> None:
+def test_both_losses_are_minimal_for_unchanged_vectors() -> None:
     before = random(0)
     assert float(travel_distance(before, before)) == 0
     assert float(travel_angle(before, before)) == pytest.approx(-1)
 
 
-def test_margin_counts_what_is_missing_of_the_length() -> None:
+def test_margin_penalises_short_vectors() -> None:
     vectors = torch.tensor([[0.0, 0.0], [0.6, 0.8], [3.0, 4.0]])
     assert float(siamese_margin(vectors)) == pytest.approx((4 + 1 + 0) / 3)
     assert float(siamese_margin(vectors, margin=6)) == pytest.approx((36 + 25 + 1) / 3)
@@ -45,7 +45,7 @@ def test_margin_pushes_outwards() -> None:
 
 
 @pytest.mark.parametrize("loss", [travel_angle, lambda vectors, _: siamese_margin(vectors)])
-def test_vectors_of_no_length_have_bounded_gradients(loss: object) -> None:
+def test_zero_vectors_have_bounded_gradients(loss: object) -> None:
     vectors = torch.zeros(2, 5, requires_grad=True)
     (gradient,) = torch.autograd.grad(loss(vectors, torch.ones(2, 5)), vectors)  # type: ignore[operator]
     assert gradient.isfinite().all()

@@ -1,4 +1,4 @@
-"""The exponential moving average of weights."""
+"""The moving average follows the weights with the configured half-life."""
 
 import pytest
 import torch
@@ -18,7 +18,7 @@ def test_average_moves_parameters_and_copies_buffers() -> None:
     assert average.num_batches_tracked == 7
 
 
-def test_half_of_a_weight_is_left_after_the_half_life() -> None:
+def test_a_weight_halves_after_the_half_life() -> None:
     steps = [average_decay(20, 10_000, half_life_kimg=2.0, ramp_up=None) for _ in range(100)]
     assert torch.tensor(steps, dtype=torch.float64).prod().item() == pytest.approx(0.5)
 

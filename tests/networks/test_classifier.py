@@ -1,4 +1,4 @@
-"""The classifier network."""
+"""The classifier network has the requested sizes and is sensitive to pitch."""
 
 import pytest
 import torch
@@ -20,7 +20,7 @@ def test_clips_of_other_lengths_can_be_classified() -> None:
         assert network(torch.randn(2, 1, 16, num_frames)).shape == (2, 3)
 
 
-def test_height_of_a_tone_changes_the_features_far_more_than_its_time() -> None:
+def test_pitch_changes_the_features_far_more_than_time() -> None:
     torch.manual_seed(0)
     network = SpectrogramCNN((1, 32, 32), 3, widths=(8, 16)).eval()
     tone = torch.full((1, 1, 32, 32), -1.0)

@@ -1,4 +1,4 @@
-"""The networks of MelGAN-VC: sizes, shapes, and what depends on what."""
+"""The networks of MelGAN-VC match the reference's sizes and use their inputs as documented."""
 
 import pytest
 import torch
@@ -11,7 +11,7 @@ def num_parameters(network: nn.Module) -> int:
     return sum(weight.numel() for weight in network.parameters())
 
 
-def test_sizes_are_those_of_the_reference_at_192_bands_and_segments_of_24_frames() -> None:
+def test_sizes_match_the_reference_at_192_bands_and_24_frames() -> None:
     generator = Generator((1, 192, 24))
     norms = 2 * 4 * 256
     assert num_parameters(generator) - norms == 256 * (192 * 3 + 256 * 9 + 256 * 7 + 256 * 7 + 512 * 9) + 512 * 192
@@ -38,18 +38,18 @@ def test_generator_takes_segments_of_other_lengths(frames: int) -> None:
 
 
 @pytest.mark.parametrize("network", [Siamese, Discriminator])
-def test_fewer_frames_than_the_first_kernel_has_are_refused(network: type[nn.Module]) -> None:
+def test_fewer_frames_than_the_first_kernel_are_refused(network: type[nn.Module]) -> None:
     with pytest.raises(ValueError, match="need at least 3 frames, got 2"):
         network((1, 8, 2))
 
 
 @pytest.mark.parametrize(("network", "padding"), [(Generator, 1), (Siamese, 0), (Discriminator, 0)])
 def test_first_kernel_is_a_valid_convolution_over_all_bands(network: type[nn.Module], padding: int) -> None:
-    """With bands as channels it is the convolution F x 3 of the reference; only the generator pads the time."""
+    """With bands as channels it equals the reference's F x 3 convolution; only the generator pads in time."""
     made = network((1, 8, 16), width=4)
     layer = (made.bands if network is Generator else made.body[0]).convolution
     spec = torch.randn(2, 1, 8, 16)
-    layer.eval()  # no power iterations: the weight stays as it is
+    layer.eval()  # disables power iterations, so that the weight stays fixed
     kernel = layer.weight[:, :, 0][:, None]  # [width, 1, F, 3]
     expected = nn.functional.conv2d(nn.functional.pad(spec, (padding, padding)), kernel)  # [B, width, 1, L]
     torch.testing.assert_close(layer(spec.flatten(1, 2)[:, :, None]), expected)
@@ -58,7 +58,7 @@ def test_first_kernel_is_a_valid_convolution_over_all_bands(network: type[nn.Mod
 def test_spectral_norms_are_one_where_the_reference_has_them() -> None:
     torch.manual_seed(0)
     generator, discriminator = Generator((1, 16, 16), width=16), Discriminator((1, 16, 48), width=16)
-    for _ in range(200):  # power iterations happen in training
+    for _ in range(200):  # power iterations run in training mode only
         generator(torch.rand(2, 1, 16, 16))
         discriminator(torch.rand(2, 1, 16, 48))
     weights = [m.weight for net in (generator, discriminator) for m in net.modules() if hasattr(m, "parametrizations")]
@@ -68,7 +68,7 @@ def test_spectral_norms_are_one_where_the_reference_has_them() -> None:
     assert not any(hasattr(module, "parametrizations") for module in Siamese((1, 16, 16), width=16).modules())
 
 
-def test_targets_change_the_translation_and_the_logits() -> None:
+def test_targets_change_the_output_and_the_logits() -> None:
     torch.manual_seed(0)
     generator = Generator((1, 8, 16), num_targets=3, width=8).eval()
     for module in generator.modules():

@@ -1,4 +1,4 @@
-"""The networks of style transfer against PyTorch's own layers."""
+"""The networks of style transfer match PyTorch's own layers."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ def network(**arguments: Any) -> StyleCNN:
 
 
 def by_torch(net: StyleCNN, x: Tensor) -> Tensor:
-    """Return the last layer's output of a network along frames, [B, N, P]."""
+    """Return the output of the last layer of a network along frames, float [B, N, P]."""
     for conv, norm in zip(net.convs, net.norms, strict=True):
         x = F.conv1d(x, conv.weight[:, :, 0], conv.bias, padding=2)
         x = F.batch_norm(x, norm.running_mean, norm.running_var)
@@ -29,7 +29,7 @@ def by_torch(net: StyleCNN, x: Tensor) -> Tensor:
     return x
 
 
-def test_layers_are_computed_as_by_torch() -> None:
+def test_layers_match_torch() -> None:
     net = network()
     found = net.features(spec(), net.layers)
     expected = by_torch(net, (spec().flatten(1, 2) + 1) / 2)
@@ -52,7 +52,7 @@ def test_matrix_product_has_the_output_and_gradient_of_a_convolution(same_paddin
     torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-4)
 
 
-def test_weights_that_are_trained_have_gradients() -> None:
+def test_trainable_weights_have_gradients() -> None:
     net = StyleCNN(SHAPE, num_classes=3, width=8, kernel=3, num_stacks=1)
     net(spec()).square().sum().backward()
     assert all(weight.grad is not None and weight.grad.abs().sum() > 0 for weight in net.parameters())
@@ -84,14 +84,14 @@ def test_two_dimensional_network_keeps_both_axes_apart() -> None:
 
 
 @pytest.mark.parametrize(("pool", "size"), [("none", 40), ("max", 20), ("average", 20)])
-def test_pooling_halves_places(pool: Any, size: int) -> None:
+def test_pooling_halves_positions(pool: Any, size: int) -> None:
     net = network(pool=pool, num_stacks=1, activation="tanh")
     found = net.features(spec(), [net.layers[-1]])[net.layers[-1]]
     assert found.shape[2] == size
     assert found.abs().max() <= 1
 
 
-def test_field_of_view_is_that_of_which_one_output_depends() -> None:
+def test_field_of_view_is_the_input_that_one_output_depends_on() -> None:
     net = network(num_stacks=2, kernel=3)
     least = net.min_length("relu_2")
     x = torch.zeros(1, 2, 7, 60).requires_grad_()
@@ -102,17 +102,17 @@ def test_field_of_view_is_that_of_which_one_output_depends() -> None:
 
 
 def test_sounds_shorter_than_the_field_of_view_are_refused() -> None:
-    with pytest.raises(ValueError, match="relu_2 looks at 14 frames at once, there are 13"):
+    with pytest.raises(ValueError, match="relu_2 needs at least 14 frames, got 13"):
         network().features(spec(13), ["relu_2"])
 
 
-def test_weights_depend_on_the_seed_alone() -> None:
+def test_weights_depend_only_on_the_seed() -> None:
     weights = [network(seed=seed).convs[1].weight for seed in (0, 0, 1)]
     assert torch.equal(weights[0], weights[1])
     assert not torch.equal(weights[0], weights[2])
 
 
-def test_default_weights_are_distributed_as_those_of_torch() -> None:
+def test_default_weights_have_torchs_distribution() -> None:
     ours = network(width=400, kernel=11).convs[1]
     theirs = torch.nn.Conv1d(400, 400, 11)
     assert isinstance(ours, WideConv2d)
@@ -120,7 +120,7 @@ def test_default_weights_are_distributed_as_those_of_torch() -> None:
     assert ours.weight.abs().max().item() == pytest.approx(theirs.weight.abs().max().item(), rel=0.01)
 
 
-def test_normal_weights_have_their_deviation_and_no_bias() -> None:
+def test_normal_weights_have_the_given_deviation_and_no_bias() -> None:
     conv = network(width=400, init=0.3).convs[1]
     assert conv.bias is None
     assert conv.weight.std().item() == pytest.approx(0.3, rel=0.01)

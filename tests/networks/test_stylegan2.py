@@ -1,4 +1,4 @@
-"""The StyleGAN2 networks against a plain implementation of the papers."""
+"""The StyleGAN2 networks match a plain implementation of the papers."""
 
 import pytest
 import torch
@@ -15,7 +15,7 @@ SHAPES = [(1, 32, 32), (2, 64, 32), (1, 40, 64)]
 
 
 def make(shape: tuple[int, int, int], num_classes: int = 3) -> tuple[Generator, Discriminator, Tensor, Tensor | None]:
-    """Return small networks of which every parameter matters, latents [8, 16] and labels."""
+    """Return small networks whose parameters all affect the output, latents, float [8, 16], and labels."""
     torch.manual_seed(0)
     generator = Generator(shape, num_classes, z_dim=16, w_dim=24, channel_base=512, channel_max=16).eval()
     discriminator = Discriminator(shape, num_classes, channel_base=512, channel_max=16, num_mapping_layers=2)

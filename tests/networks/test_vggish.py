@@ -1,4 +1,4 @@
-"""VGGish: parameters as in the public port, the layout of the released model, and the log-mel patches it was fed."""
+"""VGGish matches the public port's parameters, the released model's layout and its log-mel patches."""
 
 import math
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from audiogen.networks.vggish import MIN_SAMPLES, LogMelPatches, VGGishNetwork, mel_matrix
 
-# Of vggish-10086976.pth.
+# Parameters of vggish-10086976.pth.
 PORT = {
     "features.0.weight": (64, 1, 3, 3),
     "features.3.weight": (128, 64, 3, 3),
@@ -41,7 +41,7 @@ def test_parameters_have_the_names_and_shapes_of_the_port(last_relu: bool) -> No
 
 
 def reference(state: dict[str, Tensor], patches: Tensor) -> Tensor:
-    """Return features of patches [N, 1, 96, 64], with the maps flattened channels last, as TensorFlow does."""
+    """Return features of patches [N, 1, 96, 64], with maps flattened channels-last, as in TensorFlow."""
     x = patches
     for index in (0, 3, 6, 8, 11, 13):
         x = F.relu(F.conv2d(x, state[f"features.{index}.weight"], state[f"features.{index}.bias"], padding=1))
@@ -55,12 +55,12 @@ def reference(state: dict[str, Tensor], patches: Tensor) -> Tensor:
     return x
 
 
-def test_features_equal_those_of_the_layers_written_down(network: VGGishNetwork) -> None:
+def test_features_equal_a_direct_computation(network: VGGishNetwork) -> None:
     patches = torch.randn(2, 1, 96, 64, generator=torch.Generator().manual_seed(1))
     torch.testing.assert_close(network(patches), reference(network.state_dict(), patches))
 
 
-def test_last_relu_cuts_what_is_negative(network: VGGishNetwork) -> None:
+def test_last_relu_clamps_negative_features(network: VGGishNetwork) -> None:
     patches = torch.randn(1, 1, 96, 64, generator=torch.Generator().manual_seed(1))
     features = network(patches)
     assert features.min() < 0
@@ -84,10 +84,10 @@ def direct_mel_matrix() -> NDArray:
     corners = np.linspace(mel(125.0), mel(7500.0), 66)
     matrix = np.zeros((257, 64))
     for row in range(257):
-        place = mel(row * 16000 / 512)
+        position = mel(row * 16000 / 512)
         for band in range(64):
             low, centre, high = corners[band : band + 3]
-            matrix[row, band] = max(0.0, min((place - low) / (centre - low), (high - place) / (high - centre)))
+            matrix[row, band] = max(0.0, min((position - low) / (centre - low), (high - position) / (high - centre)))
     return matrix
 
 
@@ -95,15 +95,15 @@ def test_mel_matrix_equals_its_definition() -> None:
     np.testing.assert_allclose(mel_matrix().numpy(), direct_mel_matrix(), rtol=0, atol=1e-12)
 
 
-def test_mel_bands_lie_where_those_of_librosa_do_but_have_other_sides() -> None:
+def test_mel_bands_have_librosas_corners_but_other_sides() -> None:
     own = mel_matrix().numpy()
     other = librosa.filters.mel(sr=16000, n_fft=512, n_mels=64, fmin=125, fmax=7500, htk=True, norm=None).T
-    assert np.array_equal(own > 1e-6, other > 1e-6)  # 7500 Hz is a bin, where only rounding is left
+    assert np.array_equal(own > 1e-6, other > 1e-6)  # at the bin of 7500 Hz, weights are rounding errors
     assert np.abs(own - other).max() == pytest.approx(0.0044, abs=1e-4)
 
 
 def direct_patches(wav: NDArray, patch_hop: int) -> NDArray:
-    """Return log-mel patches [K, 96, 64] of wav [T], one frame and one patch after the other."""
+    """Return log-mel patches [K, 96, 64] of wav [T], computed frame by frame and patch by patch."""
     matrix, window = direct_mel_matrix(), 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(400) / 400)
     frames = []
     for start in range(0, len(wav) - 400 + 1, 160):

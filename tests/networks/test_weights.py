@@ -1,4 +1,4 @@
-"""Published weights: found, downloaded on request, or refused by name."""
+"""Published weights are found, downloaded on request, or refused with the file's name."""
 
 import hashlib
 from http.client import IncompleteRead
@@ -14,13 +14,13 @@ from audiogen.networks.weights import read_weights, weights_file
 
 @pytest.fixture
 def url(tmp_path: Path) -> str:
-    """Publish a file of weights below tmp_path, named after its SHA-256."""
+    """Publish a weights file below tmp_path, named after its SHA-256."""
     torch.save({"a": torch.ones(2)}, tmp_path / "new.pth")
     digest = hashlib.sha256((tmp_path / "new.pth").read_bytes()).hexdigest()
     return (tmp_path / "new.pth").rename(tmp_path / f"weights-{digest[:8]}.pth").as_uri()
 
 
-def test_missing_weights_say_what_to_download_and_where_to_put_it(tmp_path: Path, url: str) -> None:
+def test_missing_weights_error_gives_the_url_and_the_folder(tmp_path: Path, url: str) -> None:
     with pytest.raises(ValueError, match=r"no weights .*/cache/weights-\w+.pth: set download to true") as error:
         weights_file(url, None, download=False, cache=str(tmp_path / "cache"))
     assert url in str(error.value)
@@ -31,7 +31,7 @@ def test_weights_are_downloaded_on_request_and_kept(tmp_path: Path, url: str) ->
     path = weights_file(url, None, download=True, cache=str(tmp_path / "cache"))
     assert path == tmp_path / "cache" / Path(url).name
     assert torch.equal(read_weights(path)["a"], torch.ones(2))
-    (tmp_path / path.name).unlink()  # what is published
+    (tmp_path / path.name).unlink()  # the published file
     for download in (True, False):
         assert weights_file(url, None, download, cache=str(tmp_path / "cache")) == path
 
@@ -50,7 +50,7 @@ def test_download_with_another_hash_is_refused(tmp_path: Path, url: str) -> None
 
 
 @pytest.mark.parametrize("error", [URLError("no route"), ConnectionError("reset"), IncompleteRead(b"")])
-def test_failed_download_tells_the_reason(
+def test_failed_download_error_gives_the_reason(
     tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     def fail(*_: Any, **__: Any) -> None:
@@ -61,17 +61,17 @@ def test_failed_download_tells_the_reason(
         weights_file(url, None, download=True, cache=str(tmp_path / "cache"))
 
 
-def test_file_of_the_user_is_taken_as_it_is(tmp_path: Path) -> None:
+def test_users_file_is_used_unchanged(tmp_path: Path) -> None:
     (tmp_path / "own.pth").touch()
     assert weights_file("unused", str(tmp_path / "own.pth"), download=True, cache=None) == tmp_path / "own.pth"
-    with pytest.raises(ValueError, match=r"no file of weights .*other.pth"):
+    with pytest.raises(ValueError, match=r"no weights file .*other.pth"):
         weights_file("unused", str(tmp_path / "other.pth"), download=True, cache=None)
 
 
 @pytest.mark.parametrize("content", [b"", b"text", b"PK\x03\x04"])
-def test_file_of_something_else_is_named(tmp_path: Path, content: bytes) -> None:
+def test_file_without_weights_is_named(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "bad.pth").write_bytes(content)
-    with pytest.raises(ValueError, match=r"bad.pth is not a file of weights"):
+    with pytest.raises(ValueError, match=r"bad.pth is not a weights file"):
         read_weights(tmp_path / "bad.pth")
 
 
@@ -81,7 +81,7 @@ class Harmful:
 
 
 @pytest.mark.parametrize("content", [[1, 2], {"epoch": 3}, Harmful()])
-def test_only_tensors_by_name_are_read(tmp_path: Path, content: Any) -> None:
+def test_only_a_dict_of_tensors_is_read(tmp_path: Path, content: Any) -> None:
     torch.save(content, tmp_path / "bad.pth")
-    with pytest.raises(ValueError, match=r"bad.pth is not a file of weights"):
+    with pytest.raises(ValueError, match=r"bad.pth is not a weights file"):
         read_weights(tmp_path / "bad.pth")

@@ -12,7 +12,7 @@ def sine(transform: SpectrogramTransform, frequency: float, level: float = 0.5) 
 
 
 def chirp(transform: SpectrogramTransform, first: float, last: float, level: float = 0.5) -> Tensor:
-    """Return a sine that glides from one frequency to another, both in Hz, over a clip."""
+    """Return a sine that glides linearly between two frequencies in Hz over the clip."""
     time = torch.arange(transform.num_samples, dtype=torch.float64) / transform.sample_rate
     cycles = first * time + (last - first) * time.square() / (2 * transform.seconds)
     return (level * torch.sin(2 * torch.pi * cycles)).float()[None, None]
@@ -27,6 +27,6 @@ def harmonic(transform: SpectrogramTransform, fundamental: float = 180.0, level:
 
 
 def noise(transform: SpectrogramTransform, batch: int = 1) -> Tensor:
-    """Return white noise, float32 [batch, C, T], the same for the same shape."""
+    """Return white noise, float32 [batch, C, T], deterministic for each shape."""
     shape = (batch, transform.shape[0], transform.num_samples)
     return 0.1 * torch.randn(shape, generator=torch.Generator().manual_seed(0))

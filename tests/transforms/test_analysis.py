@@ -1,4 +1,4 @@
-"""Analyses against torch's, and syntheses against the definition of least squares."""
+"""Analyses match torch; syntheses match the definition of least squares."""
 
 import numpy as np
 import pytest
@@ -33,7 +33,7 @@ def test_stft_matches_torch(win_length: int | None, hop_length: int) -> None:
 
 
 @pytest.mark.parametrize(("win_length", "hop_length"), [(None, 16), (None, 32), (None, 5), (48, 16), (33, 7)])
-def test_stft_gives_the_waveform_back(win_length: int | None, hop_length: int) -> None:
+def test_stft_synthesis_inverts_the_analysis(win_length: int | None, hop_length: int) -> None:
     analysis = stft_analysis(64, win_length, hop_length)
     wav = noise(2, analysis.num_samples)
     torch.testing.assert_close(analysis.to_wav(analysis.analyse(analysis.pad(wav))), wav, rtol=0, atol=1e-9)
@@ -43,11 +43,11 @@ def test_stft_gives_the_waveform_back(win_length: int | None, hop_length: int) -
 def test_stft_synthesis_is_the_least_squares_solution(hop_length: int) -> None:
     analysis = stft_analysis(32, None, hop_length)
     spectrum = torch.complex(noise(1, NUM_FRAMES + 1, 17), noise(1, NUM_FRAMES + 1, 17).flip(1))
-    spectrum.imag[..., [0, -1]] = 0  # as those of real waveforms
+    spectrum.imag[..., [0, -1]] = 0  # as in spectra of real waveforms
 
     def distance(wav: Tensor) -> Tensor:
         both = torch.full((17,), 2.0, dtype=torch.float64)
-        both[[0, -1]] = 1  # all other bins stand for a negative frequency too
+        both[[0, -1]] = 1  # all other bins also represent a negative frequency
         return ((analysis.analyse(analysis.pad(wav)) - spectrum).abs().square() * both).sum()
 
     wav = analysis.to_wav(spectrum).requires_grad_()
@@ -94,7 +94,7 @@ def test_analysis_is_linear(name: str) -> None:
 
 
 @pytest.mark.parametrize(("length", "hop_length"), [(8, 4), (8, 3), (7, 7), (5, 8)])
-def test_overlap_add_sums_what_lies_on_each_other(length: int, hop_length: int) -> None:
+def test_overlap_add_sums_overlapping_frames(length: int, hop_length: int) -> None:
     frames = noise(2, 6, length)
     expected = np.zeros((2, 5 * hop_length + length))
     for index in range(6):
@@ -103,7 +103,7 @@ def test_overlap_add_sums_what_lies_on_each_other(length: int, hop_length: int) 
 
 
 @pytest.mark.parametrize("win_length", [None, 48, 33])
-def test_window_is_scipys_in_the_middle_of_the_fft(win_length: int | None) -> None:
+def test_window_is_scipys_centred_in_the_fft(win_length: int | None) -> None:
     window = scipy.signal.get_window("hann", win_length or 64)
     left = (64 - len(window)) // 2
     expected = torch.from_numpy(np.pad(window, (left, 64 - len(window) - left))).float()

@@ -1,4 +1,4 @@
-"""The constant-Q spectrogram against librosa, its synthesis and the quality of its inverse."""
+"""The constant-Q spectrogram matches librosa; its synthesis and inverse meet their error bounds."""
 
 import warnings
 from typing import Any
@@ -23,7 +23,7 @@ def small(**options: Any) -> CQT:
 def librosa_amplitude(wav: Tensor, settings: dict[str, Any]) -> Tensor:
     """Return librosa's magnitudes where a full-scale sine is 1, float64 [F, L + 1].
 
-    librosa scales by the root of the filters' lengths, and hears half of a real sine.
+    librosa scales by the square root of the filter lengths, and responds to half of a real sine.
     """
     per_octave, scale = settings["bins_per_octave"], settings.get("filter_scale", 1.0)
     frequencies = librosa.cqt_frequencies(settings["n_bins"], fmin=settings["f_min"], bins_per_octave=per_octave)
@@ -58,13 +58,13 @@ def amplitude(transform: CQT, wav: Tensor) -> Tensor:
 
 
 def in_band(transform: CQT, low: float, high: float) -> Tensor:
-    """Return noise between two frequencies in Hz with silence around it in time, float [1, 1, T]."""
+    """Return noise between two frequencies in Hz, fading to silence at both ends, float [1, 1, T]."""
     spectrum = torch.fft.rfft(noise(transform).double() * torch.hann_window(transform.num_samples, dtype=torch.float64))
     frequencies = torch.fft.rfftfreq(transform.num_samples, 1 / transform.sample_rate)
     return torch.fft.irfft(spectrum * ((frequencies > low) & (frequencies < high)), transform.num_samples).float()
 
 
-# librosa halves the sample rate for lower octaves: a single octave and an odd hop leave it no way to.
+# librosa halves the sample rate for lower octaves. A single octave or an odd hop prevents that.
 @pytest.mark.parametrize(
     "options",
     [
@@ -90,11 +90,11 @@ def test_several_octaves_match_librosa_as_closely_as_it_resamples() -> None:
     wav = noise(transform)
     ours, theirs = amplitude(transform, wav), librosa_amplitude(wav, SMALL)[:, :64]
     errors = [float((a - b).norm() / b.norm()) for a, b in zip(ours.split(12), theirs.split(12), strict=True)]
-    assert errors[3] < 1e-4  # the highest, which it does not resample
+    assert errors[3] < 1e-4  # the highest octave, which librosa does not resample
     assert max(errors) < 0.05
 
 
-def test_several_octaves_are_those_of_one_octave_each() -> None:
+def test_several_octaves_equal_single_octaves() -> None:
     transform = small()
     wav = noise(transform) + harmonic(transform)
     octaves = [small(f_min=110 * 2**i, n_bins=12)(wav) for i in range(4)]
@@ -113,7 +113,7 @@ def test_full_scale_sine_is_at_zero_db_in_its_band(band: int) -> None:
 def test_an_octave_moves_a_sound_by_bins_per_octave() -> None:
     transform = small(num_frames=128)
     low, high = (transform(sine(transform, frequency))[0, 0, :, 64] for frequency in (311.0, 622.0))
-    loud = low[:36] > -0.5  # within 45 dB below the peak: what is lower is made of other bands' tails
+    loud = low[:36] > -0.5  # within 45 dB of the peak; lower levels are leakage from other bands
     assert loud.sum() > 3
     torch.testing.assert_close(high[12:][loud], low[:36][loud], rtol=0, atol=0.02)
 
@@ -123,9 +123,9 @@ def test_frequencies_are_librosas() -> None:
     torch.testing.assert_close(small().frequencies(), expected)
 
 
-# The shortest filter reaches over 83 samples.
+# The shortest filter is 83 samples long.
 @pytest.mark.parametrize(("hop_length", "smallest_db"), [(16, 55), (32, 50), (40, 40), (64, 20)])
-def test_synthesis_gives_what_is_in_the_band_back(hop_length: int, smallest_db: float) -> None:
+def test_synthesis_restores_sound_within_the_band(hop_length: int, smallest_db: float) -> None:
     transform = small(hop_length=hop_length, num_frames=4096 // hop_length)
     wav = in_band(transform, 130, 1500)
     analysis = transform.analysis(transform.shape[2])
@@ -148,7 +148,7 @@ def test_octaves_synthesis_is_the_adjoint_of_its_analysis(hop_length: int, num_f
     torch.testing.assert_close(one, other)
 
 
-def test_synthesis_makes_nothing_beyond_the_band() -> None:
+def test_synthesis_is_silent_beyond_the_band() -> None:
     transform = small(num_frames=128)
     wav = in_band(transform, 2500, 4000)
     analysis = transform.analysis(128)
@@ -165,14 +165,12 @@ def test_inverse_keeps_the_spectrum(momentum: float, largest: float) -> None:
     assert (returned - wanted).norm() < largest * wanted.norm()
 
 
-def test_hop_beyond_the_shortest_filter_is_warned_of() -> None:
+def test_hop_longer_than_the_shortest_filter_warns() -> None:
     shortest = int(small().octaves[-1].lengths[-1])
-    message = (
-        rf"hop_length={2 * shortest} is beyond the {shortest} samples of the highest filter.*filter_scale 2.0 times"
-    )
+    message = rf"hop_length={2 * shortest} exceeds the {shortest} samples of the highest filter.*filter_scale 2.0 times"
     with pytest.warns(UserWarning, match=message) as caught:
         CQT(**{**SMALL, "hop_length": 2 * shortest})
-    assert caught[0].filename == __file__  # it points to where the transform is made
+    assert caught[0].filename == __file__  # the warning points to the caller
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         small(hop_length=shortest)
@@ -181,7 +179,7 @@ def test_hop_beyond_the_shortest_filter_is_warned_of() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"n_bins": 63}, "the highest of the bands, at 3951 Hz, reaches beyond half the sample rate"),
+        ({"n_bins": 63}, "the highest band, at 3951 Hz, extends beyond half the sample rate"),
         ({"f_min": 0.0}, "need f_min, filter_scale > 0 and bins_per_octave >= 1, got 0.0, 1.0 and 12"),
         ({"bins_per_octave": 0}, "need f_min"),
         ({"filter_scale": 0.0}, "need f_min"),

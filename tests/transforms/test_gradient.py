@@ -38,21 +38,21 @@ def test_more_steps_come_closer_to_the_representation(name: str) -> None:
     assert errors[2] < 0.75 * errors[0]
 
 
-def test_no_steps_leave_the_sound_of_the_start() -> None:
+def test_zero_steps_return_the_initial_sound() -> None:
     transform = TRANSFORMS["mel"]
     spec = transform(harmonic(transform))
     started = GradientInversion(0, start=SPSI())(transform, spec)
     torch.testing.assert_close(started, SPSI()(transform, spec), rtol=0, atol=1e-6)
 
 
-def test_works_alike_on_quiet_sounds() -> None:
+def test_works_equally_well_on_quiet_sounds() -> None:
     loud, quiet = (STFT(8000, 512, 128, 16, floor_db=level - 80, ceil_db=level) for level in (0, -60))
     spec = loud(harmonic(loud))
     method = GradientInversion(10, start=START)
     torch.testing.assert_close(method(quiet, spec) * 1000, method(loud, spec), rtol=0, atol=1e-3)
 
 
-def test_hardly_moves_a_sound_that_has_the_representation() -> None:
+def test_hardly_changes_a_sound_that_already_matches() -> None:
     transform = TRANSFORMS["mel"]
     wav = noise(transform)
 

@@ -1,4 +1,4 @@
-"""Phase reconstruction converges, as fast as librosa's, and always to the same sound."""
+"""Griffin-Lim converges as fast as librosa's, and always to the same sound."""
 
 import librosa
 import pytest
@@ -24,12 +24,12 @@ def chord() -> Tensor:
 
 
 def error(wav: Tensor, magnitude: Tensor) -> float:
-    """Return the spectral convergence: the distance between magnitudes relative to the wanted one's norm."""
+    """Return the spectral convergence: the distance between magnitudes relative to the norm of the target."""
     return float((stft(wav).abs() - magnitude).norm() / magnitude.norm())
 
 
 def rebuild(magnitude: Tensor, num_iterations: int, momentum: float = 0.99) -> Tensor:
-    """Return wav, float [N, T], of magnitudes [N, K, L] of an unnormalised STFT."""
+    """Return wav, float [N, T], for magnitudes [N, K, L] of an unnormalised STFT."""
     amplitude = magnitude.transpose(1, 2) / (WINDOW.sum() / 2)
     analysis = STFTAnalysis(WINDOW, HOP_LENGTH, NUM_SAMPLES // HOP_LENGTH)
     return griffin_lim(amplitude, random_phase(amplitude), analysis, num_iterations, momentum)
@@ -42,7 +42,7 @@ def test_more_iterations_come_closer_to_a_consistent_magnitude() -> None:
     assert errors[-1] < 0.1 < 0.5 < errors[0]
 
 
-def test_momentum_comes_closer_than_none_in_as_many_iterations() -> None:
+def test_momentum_converges_faster() -> None:
     magnitude = stft(chord()).abs()
     assert error(rebuild(magnitude, 32), magnitude) < 0.9 * error(rebuild(magnitude, 32, momentum=0), magnitude)
 
@@ -64,10 +64,10 @@ def test_converges_as_far_as_librosa(momentum: float) -> None:
     ]
     reached = [error(torch.from_numpy(wav)[None], magnitude) for wav in references]
     ours = error(rebuild(magnitude, 32, momentum=momentum), magnitude)
-    assert 0.7 * min(reached) < ours < 1.3 * max(reached)  # the start phases differ
+    assert 0.7 * min(reached) < ours < 1.3 * max(reached)  # the initial phases differ
 
 
-def test_gives_the_same_sound_whatever_was_drawn_before() -> None:
+def test_result_does_not_depend_on_the_random_state() -> None:
     magnitude = stft(chord()).abs()
     torch.manual_seed(1)
     first = rebuild(magnitude, 4)

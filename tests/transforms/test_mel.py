@@ -1,4 +1,4 @@
-"""The log-mel spectrogram against librosa and closed forms, and the quality of its inverse."""
+"""The log-mel spectrogram matches librosa and closed forms; its inverse meets its error bounds."""
 
 import re
 from typing import Any
@@ -21,7 +21,7 @@ MELGAN_VC: dict[str, Any] = {
     "mel_scale": "htk",
     "power": 2,
 }
-# Bands every 62.5 Hz on the linear part of Slaney's scale and bins every 62.5 Hz: each band sees exactly one bin.
+# Bands and bins are both 62.5 Hz apart on the linear part of Slaney's scale: each band covers exactly one bin.
 ONE_BIN_EACH: dict[str, Any] = {"sample_rate": 2000, "n_fft": 32, "hop_length": 8, "n_mels": 15, "num_frames": 16}
 
 
@@ -68,7 +68,7 @@ def test_matches_librosa(options: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("win_length", [None, 400])
-def test_log1p_is_that_of_the_unnormalised_amplitude(win_length: int | None) -> None:
+def test_log1p_matches_the_unnormalised_amplitude(win_length: int | None) -> None:
     transform = LogMel(**SMALL, win_length=win_length, scale="log1p", ceil_db=0)
     wav = 0.1 * noise(transform)
     mel = librosa.feature.melspectrogram(
@@ -92,13 +92,15 @@ def test_full_scale_sine_is_at_zero_db_in_its_band(band: int) -> None:
     wav = torch.cos(2 * torch.pi * 62.5 * (band + 1) * torch.arange(transform.num_samples) / 2000)[None, None]
     decibel = (transform(wav)[0, 0, :, 8] + 1) / 2 * RANGE_DB - 80
     assert decibel[band] == pytest.approx(0, abs=1e-3)
-    assert decibel[[band - 1, band + 1]].tolist() == pytest.approx([-6.0206] * 2, abs=1e-3)  # Hann's neighbours: 1/2
+    assert decibel[[band - 1, band + 1]].tolist() == pytest.approx(
+        [-6.0206] * 2, abs=1e-3
+    )  # the Hann window's neighbouring bins are 1/2
     others = [other for other in range(15) if abs(other - band) > 1]
     assert set(decibel[others].tolist()) == {-80.0}
 
 
 def test_full_scale_sine_stays_below_the_ceiling_in_the_widest_band() -> None:
-    # A band that holds all three bins of Hann's main lobe sums 1/2 + 1 + 1/2: 6 dB, weighted a little less.
+    # A band that covers all three bins of the Hann main lobe sums 1/2 + 1 + 1/2 = 6 dB, slightly less when weighted.
     transform = LogMel()
     frequency = transform.frequencies()[-2].item()
     wav = torch.sin(2 * torch.pi * frequency * torch.arange(transform.num_samples) / 16000)[None, None]
@@ -132,7 +134,9 @@ def test_inverse_is_no_worse_than_librosa(fundamental: float) -> None:
     decibel = (spec[0, 0].numpy() + 1) / 2 * RANGE_DB - 80
     mel = np.where(spec[0, 0] > -1, 10 ** (decibel / 20), 0).astype(np.float32)
     magnitude = librosa.feature.inverse.mel_to_stft(mel, sr=8000, n_fft=512, power=1, norm=None)
-    magnitude = np.pad(magnitude, ((0, 0), (0, 1)), mode="edge") * 128  # the last frame; half the sum of the window
+    magnitude = (
+        np.pad(magnitude, ((0, 0), (0, 1)), mode="edge") * 128
+    )  # adds the last frame; 128 is half the sum of the window
     wav = librosa.griffinlim(
         magnitude,
         n_iter=32,
@@ -156,7 +160,7 @@ def test_deconvolution_finds_a_spectrum_behind_the_mel_spectrum() -> None:
 def test_bank_with_dependent_bands_is_refused_naming_an_n_fft_that_works() -> None:
     with pytest.raises(ValueError, match=r"128 mel bands at n_fft=512 and 16000 Hz cannot be inverted") as caught:
         LogMel(sample_rate=16000, n_fft=512, hop_length=128, n_mels=128)
-    advice = re.search(r"n_fft=(\d+) would do", str(caught.value))
+    advice = re.search(r"use n_fft=(\d+)", str(caught.value))
     assert advice
     enough = int(advice[1])
     LogMel(sample_rate=16000, n_fft=enough, hop_length=128, n_mels=128)
@@ -165,17 +169,15 @@ def test_bank_with_dependent_bands_is_refused_naming_an_n_fft_that_works() -> No
 
 
 def test_bank_of_melgan_vc_is_refused_naming_an_n_fft_that_works() -> None:
-    message = (
-        r"192 mel bands at n_fft=1152 and 16000 Hz cannot be inverted \(rank 187, 0 empty bands\): n_fft=2304 would"
-    )
+    message = r"192 mel bands at n_fft=1152 and 16000 Hz cannot be inverted \(rank 187, 0 empty bands\): use n_fft=2304"
     with pytest.raises(ValueError, match=message):
         LogMel(**MELGAN_VC, n_fft=1152)
 
 
-def test_dependent_bank_is_warned_of_and_still_inverts_where_that_is_allowed() -> None:
-    with pytest.warns(UserWarning, match=r"cannot be inverted .*: n_fft=2304 would do$") as caught:
+def test_dependent_bank_warns_and_still_inverts_if_allowed() -> None:
+    with pytest.warns(UserWarning, match=r"cannot be inverted .*: use n_fft=2304$") as caught:
         transform = LogMel(**MELGAN_VC, n_fft=1152, num_frames=24, full_rank=False)
-    assert caught[0].filename == __file__  # it points to where the transform is made
+    assert caught[0].filename == __file__  # the warning points to the caller
     wav = harmonic(transform)
     spec = transform(wav)
     returned = transform.inverse(spec)
@@ -183,7 +185,7 @@ def test_dependent_bank_is_warned_of_and_still_inverts_where_that_is_allowed() -
     assert 20 * torch.log10(returned.norm() / wav.norm()) == pytest.approx(0, abs=0.5)
 
 
-def test_bank_that_no_sensible_n_fft_can_fill_is_refused() -> None:
+def test_bank_too_large_for_any_sensible_n_fft_is_refused() -> None:
     with pytest.raises(ValueError, match=r"\d+ empty bands\): use fewer bands"):
         LogMel(sample_rate=16000, n_fft=16, hop_length=8, n_mels=256)
 
@@ -215,7 +217,7 @@ def test_values_out_of_range_are_refused(options: dict[str, Any], message: str) 
         LogMel(**{**SMALL, **options})
 
 
-def test_frequencies_are_those_of_the_mel_scale_to_half_a_bin() -> None:
+def test_frequencies_match_the_mel_scale_to_half_a_bin() -> None:
     frequencies = LogMel(**SMALL).frequencies()
     centres = librosa.mel_frequencies(64 + 2, fmin=0, fmax=4000)[1:-1]
     assert (frequencies.diff() > 0).all()

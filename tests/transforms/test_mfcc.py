@@ -1,4 +1,4 @@
-"""Cepstral coefficients against librosa and scipy, and what of a spectrum they keep."""
+"""Cepstral coefficients match librosa and scipy, and keep the smooth spectrum."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ FLOOR_DB, CEIL_DB = -80.0, 10.0
 
 
 def bound(n_mfcc: int, n_mels: int) -> np.ndarray:
-    """Return the coefficient that becomes 1, for spectra in [-1, 1], float [F, 1]: half the range above the first."""
+    """Return the coefficients mapped to 1, for spectra in [-1, 1], float [F, 1]; above the first, half the range."""
     largest = np.abs(scipy.fft.dct(np.eye(n_mels), norm="ortho", axis=0)[:n_mfcc]).sum(axis=1, keepdims=True)
     return largest * np.where(np.arange(n_mfcc) > 0, 0.5, 1.0)[:, None]
 
@@ -49,12 +49,12 @@ def test_matches_librosa(options: dict[str, Any]) -> None:
     )[:, :32]
     decibel = librosa.amplitude_to_db(mel / (settings["n_fft"] / 4), ref=1.0, amin=10 ** (FLOOR_DB / 20), top_db=None)
     coefficients = librosa.feature.mfcc(S=decibel, n_mfcc=settings["n_mfcc"], norm="ortho")
-    coefficients[0] -= np.sqrt(settings["n_mels"]) * (FLOOR_DB + CEIL_DB) / 2  # the middle of the range becomes 0
+    coefficients[0] -= np.sqrt(settings["n_mels"]) * (FLOOR_DB + CEIL_DB) / 2  # the middle of the range maps to 0
     expected = coefficients / ((CEIL_DB - FLOOR_DB) / 2 * bound(settings["n_mfcc"], settings["n_mels"]))
     torch.testing.assert_close(transform(wav)[0, 0].double(), torch.from_numpy(expected).double(), rtol=0, atol=1e-4)
 
 
-def test_describes_the_spectrum_that_scipy_makes_of_its_coefficients() -> None:
+def test_log_mel_matches_scipys_inverse_of_the_coefficients() -> None:
     transform = MFCC(**SMALL, n_mfcc=20)
     spec = transform(0.5 * harmonic(transform) + noise(transform))
     smooth = scipy.fft.idct(spec[0, 0].numpy() * bound(20, 64), n=64, norm="ortho", axis=0)
@@ -83,7 +83,7 @@ def test_inverse_keeps_the_coefficients() -> None:
     lost = (transform(transform.inverse(spec)) - spec).abs()[..., 1:-1]
     level_db = lost[:, :, 0] * (CEIL_DB - FLOOR_DB) / 2
     assert level_db.mean() < 0.4
-    assert lost[:, :, 1:].mean() < 0.015  # of a mean size of 0.13
+    assert lost[:, :, 1:].mean() < 0.015  # the mean magnitude is 0.13
 
 
 def test_more_coefficients_than_bands_are_refused() -> None:

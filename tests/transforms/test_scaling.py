@@ -1,4 +1,4 @@
-"""Decibels, log1p and linear amplitudes on [-1, 1]: invertible between the ends, and silence is exact."""
+"""Decibels, log1p and linear amplitudes on [-1, 1] are invertible within their range, and silence is exact."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ import torch
 from audiogen.transforms.scaling import Scaling, amplitude_to_unit, unit_to_amplitude
 
 FLOOR, CEIL = -80.0, 10.0
-FLOORS = [-42.0, -60.0, -80.0, -97.2, -97.3, -100.0]  # float32 amplitudes of some lie above the floor, of some below
+FLOORS = [-42.0, -60.0, -80.0, -97.2, -97.3, -100.0]  # in float32, some of these floors round up, others down
 
 
 def amplitudes() -> torch.Tensor:
@@ -52,12 +52,12 @@ def test_result_never_leaves_its_range(floor_db: float) -> None:
     assert unit.max() == pytest.approx(1, abs=1e-6)
 
 
-def test_amplitudes_beyond_floor_and_ceiling_become_the_ends() -> None:
+def test_amplitudes_outside_the_range_are_clamped() -> None:
     amplitude = torch.tensor([0.0, 1e-5, 1e9, torch.inf])
     assert amplitude_to_unit(amplitude, FLOOR, CEIL).tolist() == [-1, -1, 1, 1]
 
 
-def test_units_beyond_the_ends_are_taken_as_the_ends() -> None:
+def test_units_outside_the_range_are_clamped() -> None:
     ends = unit_to_amplitude(torch.tensor([-1.5, -1.0, 1.0, 7.0]), FLOOR, CEIL)
     torch.testing.assert_close(ends, torch.tensor([0, 0, 10**0.5, 10**0.5]))
 
@@ -80,15 +80,15 @@ every_scaling = pytest.mark.parametrize("scaling", SCALINGS.values(), ids=SCALIN
 
 
 @every_scaling
-def test_scaling_gives_the_amplitude_back(scaling: Scaling) -> None:
+def test_scaling_restores_the_amplitude(scaling: Scaling) -> None:
     amplitude = amplitudes()
     returned = scaling.to_amplitude(scaling.to_unit(amplitude))
-    # log1p and linear round relative to the ceiling, decibels relative to the amplitude.
+    # Rounding is relative to the ceiling for log1p and linear, and relative to the amplitude for decibels.
     torch.testing.assert_close(returned, amplitude, rtol=1e-5, atol=0 if scaling.kind == "db" else 1e-6)
 
 
 @every_scaling
-def test_scaling_gives_the_unit_back(scaling: Scaling) -> None:
+def test_scaling_restores_the_unit(scaling: Scaling) -> None:
     unit = torch.linspace(-0.999, 1, 500)
     torch.testing.assert_close(scaling.to_unit(scaling.to_amplitude(unit)), unit, rtol=0, atol=2e-6)
 
@@ -110,14 +110,14 @@ def test_scaling_rises_from_minus_one_in_silence_to_one_at_the_ceiling_and_beyon
 
 
 @every_scaling
-def test_scaling_takes_units_beyond_the_ends_as_the_ends(scaling: Scaling) -> None:
+def test_scaling_clamps_units_outside_the_range(scaling: Scaling) -> None:
     ends = scaling.to_amplitude(torch.tensor([-1.5, -1.0, 1.0, 7.0]))
     assert ends[:2].tolist() == [0, 0]
     torch.testing.assert_close(ends[2:], torch.full((2,), 10**0.5), rtol=1e-5, atol=0)
 
 
 @every_scaling
-def test_scaling_has_the_gradient_of_finite_differences(scaling: Scaling) -> None:
+def test_scaling_gradient_matches_finite_differences(scaling: Scaling) -> None:
     amplitude = torch.tensor([0.001, 0.1, 1.0, 3.0, 5.0], dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(scaling.to_unit, amplitude)
 

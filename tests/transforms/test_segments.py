@@ -1,4 +1,4 @@
-"""Cutting spectrograms into segments, and putting them together again."""
+"""Spectrograms are cut into segments and joined again without loss."""
 
 import pytest
 import torch
@@ -29,7 +29,7 @@ def test_overlap_add_undoes_overlapping_segments(frames: int, hop: int) -> None:
     torch.testing.assert_close(overlap_add_segments(segments, hop, frames), spec)
 
 
-def test_grid_begins_so_that_the_first_frame_is_in_as_many_segments_as_others() -> None:
+def test_first_frame_is_in_as_many_segments_as_others() -> None:
     spec = clips(20)
     segments = overlapping_segments(spec, 8, 4, SILENCE)
     assert torch.equal(segments[:, 0, ..., :4], SILENCE.expand(2, -1, -1, 4))
@@ -37,7 +37,7 @@ def test_grid_begins_so_that_the_first_frame_is_in_as_many_segments_as_others() 
     assert torch.equal(segments[:, 1], spec[..., :8])
 
 
-def test_one_segment_fades_into_the_next_in_a_line() -> None:
+def test_segments_fade_linearly_into_each_other() -> None:
     segments = torch.stack([torch.zeros(1, 1, 1, 8), torch.ones(1, 1, 1, 8), torch.zeros(1, 1, 1, 8)], dim=1)
     whole = overlap_add_segments(segments, 4, 8)[0, 0, 0]
     torch.testing.assert_close(whole, torch.tensor([1, 3, 5, 7, 7, 5, 3, 1]) / 8)

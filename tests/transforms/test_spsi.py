@@ -1,4 +1,4 @@
-"""Single-pass inversion: phases of sines and glides in closed form, and how near it comes to the wanted spectrum."""
+"""SPSI reproduces sines and glides, and comes closer to the spectrum than random phases."""
 
 import pytest
 import torch
@@ -13,7 +13,7 @@ SPSI_STFT = STFT(sample_rate=8000, n_fft=512, hop_length=128, num_frames=64, pha
 
 
 def error(wav: Tensor, spec: Tensor) -> float:
-    """Return the distance between magnitudes relative to the wanted one's norm, without the clip's ends."""
+    """Return the distance between magnitudes relative to the norm of the target, without the clip's ends."""
     wanted = SPSI_STFT.amplitude(spec[0])[:, 4:-4]
     return float((SPSI_STFT.analyse(wav)[:, 4:-4].abs() - wanted).norm() / wanted.norm())
 
@@ -51,7 +51,7 @@ def test_phases_of_a_steady_sine_advance_by_its_frequency() -> None:
 
 
 @pytest.mark.parametrize(("first", "last"), [(300, 900), (900, 300), (2000, 3000)])
-def test_glide_comes_back_with_its_course_and_nearly_its_spectrum(first: float, last: float) -> None:
+def test_glide_comes_back_with_its_frequencies_and_nearly_its_spectrum(first: float, last: float) -> None:
     spec = SPSI_STFT(chirp(SPSI_STFT, first, last))
     returned = SPSI_STFT.inverse(spec)
     course, wanted = SPSI_STFT(returned).argmax(dim=2), spec.argmax(dim=2)
@@ -60,12 +60,12 @@ def test_glide_comes_back_with_its_course_and_nearly_its_spectrum(first: float, 
     assert error_of_random_phases(spec) > 0.5
 
 
-def test_harmonic_sound_comes_back_nearer_than_with_random_phases() -> None:
+def test_harmonic_sound_comes_back_closer_than_with_random_phases() -> None:
     spec = SPSI_STFT(harmonic(SPSI_STFT))
     assert error(SPSI_STFT.inverse(spec), spec) < 0.5 * error_of_random_phases(spec)
 
 
-def test_griffin_lim_comes_closer_when_it_starts_from_it() -> None:
+def test_griffin_lim_comes_closer_if_started_from_spsi() -> None:
     spec = SPSI_STFT(harmonic(SPSI_STFT))
     from_random, from_spsi = (GriffinLim(16, start=start)(SPSI_STFT, spec) for start in ("random", "spsi"))
     assert error(from_spsi, spec) < 0.5 * error(from_random, spec)

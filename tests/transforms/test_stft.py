@@ -1,4 +1,4 @@
-"""The linear-frequency spectrogram against librosa, and the quality of its inverse."""
+"""The linear-frequency spectrogram matches librosa, and its inverse meets its error bounds."""
 
 import math
 from typing import Any
@@ -60,7 +60,7 @@ def test_decibels_match_librosa() -> None:
 
 
 @pytest.mark.parametrize("win_length", [None, 400])
-def test_log1p_is_that_of_the_unnormalised_magnitude(win_length: int | None) -> None:
+def test_log1p_matches_the_unnormalised_magnitude(win_length: int | None) -> None:
     settings = {**SMALL, "win_length": win_length}
     transform = STFT(**settings, scale="log1p", ceil_db=0)
     wav = 0.1 * noise(transform)
@@ -83,7 +83,7 @@ def test_frequencies_are_librosas() -> None:
     torch.testing.assert_close(STFT(**SMALL, num_bins=256).frequencies(), expected[:256])
 
 
-def test_left_out_bins_are_the_highest_and_come_back_silent() -> None:
+def test_dropped_bins_are_the_highest_and_come_back_silent() -> None:
     whole, part = STFT(**SMALL), STFT(**SMALL, num_bins=100)
     assert whole.shape == (1, 257, 32)
     assert part.shape == (1, 100, 32)
@@ -113,7 +113,7 @@ def test_inverse_keeps_the_spectrum(phase: Any, largest: float, scale: Any) -> N
     assert (transform.analyse(returned).abs() - wanted).norm() < largest * wanted.norm()
 
 
-def test_paper_h_scales_seven_to_one() -> None:
+def test_log1p_range_matches_huzaifah_and_wyse() -> None:
     ceil_db = 20 * math.log10(math.expm1(7) / 256)
     assert ceil_db == pytest.approx(12.63, abs=0.01)
     transform = STFT(22050, n_fft=1024, hop_length=256, num_frames=8, scale="log1p", ceil_db=12.63)

@@ -1,4 +1,4 @@
-"""Long sounds in blocks: the same spectrogram, and sound without seams."""
+"""Long sounds in blocks give the same spectrogram, and a waveform without seams."""
 
 import math
 
@@ -32,7 +32,7 @@ def noise(num_channels: int, num_samples: int) -> Tensor:
 
 @pytest.mark.parametrize("transform", TRANSFORMS, ids=lambda t: f"{type(t).__name__}-{t.shape[0]}")
 @pytest.mark.parametrize(("num_samples", "block", "context"), [(20011, 37, 0), (20000, 32, 16), (500, 32, 8)])
-def test_blocks_are_those_of_the_whole_spectrogram(
+def test_blocks_equal_the_whole_spectrogram(
     transform: SpectrogramTransform, num_samples: int, block: int, context: int
 ) -> None:
     wav = noise(transform.shape[0], num_samples)
@@ -49,7 +49,7 @@ def test_blocks_are_those_of_the_whole_spectrogram(
     assert all(num == block for _, _, num in blocks[:-1])
 
 
-def test_no_sound_has_no_blocks() -> None:
+def test_empty_sound_has_no_blocks() -> None:
     assert list(spectrogram_blocks(TRANSFORMS[0], [], 8)) == []
     assert list(waveform_blocks(TRANSFORMS[0], [])) == []
 
@@ -71,7 +71,7 @@ def test_a_single_block_is_the_plain_inverse() -> None:
 
 
 def near(borders: list[int], num: int, reach: int = 300) -> Tensor:
-    """Tell which samples are near a border, bool [num]."""
+    """Return which samples are near a border, bool [num]."""
     found = torch.zeros(num, dtype=torch.bool)
     for border in borders:
         found[border - reach : border + reach] = True
@@ -109,11 +109,11 @@ def test_no_step_at_borders_is_larger_than_within_a_block(kind: str) -> None:
     at_borders, within = steps(sound, borders)
     assert at_borders <= 1.1 * within
     at_borders, within = dips(sound, borders)
-    assert at_borders >= 0.9 * within  # where phases did not go on, they would cancel
+    assert at_borders >= 0.9 * within  # discontinuous phases would cancel
 
 
-def test_phases_that_do_not_go_on_would_be_seen() -> None:
-    """What the test above measures is there when blocks are inverted each by itself."""
+def test_discontinuous_phases_are_detected() -> None:
+    """Inverting each block on its own fails the test above."""
     transform = TRANSFORMS[0]
     spec = transform(glide("tone", 4)[None, None])
     parts = [transform.inverse(part)[0, 0] for part in spec.split(64, dim=3)]
@@ -123,7 +123,7 @@ def test_phases_that_do_not_go_on_would_be_seen() -> None:
 
 
 @pytest.mark.parametrize("phase", [GriffinLim(8), SPSI(), GradientInversion(3, start=GriffinLim(2))])
-def test_first_half_of_a_known_beginning_is_kept(phase: PhaseMethod) -> None:
+def test_first_half_of_the_prefix_is_kept(phase: PhaseMethod) -> None:
     transform = LogMel(8000, 512, 128, n_mels=40, num_frames=32, phase=phase)
     wav = noise(2, 128 * 32)[:, None]
     made = transform.inverse(transform(wav), wav[..., :2048])
@@ -131,6 +131,6 @@ def test_first_half_of_a_known_beginning_is_kept(phase: PhaseMethod) -> None:
     assert not torch.allclose(made[..., 2048:], wav[..., 2048:], atol=1e-3)
 
 
-def test_hold_without_anything_known_changes_nothing() -> None:
+def test_blend_without_prefix_changes_nothing() -> None:
     wav = noise(1, 10)
     assert blend(wav, None) is wav

@@ -1,4 +1,4 @@
-"""What holds for every transform, and for every phase method in it."""
+"""Properties of every transform, with every phase method that suits it."""
 
 from typing import Any
 
@@ -41,7 +41,7 @@ PAIRS = [
     for phase in PHASES
     if TRANSFORMS[name][0].linear_frequency or not PHASES[phase].needs_linear_frequency
 ]
-# Signal-to-noise ratio in dB of a sound that is made of its spectrogram and its own phases, rounded down.
+# Signal-to-noise ratio in dB of the inverse with the sound's own phases, rounded down.
 SNR = {"stft": 33, "mel": 23, "mel of power": 25, "mfcc": 1, "cqt": 35}
 every_transform = pytest.mark.parametrize("name", TRANSFORMS)
 every_pair = pytest.mark.parametrize(("name", "phase"), PAIRS)
@@ -60,7 +60,7 @@ def sounds(transform: SpectrogramTransform) -> Tensor:
 
 
 @every_transform
-def test_shape_and_range_are_as_promised_even_beyond_full_scale(name: str) -> None:
+def test_shape_and_range_hold_even_beyond_full_scale(name: str) -> None:
     transform = make(name, num_channels=2)
     wav = noise(transform, batch=3) * torch.tensor([1e-9, 1, 1e9])[:, None, None]
     spec = transform(wav)
@@ -72,7 +72,7 @@ def test_shape_and_range_are_as_promised_even_beyond_full_scale(name: str) -> No
 
 
 @every_transform
-def test_silence_is_exactly_minus_one_and_in_all_but_the_first_coefficient_zero(name: str) -> None:
+def test_silence_is_exactly_minus_one_or_zero_in_higher_coefficients(name: str) -> None:
     transform = make(name)
     spec = transform(torch.zeros(2, 1, transform.num_samples))
     assert set(spec[:, :, 0].unique().tolist()) == {-1.0}
@@ -119,7 +119,9 @@ def test_stereo_is_two_mono_sounds_both_ways(name: str, phase: str) -> None:
     torch.testing.assert_close(stereo.inverse(spec)[0], mono.inverse(spec.transpose(0, 1))[:, 0], rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize(("name", "phase"), [pair for pair in PAIRS if pair[0] != "mfcc"])  # whose level: test_mfcc.py
+@pytest.mark.parametrize(
+    ("name", "phase"), [pair for pair in PAIRS if pair[0] != "mfcc"]
+)  # for its level see test_mfcc.py
 def test_inverse_keeps_the_level_of_loud_and_of_quiet_sounds(name: str, phase: str) -> None:
     transform = make(name, phase)
     wav = sounds(transform)[:2]
@@ -129,7 +131,7 @@ def test_inverse_keeps_the_level_of_loud_and_of_quiet_sounds(name: str, phase: s
 
 @every_transform
 @pytest.mark.parametrize("missing", [1, 31])
-def test_waveform_that_fills_no_whole_hop_is_padded_with_silence(name: str, missing: int) -> None:
+def test_partial_hop_is_padded_with_silence(name: str, missing: int) -> None:
     transform = make(name)
     wav = noise(transform)[..., :-missing]
     spec = transform(wav)
@@ -139,7 +141,7 @@ def test_waveform_that_fills_no_whole_hop_is_padded_with_silence(name: str, miss
 
 @every_pair
 @pytest.mark.parametrize("num_frames", [1, 2, 50])
-def test_other_lengths_than_the_transforms_own_go_both_ways(name: str, phase: str, num_frames: int) -> None:
+def test_other_lengths_work_both_ways(name: str, phase: str, num_frames: int) -> None:
     transform = make(name, phase)
     wav = noise(transform).repeat(1, 1, 3)[..., : num_frames * transform.hop_length]
     spec = transform(wav)
@@ -150,7 +152,7 @@ def test_other_lengths_than_the_transforms_own_go_both_ways(name: str, phase: st
 
 
 @every_transform
-def test_frames_do_not_depend_on_what_is_far_from_them(name: str) -> None:
+def test_frames_do_not_depend_on_distant_samples(name: str) -> None:
     transform = make(name)
     silent = transform.num_samples // 2
     start, end = (torch.nn.functional.pad(sounds(transform), pad) for pad in ((0, silent), (silent, 0)))
@@ -160,7 +162,7 @@ def test_frames_do_not_depend_on_what_is_far_from_them(name: str) -> None:
 
 
 @every_transform
-def test_phases_of_the_original_give_it_back(name: str) -> None:
+def test_phases_of_the_original_restore_it(name: str) -> None:
     transform = make(name)
     wav = harmonic(transform, level=0.05)
     returned = transform.inverse_with_phase(transform(wav), wav)
@@ -197,7 +199,7 @@ def test_other_shapes_are_refused(name: str) -> None:
 
 
 @every_transform
-def test_inverse_takes_values_out_of_range_as_the_ends(name: str) -> None:
+def test_inverse_clamps_values_out_of_range(name: str) -> None:
     transform = make(name)
     spec = 2 * torch.rand(1, *transform.shape, generator=torch.Generator().manual_seed(0)) - 1
     wild = torch.where(spec > 0.9, 3.0, torch.where(spec < -0.9, -3.0, spec))
@@ -205,7 +207,7 @@ def test_inverse_takes_values_out_of_range_as_the_ends(name: str) -> None:
 
 
 @every_transform
-def test_gradient_is_that_of_finite_differences(name: str) -> None:
+def test_gradient_matches_finite_differences(name: str) -> None:
     transform = make(name).double()
     wav = noise(transform).double()[..., : 4 * transform.hop_length]
     direction = torch.randn(wav.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
@@ -220,7 +222,7 @@ def test_gradient_is_that_of_finite_differences(name: str) -> None:
 
 @pytest.mark.parametrize("scale", ["db", "log1p", "linear"])
 @pytest.mark.parametrize("name", SCALED)
-def test_gradient_is_finite_where_part_of_a_clip_is_silent(name: str, scale: str) -> None:
+def test_gradient_is_finite_if_part_of_a_clip_is_silent(name: str, scale: str) -> None:
     transform = make(name, scale=scale)
     wav = noise(transform) * (torch.arange(transform.num_samples) < transform.num_samples // 2)
     wav.requires_grad_()
@@ -231,7 +233,7 @@ def test_gradient_is_finite_where_part_of_a_clip_is_silent(name: str, scale: str
 
 
 @every_pair
-def test_double_precision_goes_through_and_agrees_with_single(name: str, phase: str) -> None:
+def test_double_precision_agrees_with_single(name: str, phase: str) -> None:
     single, double = make(name, phase), make(name, phase).double()
     wav = noise(single)
     spec = double(wav.double())
@@ -263,7 +265,7 @@ def test_inference_mode_makes_the_same_sound(name: str, phase: str) -> None:
 
 @every_pair
 def test_all_tensors_are_on_the_device_of_the_transform(name: str, phase: str) -> None:
-    transform = make(name, phase).to("meta")  # refuses to compute with tensors of another device
+    transform = make(name, phase).to("meta")  # rejects tensors of other devices
     wav = torch.empty(2, 1, transform.num_samples, device="meta")
     spec = transform(wav)
     for returned in (spec, transform.inverse(spec), transform.inverse_with_phase(spec, wav)):
@@ -271,7 +273,7 @@ def test_all_tensors_are_on_the_device_of_the_transform(name: str, phase: str) -
 
 
 @every_transform
-def test_checkpoint_holds_nothing_of_a_transform(name: str) -> None:
+def test_checkpoint_contains_no_state_of_a_transform(name: str) -> None:
     transform = make(name)
     assert transform.state_dict() == {}
     assert list(transform.parameters()) == []
@@ -289,7 +291,7 @@ def test_frequencies_ascend_to_half_the_sample_rate_at_most(name: str) -> None:
 
 
 @pytest.mark.parametrize("phase", [phase for phase in PHASES if PHASES[phase].needs_linear_frequency])
-def test_phase_method_for_evenly_spaced_bins_is_refused_elsewhere(phase: str) -> None:
+def test_phase_method_for_an_stft_is_refused_by_other_analyses(phase: str) -> None:
     with pytest.raises(ValueError, match="needs the evenly spaced bins of an STFT: use GriffinLim"):
         make("cqt", phase)
     with pytest.raises(ValueError, match="GradientInversion needs the evenly spaced bins"):
@@ -320,7 +322,7 @@ def test_transform_and_its_phase_method_are_made_from_a_config_that_can_be_saved
     config = parser.parse_string(
         CONFIG.format(module=kind.__name__.lower().replace("logmel", "mel"), kind=kind.__name__)
     )
-    again = parser.parse_string(yaml.safe_dump(yaml.safe_load(parser.dump(config))))  # plain values alone
+    again = parser.parse_string(yaml.safe_dump(yaml.safe_load(parser.dump(config))))  # plain values only
     transform = parser.instantiate_classes(again).transform
     assert type(transform) is kind
     assert transform.shape[2] == 16

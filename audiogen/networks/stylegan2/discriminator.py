@@ -1,6 +1,6 @@
-"""The residual StyleGAN2 discriminator (Karras et al., 2020, figure 7c).
+"""Define the residual StyleGAN2 discriminator.
 
-With class projection after Miyato & Koyama (2018).
+Sources: Karras et al. (2020), figure 7c; class projection by Miyato & Koyama (2018).
 """
 
 import math
@@ -14,16 +14,16 @@ from audiogen.networks.stylegan2.sizes import Level, levels
 
 
 class Discriminator(nn.Module):
-    """Evaluator spectrograms given their class.
+    """Score spectrograms as real or fake, given their class.
 
     Args:
         shape: (C, F, L) of the spectrogram.
-        num_classes: 0 for an unconditional discriminator.
+        num_classes: Number of classes; 0 for an unconditional discriminator.
         channel_base: See `Generator`.
         channel_max: See `Generator`.
         num_mapping_layers: Dense layers of the class mapping.
-        group_size: Of the minibatch standard deviation, at most.
-        num_low_precision: How many of the highest levels may run in bf16 under autocast.
+        group_size: Largest group of clips for the minibatch standard deviation.
+        num_low_precision: Number of highest resolutions that may run in bf16 under autocast.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class Discriminator(nn.Module):
 
         Args:
             spec: float32 [B, C, F, L].
-            label: float32 [B, num_classes], or None where num_classes is 0.
+            label: float32 [B, num_classes]; None if num_classes is 0.
 
         Returns:
             float32 [B]; positive means real.
@@ -72,7 +72,7 @@ class Discriminator(nn.Module):
 
 
 class DiscriminatorBlock(nn.Module):
-    """Residual block that halves the resolution; the first also lifts the spectrogram to features."""
+    """Residual block that halves the resolution; the first one also maps the spectrogram to features."""
 
     def __init__(self, level: Level, below: Level, num_channels: int, low_precision: bool) -> None:
         super().__init__()
@@ -94,7 +94,7 @@ class DiscriminatorBlock(nn.Module):
 
 
 class Epilogue(nn.Module):
-    """The last resolution: minibatch standard deviation, a convolution and two dense layers."""
+    """Blocks at the lowest resolution: minibatch standard deviation, a convolution and two dense layers."""
 
     def __init__(self, level: Level, out_features: int, group_size: int) -> None:
         super().__init__()
@@ -113,11 +113,11 @@ def minibatch_stddev(x: Tensor, group_size: int) -> Tensor:
     """Return the mean standard deviation over groups of clips (Karras et al., 2018, section 3).
 
     Args:
-        x: float [B, C, H, W]; neighbours are a group, so that processes that share a batch have whole groups.
-        group_size: Largest size of a group; the largest one that divides B is used.
+        x: float [B, C, H, W]. A group consists of adjacent clips, so that it lies within one process.
+        group_size: Largest group size G; the largest divisor of B up to this is used.
 
     Returns:
-        float [B / size].
+        float [B / G].
     """
     size = next(size for size in range(min(group_size, len(x)), 0, -1) if len(x) % size == 0)
     groups = x.unflatten(0, (-1, size))  # [B / G, G, C, H, W]

@@ -1,6 +1,6 @@
-"""The StyleGAN2 generator with skip outputs (Karras et al., 2020, figure 7b).
+"""Define the StyleGAN2 generator with skip outputs, for square and rectangular spectrograms.
 
-For square and rectangular spectrograms.
+Source: Karras et al. (2020), figure 7b.
 """
 
 import math
@@ -19,20 +19,20 @@ NoiseMode = Literal["random", "const", "none"]
 
 
 class Generator(nn.Module):
-    """Make spectrograms from latents and classes.
+    """Generate spectrograms from latents and classes.
 
     Args:
-        shape: (C, F, L) of the spectrogram; F and L may be halved together down to 4 or a little more.
-        num_classes: 0 for an unconditional generator.
+        shape: (C, F, L) of the spectrogram; F and L must be h * 2^k and w * 2^k with h and w from 4 to 16.
+        num_classes: Number of classes; 0 for an unconditional generator.
         z_dim: Latent size.
         w_dim: Style size.
         num_mapping_layers: Dense layers of the mapping network (8 in the paper, 2 for small data).
-        channel_base: A level with longer side r has channel_base / r channels ...
+        channel_base: A resolution with longer side r has channel_base / r channels ...
         channel_max: ... but at most this many.
-        num_low_precision: How many of the highest levels may run in bf16 under autocast; the lowest never does.
+        num_low_precision: Number of highest resolutions that may run in bf16 under autocast; the lowest never does.
 
     Raises:
-        ValueError: Where F or L cannot be halved to a small start.
+        ValueError: If F and L are not of this form, or a resolution would have no channels.
     """
 
     def __init__(
@@ -54,12 +54,12 @@ class Generator(nn.Module):
     def forward(
         self, z: Tensor, label: Tensor | None, truncation: float = 1.0, noise_mode: NoiseMode = "random"
     ) -> Tensor:
-        """Return spec, float32 [B, C, F, L]; see `Mapping` and `Synthesis` for the arguments."""
+        """Return spec, float32 [B, C, F, L]; see `Mapping.forward` and `Synthesis.forward`."""
         return self.synthesis(self.mapping(z, label, truncation), noise_mode)
 
 
 class Synthesis(nn.Module):
-    """From styles to a spectrogram, one block for each resolution."""
+    """Turn styles into a spectrogram, with one block per resolution."""
 
     def __init__(
         self, shape: tuple[int, int, int], w_dim: int, channel_base: int, channel_max: int, num_low_precision: int
@@ -79,11 +79,11 @@ class Synthesis(nn.Module):
         """Turn styles into spectrograms.
 
         Args:
-            ws: float32 [B, num_ws, w_dim], one style for each layer.
-            noise_mode: Fresh noise, the noise stored with the weights, or none.
+            ws: Style of each layer, float32 [B, num_ws, w_dim].
+            noise_mode: "random" draws new noise, "const" uses the noise stored with the weights, "none" adds none.
 
         Returns:
-            spec, float32 [B, C, F, L], not bounded.
+            spec, float32 [B, C, F, L], unbounded.
         """
         x: Tensor | None = None
         spec: Tensor | None = None
@@ -98,7 +98,7 @@ class Synthesis(nn.Module):
 
 
 class SynthesisBlock(nn.Module):
-    """Two convolutions at one resolution (one at the start, on a learned constant) and its share of the output."""
+    """Two convolutions at one resolution (the lowest has one, on a learned constant) and their output layer."""
 
     def __init__(self, below: Level | None, level: Level, w_dim: int, num_channels: int, low_precision: bool) -> None:
         super().__init__()
@@ -114,7 +114,7 @@ class SynthesisBlock(nn.Module):
     def forward(
         self, x: Tensor | None, spec: Tensor | None, ws: Tensor, noise_mode: NoiseMode
     ) -> tuple[Tensor, Tensor]:
-        """Return the features [B, C', H, W] and the sum of all outputs so far, float32 [B, C, H, W]."""
+        """Return the features, float [B, C', H, W], and the sum of all outputs so far, float32 [B, C, H, W]."""
         device = ws.device.type
         with torch.autocast(device, enabled=self.low_precision and torch.is_autocast_enabled(device)):
             if x is None:
@@ -140,7 +140,7 @@ class SynthesisLayer(nn.Module):
         self.noise_const: Tensor
 
     def forward(self, x: Tensor, w: Tensor, noise_mode: NoiseMode) -> Tensor:
-        """Transform float [B, in, H, W] with w, float32 [B, w_dim]."""
+        """Transform float [B, in, H, W] with styles w, float32 [B, w_dim], into float [B, out, H', W']."""
         gain = GAIN["lrelu"]
         with torch.autocast(x.device.type, enabled=False):
             styles = self.affine(w)
@@ -154,7 +154,7 @@ class SynthesisLayer(nn.Module):
 
 
 class ToSpec(nn.Module):
-    """Modulated 1 x 1 convolution to the channels of the spectrogram, without normalisation ("toRGB")."""
+    """Modulated 1 x 1 convolution to spectrogram channels, without demodulation ("toRGB")."""
 
     def __init__(self, in_channels: int, num_channels: int, w_dim: int) -> None:
         super().__init__()
@@ -164,10 +164,10 @@ class ToSpec(nn.Module):
         self.weight_gain = 1 / math.sqrt(in_channels)
 
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
-        """Transform float [B, in, H, W] with w, float32 [B, w_dim], into [B, C, H, W]."""
+        """Transform float [B, in, H, W] with styles w, float32 [B, w_dim], into float [B, C, H, W]."""
         with torch.autocast(x.device.type, enabled=False):
             styles = self.affine(w) * self.weight_gain
         weight = styles[:, :, None] * self.weight[:, :, 0, 0].T  # [B, in, C]
-        pixels = x.permute(0, 2, 3, 1).flatten(1, 2)  # [B, H W, in], a view where x is channels-last
+        pixels = x.permute(0, 2, 3, 1).flatten(1, 2)  # [B, H W, in], a view if x is channels-last
         output = torch.baddbmm(self.bias.view(1, 1, -1).to(x.dtype), pixels, weight.to(x.dtype))  # [B, H W, C]
         return output.unflatten(1, x.shape[2:]).permute(0, 3, 1, 2)

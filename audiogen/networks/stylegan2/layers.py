@@ -1,7 +1,7 @@
-"""Building blocks with equalised learning rate (Karras et al., 2018, section 4.1).
+"""Define layers with an equalised learning rate (Karras et al., 2018, section 4.1).
 
-The gain sqrt(2) of the leaky ReLU is folded into the weights and the bias before it: the function is homogeneous, so
-the arithmetic is the same and one pass over the activations is spared.
+The leaky ReLU's gain of sqrt(2) is folded into the weights and the bias before it. The function is homogeneous, so the
+result is the same and one pass over the activations is saved.
 """
 
 import math
@@ -24,7 +24,7 @@ def activate(x: Tensor, activation: Activation) -> Tensor:
 
 
 def normalize_second_moment(x: Tensor) -> Tensor:
-    """Scale each row to a mean square of 1, float [B, D].
+    """Scale each row of x, float [B, D], to a mean square of 1.
 
     Example:
         >>> normalize_second_moment(torch.tensor([[3.0, 4.0]])).square().mean().round(decimals=4)
@@ -41,7 +41,7 @@ class FullyConnected(nn.Module):
         out_features: Output size.
         activation: "linear" or "lrelu".
         lr_multiplier: Learning rate relative to the rest of the network.
-        bias_init: First value of the bias.
+        bias_init: Initial bias.
     """
 
     def __init__(
@@ -65,15 +65,15 @@ class FullyConnected(nn.Module):
 
 
 class Conv2d(nn.Module):
-    """Convolution that keeps the size or, after FIR filtering, halves it.
+    """Convolution that keeps the resolution or, after FIR filtering, halves it.
 
     Args:
         in_channels: Input channels.
         out_channels: Output channels.
         kernel_size: 1 or 3.
         activation: "linear" or "lrelu".
-        bias: Whether there is one.
-        down: Halve height and width.
+        bias: Whether to add a bias.
+        down: Whether to halve height and width.
         gain: Factor on the result.
     """
 
@@ -113,7 +113,7 @@ class Conv2d(nn.Module):
 def _pointwise(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """Apply a 1 x 1 convolution as a matrix product on channels-last memory.
 
-    On a CPU a convolution of one input channel was seen to take ten times as long, and to return another layout.
+    A convolution with one input channel took ten times as long on a CPU, and returned another memory layout.
     """
     return F.linear(x.permute(0, 2, 3, 1), weight, bias).permute(0, 3, 1, 2)
 
@@ -121,13 +121,14 @@ def _pointwise(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 def modulated_conv2d(x: Tensor, weight: Tensor, styles: Tensor, up: bool = False, gain: float = 1.0) -> Tensor:
     """Convolve with weights scaled per sample and input channel, and normalised per output channel.
 
-    StyleGAN2, equations 1 and 3, in the form that scales activations: one ordinary convolution serves the whole batch.
+    Karras et al. (2020), equations 1 and 3, in the form that scales activations, so that one ordinary convolution
+    handles the whole batch.
 
     Args:
         x: float [B, in, H, W].
         weight: float32 [out, in, k, k].
         styles: float32 [B, in].
-        up: Double height and width (transposed convolution, then FIR filter).
+        up: Whether to double height and width (transposed convolution, then FIR filter).
         gain: Factor on the result.
 
     Returns:

@@ -1,4 +1,4 @@
-"""The mapping network: from a latent and a class to styles."""
+"""Define the mapping network, from a latent and a class to styles."""
 
 import torch
 from torch import Tensor, nn
@@ -6,18 +6,18 @@ from torch import Tensor, nn
 from audiogen.distributed import all_reduce_mean
 from audiogen.networks.stylegan2.layers import FullyConnected, normalize_second_moment
 
-AVERAGE_DECAY = 0.998  # of the mean w, per call in training
+AVERAGE_DECAY = 0.998  # decay of the mean w per training step
 
 
 class Mapping(nn.Module):
-    """Map z and a class to w (StyleGAN2-ADA, appendix C): linear class embedding, joined to z, then dense layers.
+    """Map z and a class to w: a linear class embedding, joined to z, then dense layers (StyleGAN2-ADA, appendix C).
 
     Args:
-        z_dim: Latent size; 0 maps the class alone (in the discriminator).
-        num_classes: 0 for no class input.
+        z_dim: Latent size; 0 maps only the class, as in the discriminator.
+        num_classes: Number of classes; 0 for no class input.
         w_dim: Style size.
-        num_ws: How often w is repeated; None returns it once without that axis and keeps no average.
-        num_layers: Dense layers.
+        num_ws: Number of copies of w to return; None returns one without that axis and keeps no average.
+        num_layers: Number of dense layers.
         lr_multiplier: Learning rate relative to the other layers.
     """
 
@@ -37,15 +37,15 @@ class Mapping(nn.Module):
             self.w_avg: Tensor
 
     def forward(self, z: Tensor | None, label: Tensor | None, truncation: float = 1.0) -> Tensor:
-        """Compute styles; in training the running mean of w is updated.
+        """Compute styles. In training, also update the running mean of w.
 
         Args:
-            z: float32 [B, z_dim], standard normal, or None where z_dim is 0.
-            label: float32 [B, num_classes], one-hot or a mixture, or None where num_classes is 0.
-            truncation: 1 leaves w as it is, 0 gives the mean w.
+            z: float32 [B, z_dim], standard normal; None if z_dim is 0.
+            label: float32 [B, num_classes], one-hot or a mixture; None if num_classes is 0.
+            truncation: Interpolates between the mean w (0) and w (1).
 
         Returns:
-            float32 [B, num_ws, w_dim], or [B, w_dim] where num_ws is None.
+            float32 [B, num_ws, w_dim], or [B, w_dim] if num_ws is None.
         """
         given = [x for x in (z, label) if x is not None]
         with torch.autocast(given[0].device.type, enabled=False):

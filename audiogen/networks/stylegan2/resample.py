@@ -1,7 +1,7 @@
-"""FIR resampling with the filter [1, 3, 3, 1] (StyleGAN2, section 4; Zhang, 2019).
+"""Resample feature maps with the FIR filter [1, 3, 3, 1] (Karras et al., 2020, section 4; Zhang, 2019).
 
-The filter is symmetric, so the gradient of a filtering pass is the same pass again: stating that by hand spares the
-gradient work that a convolution with a constant kernel would do.
+The filter is symmetric, so the gradient of a filtering pass is another filtering pass. Stating that by hand avoids the
+gradient computation of a convolution with a constant kernel.
 """
 
 from typing import Any
@@ -18,7 +18,7 @@ def blur(x: Tensor, padding: int, gain: float = 1.0) -> Tensor:
 
     Args:
         x: float [B, C, H, W].
-        padding: Zeros on each side, 0 to 3.
+        padding: Zeros added on each side, 0 to 3.
         gain: Factor on the result.
 
     Returns:
@@ -33,12 +33,12 @@ def downsample(x: Tensor) -> Tensor:
 
 
 def upsample(x: Tensor) -> Tensor:
-    """Double both sides and filter, float [B, C, H, W] to [B, C, 2 H, 2 W], keeping the mean level."""
+    """Double both sides and filter, float [B, C, H, W] to [B, C, 2 H, 2 W]; keeps the mean."""
     return _Upsample.apply(x, 4.0)  # three of four samples are inserted zeros
 
 
 class _Blur(torch.autograd.Function):
-    """Depthwise filtering whose gradient is itself with the complementary padding."""
+    """Depthwise filtering; its gradient is itself with the complementary padding."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, padding: int, gain: float) -> Tensor:
@@ -71,8 +71,8 @@ class _Upsample(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, gain: float) -> Tensor:
         ctx.gain = gain
-        # Zeros in between and an ordinary convolution: a depthwise transposed one was seen to take 20 times as long in
-        # bf16 on a CPU. Rows and columns of zeros before (2) and after (2) are the padding.
+        # Insert zeros and convolve: a depthwise transposed convolution took 20 times as long in bf16 on a CPU. Two rows
+        # and columns of zeros on each side are the padding.
         size = (*x.shape[:2], 2 * x.shape[2] + 3, 2 * x.shape[3] + 3)
         spread = torch.empty(size, dtype=x.dtype, device=x.device, memory_format=torch.channels_last).zero_()
         spread[:, :, 2:-1:2, 2:-1:2] = x
@@ -85,7 +85,7 @@ class _Upsample(torch.autograd.Function):
 
 
 def _kernel(x: Tensor, gain: float) -> Tensor:
-    """Return the kernel for each channel of x, [C, 1, 4, 4], summing to gain."""
+    """Return the kernel for each channel of x, float [C, 1, 4, 4], with sum `gain`."""
     taps = torch.tensor(TAPS, device=x.device)
     kernel = torch.outer(taps, taps) * (gain / taps.sum() ** 2)
     return kernel.to(x.dtype).expand(x.shape[1], 1, -1, -1)

@@ -1,9 +1,9 @@
-"""Which resolutions a network for a given spectrogram has."""
+"""Determine the resolutions of a network from its spectrogram."""
 
 from typing import NamedTuple
 
 MIN_SIDE = 4
-MAX_START = 16  # longest side of the start: beyond it the first layers would see only a part
+MAX_START = 16  # longest side of the lowest resolution; beyond it, the first layers would see only a part
 
 
 class Level(NamedTuple):
@@ -15,20 +15,20 @@ class Level(NamedTuple):
 
     @property
     def name(self) -> str:
-        """The block's name in the state dict: the reference's where square."""
+        """Name of the block in the state dict; the reference's if square."""
         return f"b{self.height}" if self.height == self.width else f"b{self.height}x{self.width}"
 
 
 def levels(shape: tuple[int, int, int], channel_base: int, channel_max: int) -> list[Level]:
-    """Return the resolutions from the smallest to that of the spectrogram.
+    """Return the resolutions from the lowest to the spectrogram's.
 
     Args:
         shape: (C, F, L) of the spectrogram.
-        channel_base: Channels times the longer side.
-        channel_max: Most channels.
+        channel_base: A resolution with longer side r has channel_base / r channels ...
+        channel_max: ... but at most this many.
 
     Raises:
-        ValueError: Where halving both sides does not lead to a small start block, and where a level has no channels.
+        ValueError: If halving both sides does not end at sides from 4 to 16, or a resolution would have no channels.
 
     Example:
         >>> [level.name for level in levels((1, 128, 64), channel_base=4096, channel_max=128)]

@@ -1,1 +1,1 @@
-"""Phase reconstruction: from a magnitude spectrogram to a waveform."""
+"""Reconstruct phases: from magnitude spectrograms to waveforms."""

@@ -1,36 +1,30 @@
-"""Gradient inversion: the waveform itself is optimised until its spectrogram is the wanted one.
+"""Optimise a waveform by gradient descent until it has the given spectrogram.
 
-The inversion of the MelGAN-VC code (2,000 steps of Adam on an L1 distance), from a sound that another method made
-instead of noise: where all is below the floor of a scale, nothing has a gradient. It needs no inverse of the analysis,
-so it works on any representation, and comes closest to what the representation says, though not always to the sound
-behind it.
+Source: the inversion in the MelGAN-VC code (2,000 Adam steps on an L1 distance). Deviation: it starts from another
+method's result instead of noise, because values below the floor of the scale have no gradient.
+
+The method needs no inverse of the analysis, so it works with any representation. It comes closest to the spectrogram
+itself, though not always to the original sound.
 """
-
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from audiogen.transforms.phase.griffin_lim import MAX_ITERATIONS, GriffinLim
-from audiogen.transforms.phase.method import PhaseMethod, blend
-
-if TYPE_CHECKING:
-    from audiogen.transforms.transform import SpectrogramTransform
+from audiogen.transforms.phase.method import InvertibleTransform, PhaseMethod, blend
 
 
 class GradientInversion(PhaseMethod):
-    """Optimise the waveform against the representation by Adam.
+    """Optimise the waveform with Adam on the L1 distance between its spectrogram and the given one.
 
     Args:
-        num_steps: Of one forward and one backward pass each, at most 10,000.
-        learning_rate: Of the first step, relative to each channel's level; it falls to 0 along a half cosine. With
-            twice as much, spectra come closer and MFCCs do not.
-        start: The method that makes the first sound; 32 iterations of fast Griffin-Lim by default.
+        num_steps: Number of optimisation steps, each one forward and one backward pass; 0 to 10,000.
+        learning_rate: Initial learning rate relative to each channel's RMS level, > 0; decays to 0 along a half cosine.
+            Twice the default brings spectra closer, but not MFCCs.
+        start: Phase method for the initial waveform; None uses 32 iterations of fast Griffin-Lim.
 
     Raises:
-        ValueError: For values out of range.
+        ValueError: If `num_steps` is outside [0, 10,000] or `learning_rate` is not positive.
     """
 
     def __init__(self, num_steps: int = 200, learning_rate: float = 0.01, start: PhaseMethod | None = None) -> None:
@@ -42,21 +36,21 @@ class GradientInversion(PhaseMethod):
         self.start = start or GriffinLim()
         self.needs_linear_frequency = self.start.needs_linear_frequency
 
-    def __call__(self, transform: SpectrogramTransform, spec: Tensor, prefix: Tensor | None = None) -> Tensor:
+    def __call__(self, transform: InvertibleTransform, spec: Tensor, prefix: Tensor | None = None) -> Tensor:
         """Turn spec, float [B, C, F, L], into wav, float [B, C, T]; see `PhaseMethod`."""
         with torch.no_grad():
             first = self.start(transform, spec, prefix)
-        # Inference mode has no gradients, whatever is enabled in it.
+        # Inference mode never records gradients, even with enable_grad.
         with torch.inference_mode(False), torch.enable_grad():
             target = spec.detach().clamp(-1, 1)
-            # Adam's steps are of one size whatever the gradient: in units of the level they suit quiet sounds too.
+            # Adam's step size is independent of the gradient, so optimise in units of the level to suit quiet sounds.
             level = first.square().mean(dim=2, keepdim=True).sqrt().clamp_min(torch.finfo(first.dtype).tiny)
             unit = (first / level).requires_grad_()
             optimizer = torch.optim.Adam([unit], lr=self.learning_rate)
             schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(self.num_steps, 1))
             for _ in range(self.num_steps):
                 optimizer.zero_grad()
-                # The sum, of which a clip's gradient does not depend on its batch, nor a channel's on the other.
+                # With the sum, a clip's gradient does not depend on its batch, nor a channel's on other channels.
                 (transform(blend(unit * level, prefix)) - target).abs().sum().backward()
                 optimizer.step()
                 schedule.step()

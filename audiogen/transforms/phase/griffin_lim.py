@@ -1,39 +1,34 @@
-"""Griffin-Lim with momentum, batched and on the device of its input.
+"""Reconstruct phases by Griffin-Lim with momentum, batched and on the device of the input.
 
-Griffin & Lim (1984); momentum after Perraudin, Balazs & Sondergaard (2013), 0.99 as in librosa. Unlike torchaudio's
-version, the start phases are the same for every clip, so that a clip sounds the same whatever batch it is in, and the
-analysis may be any that has an inverse.
+Sources: Griffin & Lim (1984); momentum by Perraudin et al. (2013), with librosa's default of 0.99. Deviations from
+torchaudio: every clip starts from the same phases, so its result does not depend on the batch, and any invertible
+analysis can be used, not only an STFT.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from audiogen.transforms.analysis import Analysis
-from audiogen.transforms.phase.method import PhaseMethod, blend
+from audiogen.transforms.phase.method import InvertibleTransform, PhaseMethod, blend
 from audiogen.transforms.phase.spsi import spsi_phase
 
-if TYPE_CHECKING:
-    from audiogen.transforms.transform import SpectrogramTransform
-
 START_SEED = 0
-MAX_ITERATIONS = 10_000
-CPU_BATCH = 16  # clips at a time: their spectra stay in the cache
+MAX_ITERATIONS = 10_000  # untrusted checkpoints choose the number too
+CPU_BATCH = 16  # clips processed at a time on a CPU, so that their spectra fit its cache
 
 
 class GriffinLim(PhaseMethod):
-    """Alternate between the wanted magnitudes and those that a waveform can have.
+    """Alternate between imposing the given magnitudes and projecting onto spectra of real waveforms.
 
     Args:
-        num_iterations: Of one synthesis and one analysis each, at most 10,000: checkpoints of others choose it too.
-        momentum: 0 is the classic algorithm, 0.99 the fast one.
-        start: Phases of the beginning: "random", or "spsi" (an STFT alone).
+        num_iterations: Number of iterations, each one synthesis and one analysis; 0 to 10,000.
+        momentum: Weight of the previous iteration, in [0, 1): 0 is the classic algorithm, 0.99 the fast one.
+        start: Initial phases: "random", or "spsi" (requires an STFT).
 
     Raises:
-        ValueError: For values out of range.
+        ValueError: If `num_iterations` is outside [0, 10,000], `momentum` outside [0, 1) or `start` unknown.
     """
 
     def __init__(
@@ -49,7 +44,7 @@ class GriffinLim(PhaseMethod):
         self.num_iterations, self.momentum, self.start = num_iterations, momentum, start
         self.needs_linear_frequency = start == "spsi"
 
-    def __call__(self, transform: SpectrogramTransform, spec: Tensor, prefix: Tensor | None = None) -> Tensor:
+    def __call__(self, transform: InvertibleTransform, spec: Tensor, prefix: Tensor | None = None) -> Tensor:
         """Turn spec, float [B, C, F, L], into wav, float [B, C, T]; see `PhaseMethod`."""
         amplitude, analysis = transform.target(spec)
         spsi = self.start == "spsi"
@@ -70,12 +65,12 @@ def griffin_lim(
     """Find waveforms whose spectra have the given magnitudes.
 
     Args:
-        amplitude: float [N, L, K].
-        phase: Of the start, in radians, float [N or 1, L, K].
-        analysis: The analysis, of waveforms of L - 1 hops.
-        num_iterations: Of one synthesis and one analysis each.
-        momentum: 0 is the classic algorithm.
-        prefix: Beginnings of the waveforms, float [N, K], which every iteration puts back.
+        amplitude: Magnitudes, float [N, L, K].
+        phase: Initial phases in radians, float [N or 1, L, K].
+        analysis: Analysis of waveforms of L - 1 hops.
+        num_iterations: Number of iterations, each one synthesis and one analysis.
+        momentum: Weight of the previous iteration, in [0, 1).
+        prefix: Known beginnings of the waveforms, float [N, T'], restored in every iteration.
 
     Returns:
         wav, float [N, T].
@@ -87,8 +82,8 @@ def griffin_lim(
 
 
 def random_phase(amplitude: Tensor) -> Tensor:
-    """Return uniform random phases in [0, 2 pi), one set for all clips, float [1, L, K], for amplitudes [N, L, K]."""
-    generator = torch.Generator().manual_seed(START_SEED)  # on the CPU: the same on every device
+    """Return uniform random phases in [0, 2 pi), shared by all clips, float [1, L, K], for amplitudes [N, L, K]."""
+    generator = torch.Generator().manual_seed(START_SEED)  # on the CPU, so that every device gets the same phases
     phase = 2 * torch.pi * torch.rand(amplitude.shape[:0:-1], generator=generator)  # [K, L]
     return phase.T.contiguous().to(amplitude)[None]
 
@@ -96,7 +91,7 @@ def random_phase(amplitude: Tensor) -> Tensor:
 def _iterate(
     spectrum: Tensor, amplitude: Tensor, analysis: Analysis, num_iterations: int, momentum: float, prefix: Tensor | None
 ) -> Tensor:
-    """Return wav, float [N, T], starting from a spectrum, complex [N, L, K]."""
+    """Return wav, float [N, T], iterating from an initial spectrum, complex [N, L, K]."""
     tiny = torch.finfo(amplitude.dtype).tiny ** 0.5
     weight = momentum / (1 + momentum)
     previous = torch.zeros_like(spectrum)

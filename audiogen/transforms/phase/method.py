@@ -1,35 +1,45 @@
-"""What a phase method is: it makes sound of a spectrogram."""
-
-from __future__ import annotations
+"""Define the interface of phase methods, which turn spectrograms into waveforms."""
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from audiogen.transforms.transform import SpectrogramTransform
+from audiogen.transforms.analysis import Analysis
+
+
+class InvertibleTransform(Protocol):
+    """The parts of a spectrogram transform that phase methods use; see `SpectrogramTransform`."""
+
+    hop_length: int
+    linear_frequency: bool
+
+    def __call__(self, wav: Tensor) -> Tensor:
+        """Turn wav, float [B, C, T], into spec, float [B, C, F, L]."""
+
+    def target(self, spec: Tensor) -> tuple[Tensor, Analysis]:
+        """Return the magnitudes behind spec [B, C, F, L], float [B C, L + 1, K], and their analysis."""
 
 
 class PhaseMethod(ABC):
-    """A way to find a waveform that has a given spectrogram.
+    """Find a waveform that has a given spectrogram.
 
     Attributes:
-        needs_linear_frequency: Whether it works on an STFT alone.
+        needs_linear_frequency: Whether the method requires an STFT, with evenly spaced bins.
     """
 
     needs_linear_frequency: bool = False
 
     @abstractmethod
-    def __call__(self, transform: SpectrogramTransform, spec: Tensor, prefix: Tensor | None = None) -> Tensor:
-        """Turn a spectrogram into a waveform; a clip's sound does not depend on its batch.
+    def __call__(self, transform: InvertibleTransform, spec: Tensor, prefix: Tensor | None = None) -> Tensor:
+        """Turn a spectrogram into a waveform. The result for a clip does not depend on the rest of the batch.
 
         Args:
-            transform: What the spectrogram is of.
+            transform: Transform that defines the spectrogram.
             spec: float [B, C, F, L].
-            prefix: The beginning of the waveform, float [B, C, K], where it is there already: what comes after should
-                go on from it. Only its first half has to stay as it is.
+            prefix: Beginning of the waveform if already known, float [B, C, T'] with T' <= T. The result continues it
+                and must reproduce only its first half.
 
         Returns:
             wav, float [B, C, T].
@@ -37,11 +47,11 @@ class PhaseMethod(ABC):
 
 
 def blend(wav: Tensor, prefix: Tensor | None) -> Tensor:
-    """Replace the beginning of a waveform by what is known of it, which fades out over its second half.
+    """Replace the beginning of a waveform with a prefix that fades out linearly over its second half.
 
     Args:
         wav: float [..., T].
-        prefix: float [..., K], or None.
+        prefix: float [..., T'] with T' <= T; None returns `wav` unchanged.
 
     Returns:
         float [..., T].

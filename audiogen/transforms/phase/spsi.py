@@ -1,36 +1,31 @@
-"""Single-pass spectrogram inversion: phases that advance with the frequency of the nearest peak.
+"""Estimate phases in a single pass by advancing them at the frequency of the nearest peak.
 
-Beauregard, Harish & Wyse (2015). Each bin belongs to the peak that its slope leads up to. From the centre of one frame
-to that of the next, the phase of a peak advances by its frequency, interpolated between bins; around a peak, phases are
-those of one sine under a window, which turn by pi from bin to bin. Two deviations from the paper: the frequency is the
-mean of both frames', which follows glides, and the parabola through a peak's bins is fitted to logarithms, which makes
-the spectrum of a sine three times as exact.
+Source: Beauregard et al. (2015). Each bin belongs to the peak at the top of its slope. From one frame's centre to the
+next, a peak's phase advances by its frequency, interpolated between bins. Around a peak, phases equal those of a
+windowed sine, which differ by pi from bin to bin.
+
+Deviations: the frequency is the mean over both frames, which follows glides; and the parabola through a peak's bins is
+fitted to log magnitudes, which reduces the error of a sine's spectrum to a third.
 """
 
-from __future__ import annotations
-
 import math
-from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from audiogen.transforms.phase.method import PhaseMethod, blend
-
-if TYPE_CHECKING:
-    from audiogen.transforms.transform import SpectrogramTransform
+from audiogen.transforms.phase.method import InvertibleTransform, PhaseMethod, blend
 
 
 class SPSI(PhaseMethod):
-    """Guess the phases in a single pass: the fastest method; for the best one, let Griffin-Lim start from it."""
+    """Estimate phases in a single pass: the fastest method. Griffin-Lim started from it gives the best results."""
 
     needs_linear_frequency = True
 
-    def __call__(self, transform: SpectrogramTransform, spec: Tensor, prefix: Tensor | None = None) -> Tensor:
+    def __call__(self, transform: InvertibleTransform, spec: Tensor, prefix: Tensor | None = None) -> Tensor:
         """Turn spec, float [B, C, F, L], into wav, float [B, C, T]; see `PhaseMethod`.
 
-        A known beginning is faded into what is guessed, whose phases do not go on from it.
+        A prefix is faded into the result, but the estimated phases do not continue it.
         """
         amplitude, analysis = transform.target(spec)
         spectrum = torch.polar(amplitude, spsi_phase(amplitude, transform.hop_length))
@@ -38,18 +33,18 @@ class SPSI(PhaseMethod):
 
 
 def spsi_phase(amplitude: Tensor, hop_length: int) -> Tensor:
-    """Guess the phases of an STFT.
+    """Estimate the phases of an STFT.
 
     Args:
-        amplitude: float [N, L, K] with K = n_fft / 2 + 1.
-        hop_length: In samples.
+        amplitude: Magnitudes, float [N, L, K] with K = n_fft / 2 + 1.
+        hop_length: Hop in samples.
 
     Returns:
         Phases in radians, relative to the start of each frame, float [N, L, K].
     """
     n_fft = 2 * (amplitude.shape[2] - 1)
     peak, frequency = _peaks(amplitude)  # [N, L, K]
-    step = math.pi * frequency * (hop_length / n_fft)  # half a hop's
+    step = math.pi * frequency * (hop_length / n_fft)  # phase advance over half a hop
     phase, last_step = torch.zeros_like(amplitude[:, 0]), step[:, 0]  # [N, K], of each bin's peak
     centres = []
     for frame in range(amplitude.shape[1]):
@@ -67,7 +62,7 @@ def _peaks(amplitude: Tensor) -> tuple[Tensor, Tensor]:
     uphill = torch.where(right > left, bins + 1, bins - 1)
     peak = torch.where(torch.maximum(left, right) > amplitude, uphill, bins)
     for _ in range(math.ceil(math.log2(amplitude.shape[2]))):
-        peak = peak.gather(2, peak)  # twice as far uphill each time
+        peak = peak.gather(2, peak)  # doubles the distance covered uphill
     tiny = torch.finfo(amplitude.dtype).tiny
     left, middle, right = (bin.clamp_min(tiny).log() for bin in (left, amplitude, right))
     offset = ((right - left) / (2 * (2 * middle - left - right).clamp_min(tiny))).clamp(-0.5, 0.5)

@@ -74,7 +74,7 @@ def test_weights_are_looked_for_where_torch_fidelity_publishes_them() -> None:
 
 def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     torch.save({"conv.weight": torch.zeros(3)}, tmp_path / "other.pth")
-    with pytest.raises(ValueError, match=r"other.pth does not hold the weights of FID's Inception: .*Missing key"):
+    with pytest.raises(ValueError, match=r"other.pth does not contain the weights of FID's Inception: .*Missing key"):
         Inception(str(tmp_path / "other.pth"))
 
 

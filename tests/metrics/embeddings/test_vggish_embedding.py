@@ -67,7 +67,7 @@ def test_missing_weights_are_named(tmp_path: Path) -> None:
 def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     torch.save({"conv.weight": torch.zeros(3)}, tmp_path / "other.pth")
     with pytest.raises(
-        ValueError, match=r"other.pth does not hold the weights of VGGish: .*Missing key.*features.0"
+        ValueError, match=r"other.pth does not contain the weights of VGGish: .*Missing key.*features.0"
     ) as e:
         VGGish(str(tmp_path / "other.pth"))
     assert len(str(e.value)) < 500
