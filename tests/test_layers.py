@@ -45,7 +45,7 @@ ALLOWED = {
         "resources",
     },  # a classifier that evaluates is a checkpoint
     "models": {
-        *("networks", "losses", "augment", "transforms", "data.batch", "rng", "distributed"),
+        *("networks", "losses", "transforms", "data.batch", "rng", "distributed"),
         *(
             "models.kimg",
             "models.optimizer_states",
@@ -58,7 +58,7 @@ ALLOWED = {
         "checkpoint",  # a classifier that gives features is one
     },
     "callbacks": {
-        *("callbacks", "metrics", "transforms", "pictures", "audio", "atomic", "damaged", "untrusted", "checkpoint_io"),
+        *("callbacks", "metrics", "pictures", "audio", "atomic", "damaged", "untrusted", "checkpoint_io"),
         *("distributed", "signals"),
     },
     "commands": None,
