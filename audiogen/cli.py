@@ -12,10 +12,8 @@ import lightning
 import torch
 import yaml
 from filelock import FileLock, Timeout
-from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
-from lightning.pytorch.strategies.launchers.multiprocessing import _MultiProcessingLauncher
+from lightning.pytorch.cli import LightningArgumentParser, SaveConfigCallback
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
 
 from audiogen.atomic import write_text
@@ -37,11 +35,12 @@ from audiogen.checkpoint_io import (
 )
 from audiogen.data.module import SpectrogramData
 from audiogen.home import expand_argument, expand_in_configs
+from audiogen.lightning_compat import CompatibleCLI, ddp_is, leave_signals_alone, multiprocessing_start_method
 from audiogen.models.kimg import KimgModule
 from audiogen.provenance import is_own, signed
 from audiogen.resources import with_config_paths
 from audiogen.run_settings import CONFIG_END, STATE_KEY, differences
-from audiogen.strategy import register_manual_all_reduce
+from audiogen.strategy import ManualAllReduce
 from audiogen.terminal import escape_messages
 from audiogen.trainer_flags import check_flags, shorten
 
@@ -89,7 +88,7 @@ class SaveConfig(SaveConfigCallback):
                 logger.log_config(yaml.safe_load(text))
 
 
-class AudiogenCLI(LightningCLI):
+class AudiogenCLI(CompatibleCLI):
     """LightningCLI with one data module, any model, and a run directory: `--trainer.default_root_dir`."""
 
     def __init__(self, args: list[str] | None = None, run: bool = True) -> None:
@@ -150,9 +149,6 @@ class AudiogenCLI(LightningCLI):
             }
         )
 
-    def _parse_ckpt_path(self) -> None:
-        """Let the config speak: Lightning would silently prefer the checkpoint's hyperparameters to the flags given."""
-
     def before_instantiate_classes(self) -> None:
         """Settle where the run goes and where it starts, before the data are read."""
         if self.subcommand is None:
@@ -175,7 +171,7 @@ class AudiogenCLI(LightningCLI):
         if training and newest is not None and _leaves_it_to(root, named):
             named = None
         if training:
-            differ = differences(root, newest, _settings(self._parser(self.subcommand), config))
+            differ = differences(root, newest, _settings(self.subcommand_parser(), config))
             self._goes_on = newest is None or bool(differ)
             if newest is not None and named is None and differ:
                 raise ValueError(
@@ -186,14 +182,15 @@ class AudiogenCLI(LightningCLI):
 
     def instantiate_trainer(self, **kwargs: Any) -> lightning.Trainer:
         """Add what all runs have: whole checkpoints, an answer to signals, and the table of metrics."""
-        keys, flags = self._parser(self.subcommand).callback_keys, self._get(self.config, "trainer")
+        keys, flags = self.subcommand_parser().callback_keys, self.subcommand_config().trainer
         for key, flag in (("progress", "enable_progress_bar"), ("checkpoint", "enable_checkpointing")):
             if flags[flag] is False and key in keys:
                 keys.remove(key)
-        trainer = super().instantiate_trainer(**kwargs)
+        with ddp_is(ManualAllReduce):
+            trainer = super().instantiate_trainer(**kwargs)
         _refuse_spawned_processes(trainer)
         trainer.strategy.checkpoint_io = CheckpointFiles()
-        _leave_signals_alone(trainer)
+        leave_signals_alone(trainer)
         # It sets the interval of validation, which others read when they are set up.
         trainer.callbacks.sort(key=lambda callback: not isinstance(callback, PeriodicEvaluation))  # type: ignore[attr-defined]
         if self.subcommand == "fit":
@@ -246,7 +243,6 @@ def main(args: list[str] | None = None) -> None:
         logging.getLogger(name).addFilter(lambda record: not record.getMessage().startswith(IGNORED_MESSAGES))
     # A saturated discriminator has gradients of 1e-40, on which convolutions were seen to run twenty times slower.
     torch.set_flush_denormal(True)
-    register_manual_all_reduce()
     torch.backends.cudnn.allow_tf32 = False  # the penalties are computed in float32 because they need its precision
     expand_in_configs()
     escape_messages()
@@ -353,26 +349,17 @@ def _settings(parser: LightningArgumentParser, config: Any) -> str:
 
 
 def _refuse_spawned_processes(trainer: lightning.Trainer) -> None:
-    """Refuse strategies that copy this process with all its objects, such as ddp_spawn.
+    """Refuse strategies that copy the objects of this process to others.
 
     Raises:
-        ValueError: Naming the one to use.
+        ValueError: If the strategy is ddp_spawn, ddp_fork or ddp_notebook.
     """
-    launcher = trainer.strategy.launcher
-    if isinstance(launcher, _MultiProcessingLauncher):
+    method = multiprocessing_start_method(trainer)
+    if method is not None:
         raise ValueError(
-            f"--trainer.strategy ddp_{launcher._start_method} copies the objects of one process to the others, which "
-            "does not work here: use --trainer.strategy ddp, which starts each process by the same command"
+            f"--trainer.strategy ddp_{method} copies the objects of one process to the others, which is not supported: "
+            "use --trainer.strategy ddp, which runs the same command in each process"
         )
-
-
-def _leave_signals_alone(trainer: lightning.Trainer) -> None:
-    """Keep Lightning from answering signals: it would save in the handler, and talk about SIGTERM at each batch."""
-    trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
-    trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None  # type: ignore[method-assign]
-    environment = trainer._accelerator_connector.cluster_environment
-    if isinstance(environment, SLURMEnvironment):
-        environment.auto_requeue = False  # the batch file does
 
 
 def _as_list(value: Any) -> list[Any]:

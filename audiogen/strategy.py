@@ -4,7 +4,7 @@ from datetime import timedelta
 from typing import Any
 
 import torch.distributed as dist
-from lightning.pytorch.strategies import DDPStrategy, StrategyRegistry
+from lightning.pytorch.strategies import DDPStrategy
 from torch import tensor
 
 from audiogen.distributed import broadcast_
@@ -47,9 +47,3 @@ class ManualAllReduce(DDPStrategy):
         """Forget the process group."""
         self._deciding = None
         super().teardown()
-
-
-def register_manual_all_reduce() -> None:
-    """Let `--trainer.strategy ddp`, also by its longer names and where Lightning chooses it, be `ManualAllReduce`."""
-    for name in ("ddp", "ddp_find_unused_parameters_true", "ddp_find_unused_parameters_false"):
-        StrategyRegistry.register(name, ManualAllReduce, "Replicas that exchange gradients once a step", override=True)

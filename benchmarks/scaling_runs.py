@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from functools import wraps
 from pathlib import Path
@@ -244,7 +245,7 @@ def use_stock(report: Report) -> None:
     from audiogen import cli
     from audiogen.models import kimg
 
-    cli.register_manual_all_reduce = lambda: None  # type: ignore[attr-defined]
+    cli.ddp_is = lambda strategy: nullcontext()  # type: ignore
     kimg.all_reduce_mean_ = lambda tensors: None  # type: ignore[attr-defined]
     configure, broadcast = DDPStrategy.configure_ddp, DistributedDataParallel._distributed_broadcast_coalesced
 

@@ -58,12 +58,23 @@ ALLOWED = {
         "checkpoint",  # a classifier that gives features is one
     },
     "callbacks": {
-        *("callbacks", "metrics", "pictures", "audio", "atomic", "damaged", "untrusted", "checkpoint_io"),
+        *(
+            "callbacks",
+            "metrics",
+            "pictures",
+            "audio",
+            "atomic",
+            "damaged",
+            "untrusted",
+            "checkpoint_io",
+            "lightning_compat",
+        ),
         *("distributed", "signals"),
     },
     "commands": None,
     "checkpoint": {"checkpoint_io", "atomic", "outputs", "resources", "trust"},
     "trust": set(),
+    "lightning_compat": set(),
     "strategy": {"distributed"},
     "cli": None,
     "__main__": None,
@@ -73,7 +84,7 @@ ALLOWED = {
 FENCED = {
     "lightning": {
         *("models", "callbacks", "data/module.py"),
-        *("checkpoint.py", "checkpoint_io.py", "cli.py", "strategy.py", "run_settings.py"),
+        *("checkpoint.py", "checkpoint_io.py", "cli.py", "lightning_compat.py", "strategy.py", "run_settings.py"),
     },
     "wandb": {"callbacks", "commands/dashboard.py"},
     "wandb_workspaces": {"commands/dashboard.py"},

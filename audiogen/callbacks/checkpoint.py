@@ -65,7 +65,7 @@ class KimgCheckpoint(Checkpoint):
     @property
     def state_key(self) -> str:
         """Tell several of them in one Trainer apart."""
-        return self._generate_state_key(monitor=self.monitor)
+        return f"{type(self).__qualname__}({self.monitor!r})"
 
     def state_dict(self) -> dict[str, Any]:
         """Return what the best was so far."""

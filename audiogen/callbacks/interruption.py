@@ -16,6 +16,7 @@ from audiogen import signals
 from audiogen.callbacks.checkpoint import save_interrupted, save_state
 from audiogen.callbacks.metrics_csv import MetricsCSV
 from audiogen.callbacks.monitors import check_monitors
+from audiogen.lightning_compat import validate_if_due
 
 # Slurm and Lightning's launcher end all processes where one leaves with another status than 0: the first leaves last.
 OTHERS_LEAVE_SECONDS = 1.0
@@ -87,13 +88,9 @@ class Interruption(lightning.Callback):
             if isinstance(logger, MetricsCSV):
                 logger.go_on_from(pl_module.clips_seen)
         signals.expect(training=True)
-        loop = trainer.fit_loop.epoch_loop
         trainer.should_stop = pl_module.ended  # as it was when that validation was cut off
-        if self._continued and self._validated != pl_module.clips_seen and loop._should_check_val_fx(_fetcher(trainer)):
-            trainer.validating = True  # as Lightning does after a batch
-            loop.val_loop.restarting = False
-            loop.val_loop.run()
-            trainer.training = True
+        if self._continued and self._validated != pl_module.clips_seen:
+            validate_if_due(trainer)
         trainer.should_stop = False  # the loop finds out by itself, and ends as it would have
 
     def on_train_batch_start(self, trainer: lightning.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
@@ -162,12 +159,6 @@ def arithmetic() -> dict[str, str]:
     if torch.cuda.is_available():
         kinds.append(torch.cuda.get_device_name())
     return {"threads": str(torch.get_num_threads()), "processor": " ".join(kinds)}
-
-
-def _fetcher(trainer: lightning.Trainer) -> Any:
-    fetcher = trainer.fit_loop._data_fetcher
-    assert fetcher is not None
-    return fetcher
 
 
 def _check_processes(trainer: lightning.Trainer) -> None:

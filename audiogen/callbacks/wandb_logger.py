@@ -14,6 +14,7 @@ from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
 from wandb.errors import Error as WandbError
 
 from audiogen.atomic import write_text
+from audiogen.lightning_compat import wandb_has_begun, wandb_settings
 from audiogen.untrusted import read_inside
 
 ID_FILE = "wandb-id.txt"
@@ -66,15 +67,16 @@ class KimgWandbLogger(WandbLogger):
     @rank_zero_experiment
     def experiment(self) -> Any:
         """The W&B run, begun at the first use."""
-        if self._experiment is not None:
-            return self._experiment
-        self._wandb_init["id"] = _run_id(self.folder)
+        if wandb_has_begun(self):
+            return super().experiment
+        settings = wandb_settings(self)
+        settings["id"] = _run_id(self.folder)
         try:
             run = super().experiment
         except WandbError as error:
             rank_zero_warn(f"W&B cannot be reached ({str(error).splitlines()[0]}): the run is kept on disk")
             wandb.teardown()  # else its service takes the id for one in use
-            self._wandb_init["mode"] = "offline"
+            settings["mode"] = "offline"
             run = super().experiment
         run.define_metric("kimg")
         run.define_metric("*", step_metric="kimg", step_sync=True)
