@@ -19,9 +19,9 @@ from pathlib import Path
 import torch
 
 from audiogen.audio.io import write_audio
-from audiogen.data.build import Pipeline
 from audiogen.data.cache import cached_store
 from audiogen.data.loading import Spectrograms
+from audiogen.data.pipeline import Pipeline
 from audiogen.data.stream import BatchStream
 from audiogen.transforms.mel import LogMel
 from benchmarks.timing import fastest

@@ -15,7 +15,7 @@ import torch
 from audiogen.callbacks.metrics_csv import MetricsCSV
 from audiogen.callbacks.mode_collapse import ModeCollapse
 from audiogen.checkpoint_io import CHECKPOINT_FOLDER, CHECKPOINT_PATTERN, CheckpointError, newest_checkpoint, read
-from audiogen.data.folder import ClassFolders
+from audiogen.data.datasets.folder import ClassFolders
 from audiogen.data.module import SpectrogramData
 from audiogen.metrics.embeddings.cache import cached_embedder
 from audiogen.metrics.embeddings.classifier import Classifier

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from audiogen.audio.io import read_audio
 from audiogen.audio.length import fit_length
-from audiogen.data.fsdd import FSDD
-from audiogen.data.spoken_digits import SpokenDigits
+from audiogen.data.datasets.fsdd import FSDD
+from audiogen.data.datasets.spoken_digits import SpokenDigits
 
 MUSIC_RATE = 22050
 # Four bars each: roots of the chords as MIDI notes, and the melody's steps above the root.

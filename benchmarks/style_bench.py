@@ -14,7 +14,7 @@ from audiogen.audio.io import read_audio, write_audio
 from audiogen.audio.level import active_level
 from audiogen.commands.style_config import build_style_transfer
 from audiogen.commands.transfer_sounds import WORKING_LEVEL, repeated
-from audiogen.data.pairs import Pairs
+from audiogen.data.datasets.pairs import Pairs
 from audiogen.metrics.contours import contour_match
 from audiogen.metrics.texture import texture_distance
 from audiogen.models.style_transfer import StyleTransfer

@@ -15,10 +15,10 @@ import pytest
 import yaml
 from jsonargparse import ArgumentParser
 
-import audiogen.data
+import audiogen.data.datasets as PACKAGE
 from audiogen import load
 from audiogen.cli import main
-from audiogen.data.dataset import AudioDataset
+from audiogen.data.datasets.dataset import AudioDataset
 from tests.tiny_run import arguments, write_classes
 
 TEXT = Path("docs/add_a_dataset.md").read_text()
@@ -71,7 +71,7 @@ def test_entry_of_the_table_makes_its_data_set_and_names_all_arguments(entry: di
 
 
 def test_table_has_every_data_set_of_the_package() -> None:
-    modules = [import_module(f"audiogen.data.{module.name}") for module in pkgutil.iter_modules(audiogen.data.__path__)]
+    modules = [import_module(f"{PACKAGE.__name__}.{module.name}") for module in pkgutil.iter_modules(PACKAGE.__path__)]
     classes = {
         f"{item.__module__}.{item.__name__}"
         for module in modules

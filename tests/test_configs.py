@@ -10,8 +10,8 @@ import torch
 import yaml
 
 from audiogen.cli import AudiogenCLI, main
-from audiogen.data.exvo import EMOTIONS
-from audiogen.data.fsdd import DIGITS
+from audiogen.data.datasets.exvo import EMOTIONS
+from audiogen.data.datasets.fsdd import DIGITS
 from audiogen.models.classifier import Classifier
 from audiogen.models.melgan_vc import MelGANVC
 from audiogen.models.style_transfer import StyleTransfer

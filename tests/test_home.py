@@ -10,7 +10,7 @@ import yaml
 import audiogen
 from audiogen.__main__ import main
 from audiogen.commands.style_config import build_style_transfer
-from audiogen.data.folder import find_sounds
+from audiogen.data.datasets.folder import find_sounds
 from audiogen.home import expand_argument, expand_home
 from tests.tiny_run import arguments, write_classes
 
@@ -66,7 +66,7 @@ def test_every_path_of_a_training_may_begin_at_home(home: Path, monkeypatch: pyt
     flags = [part for pair in pairs for part in pair]
     run(monkeypatch, "fit", *flags, "--config=~/config.yaml")
     (home / "manifest.csv").write_text("path\n" + "".join(f"{path}\n" for path in find_sounds(home / "data")))
-    manifest = {"class_path": "audiogen.data.manifest.Manifest", "init_args": {"file": "~/manifest.csv"}}
+    manifest = {"class_path": "audiogen.data.datasets.manifest.Manifest", "init_args": {"file": "~/manifest.csv"}}
     nested = ("--data.root", "~", "--data.dataset", json.dumps(manifest))
     run(monkeypatch, *tiny, "--trainer.default_root_dir=~/second", "--data.cache=~/cache", *nested)
     for name in ("run", "second"):

@@ -98,9 +98,9 @@ FENCED = {
     "torch_fidelity": {"metrics/embeddings/inception.py"},
     "transformers": {"metrics/embeddings/pretrained.py"},
     "matplotlib": {"pictures.py", "callbacks"},
-    "espeakng_loader": {"data/spoken_digits.py"},
+    "espeakng_loader": {"data/datasets/spoken_digits.py"},
     "jsonargparse": {"__main__.py", "cli.py", "commands", "home.py"},
-    "tarfile": {"data/archive.py", "data/shards.py"},
+    "tarfile": {"data/datasets/archive.py", "data/shards.py"},
     # These run programs, or what a file says.
     "subprocess": set(),
     "pickle": set(),

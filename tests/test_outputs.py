@@ -18,7 +18,7 @@ from audiogen.cli import main as train
 from audiogen.commands.parser import call
 from audiogen.commands.stylize import stylize
 from audiogen.commands.texture import texture
-from audiogen.data.folder import find_sounds
+from audiogen.data.datasets.folder import find_sounds
 from audiogen.outputs import MARKER, OutputError, check_output_file, check_output_folder, start_output_folder
 from tests.full_disk import limited_files
 from tests.tiny_classifier import write_classifier

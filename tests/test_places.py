@@ -20,7 +20,7 @@ from audiogen.audio.preprocess import PreprocessStep
 from audiogen.checkpoint import load
 from audiogen.cli import main as train
 from audiogen.commands.run_config import find_root
-from audiogen.data.dataset import AudioDataset
+from audiogen.data.datasets.dataset import AudioDataset
 from audiogen.provenance import is_own, signed
 from audiogen.transforms.phase.method import PhaseMethod
 from audiogen.trust import PARTS_OF_RUNS, PLACES, Builder, MismatchError
@@ -78,7 +78,7 @@ def test_run_of_others_does_not_choose_where_sounds_lie_and_spectrograms_go(
 
 def test_run_of_others_downloads_nothing(runs: tuple[Path, Path], tmp_path: Path) -> None:
     run, classifier = runs
-    dataset = {"class_path": "audiogen.data.speech_commands.SpeechCommands", "init_args": {"download": True}}
+    dataset = {"class_path": "audiogen.data.datasets.speech_commands.SpeechCommands", "init_args": {"download": True}}
     folder = theirs(run, tmp_path / "theirs", dataset=dataset, root=str(tmp_path / "away"))
     with pytest.raises(
         ValueError, match=r"data\.dataset\.download, data\.root ignored|data\.root, data\.dataset\.down"
@@ -213,7 +213,7 @@ def test_relative_data_folder_is_found_from_the_run(
     found = find_root(run / "config.yaml")
     assert found is not None
     assert Path(found).resolve() == (base / "sounds").resolve()
-    domains = {"class_path": "audiogen.data.domains.Domains", "init_args": {"a": "sounds", "b": "sounds"}}
+    domains = {"class_path": "audiogen.data.datasets.domains.Domains", "init_args": {"a": "sounds", "b": "sounds"}}
     (run / "config.yaml").write_text(json.dumps({"data": {"root": None, "dataset": domains}}))
     assert find_root(run / "config.yaml") == (None if where == "here" else str(base))
 

@@ -66,7 +66,7 @@ def test_list_of_tasks_is_refused_because_it_does_not_tell_how_many_parts_there_
 
 def test_array_makes_a_whole_store_and_may_be_submitted_again(tmp_path: Path) -> None:
     write_classes(tmp_path / "data", {"low": 300, "high": 2000}, num=3)
-    dataset = {"class_path": "audiogen.data.folder.ClassFolders"}
+    dataset = {"class_path": "audiogen.data.datasets.folder.ClassFolders"}
     transform = {"class_path": "audiogen.transforms.mel.LogMel", "init_args": TRANSFORM}
     (tmp_path / "config.yaml").write_text(yaml.safe_dump({"data": {"dataset": dataset, "transform": transform}}))
     options = {"config": "config.yaml", "data.root": "data", "data.cache": "cache"}

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 import audiogen
+from audiogen.data.datasets.spoken_digits import SpokenDigits
 from audiogen.data.module import SpectrogramData
-from audiogen.data.spoken_digits import SpokenDigits
 
 FOLDER = Path("checkpoints")
 MANIFEST = json.loads((FOLDER / "manifest.json").read_text())

@@ -12,9 +12,9 @@ from lightning.pytorch.utilities import rank_zero_info
 from audiogen.__main__ import main
 from audiogen.audio.io import AudioFileError, audio_info
 from audiogen.data.cache import file_digests
-from audiogen.data.dataset import DatasetError
-from audiogen.data.folder import find_sounds
-from audiogen.data.manifest import Manifest
+from audiogen.data.datasets.dataset import DatasetError
+from audiogen.data.datasets.folder import find_sounds
+from audiogen.data.datasets.manifest import Manifest
 from audiogen.terminal import escape_messages, printable
 from tests.tiny_run import arguments, write_classes
 

@@ -27,7 +27,7 @@ WRITES = {
 OPENS = {"write_text", "write_bytes", "mkstemp", "NamedTemporaryFile", "copyfile", "copytree", "copy2"}
 READS = {"torch.load", "soundfile.SoundFile"}
 # Files of a folder that is built under another name and renamed when it is whole.
-FOLDERS = {"data/store.py", "data/spoken_digits.py", "data/build.py", "data/cache.py"}
+FOLDERS = {"data/store.py", "data/datasets/spoken_digits.py", "data/pipeline.py", "data/cache.py"}
 
 
 def name_of(node: ast.expr) -> str:

@@ -12,7 +12,7 @@ def classifier_arguments(data: Path, run: Path, kimg: float = 0.4, *more: str) -
     """Return the flags of a tiny classifier, without the command."""
     values = {
         "data.root": data,
-        "data.dataset": "audiogen.data.folder.ClassFolders",
+        "data.dataset": "audiogen.data.datasets.folder.ClassFolders",
         "data.batch_size": 8,
         "data.transform.sample_rate": SAMPLE_RATE,
         "data.transform.hop_length": 128,

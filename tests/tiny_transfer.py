@@ -17,7 +17,7 @@ def write_config(folder: Path, network: dict[str, Any] | None = None, **settings
     model |= {"history": 20, "precision": "fp32"}
     config = {
         "data": {
-            "dataset": {"class_path": "audiogen.data.pairs.Pairs"},
+            "dataset": {"class_path": "audiogen.data.datasets.pairs.Pairs"},
             "transform": {
                 "class_path": "audiogen.transforms.stft.STFT",
                 "init_args": {

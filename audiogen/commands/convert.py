@@ -15,7 +15,7 @@ from audiogen.audio.formats import AUDIO_SUFFIXES
 from audiogen.audio.io import AudioFileError, AudioWriteError, audio_info, audio_writer, stream_audio
 from audiogen.checkpoint import load
 from audiogen.commands.generate import pick_device
-from audiogen.data.folder import find_sounds
+from audiogen.data.datasets.folder import find_sounds
 from audiogen.models.kimg import KimgModule
 from audiogen.outputs import check_output_file, check_output_folder, start_output_folder
 from audiogen.terminal import printable

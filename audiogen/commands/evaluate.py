@@ -18,10 +18,10 @@ from audiogen.commands.generate import pick_device
 from audiogen.commands.parser import read_data
 from audiogen.commands.run_config import callback_arguments, find_root, read_config, run_builder
 from audiogen.commands.sound_folder import as_many_as, scarcest, usable_files
-from audiogen.data.build import Pipeline, clip_waveform
-from audiogen.data.dataset import Split
-from audiogen.data.folder import ClassFolders, files_below
+from audiogen.data.datasets.dataset import Split
+from audiogen.data.datasets.folder import ClassFolders, files_below
 from audiogen.data.module import SpectrogramData
+from audiogen.data.pipeline import Pipeline, clip_waveform
 from audiogen.metrics.embeddings.classifier import Classifier
 from audiogen.metrics.embeddings.embedding import Batches, Embedding
 from audiogen.metrics.evaluator import Evaluator, view_on

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from audiogen.commands.run_config import callback_arguments
-from audiogen.data.dataset import Split
+from audiogen.data.datasets.dataset import Split
 from audiogen.data.module import SpectrogramData
 from audiogen.metrics.conversion import ConversionEvaluator, convert_clips
 from audiogen.metrics.embeddings.classifier import Classifier

@@ -11,10 +11,10 @@ from torch import Tensor
 
 from audiogen.atomic import write_text
 from audiogen.audio.io import write_audio
-from audiogen.data.build import Pipeline, clip_waveform
-from audiogen.data.dataset import AudioItem
+from audiogen.data.datasets.dataset import AudioItem
 from audiogen.data.loading import LoadedData
 from audiogen.data.module import SpectrogramData
+from audiogen.data.pipeline import Pipeline, clip_waveform
 from audiogen.data.report import report, used_records
 from audiogen.outputs import check_output_folder, start_output_folder
 from audiogen.pictures import MAX_ROWS, histogram, save_figure, spectrogram_grid

@@ -7,8 +7,8 @@ from pathlib import Path
 from torch import Tensor
 
 from audiogen.audio.io import AudioFileError
-from audiogen.data.build import Pipeline, clip_waveform
-from audiogen.data.folder import find_sounds
+from audiogen.data.datasets.folder import find_sounds
+from audiogen.data.pipeline import Pipeline, clip_waveform
 
 SHOWN = 5  # sounds that were left out, by name
 _GENERATED = re.compile(r"(?P<label>.+)-\d+")  # seven-000.wav, as `generate` names its files

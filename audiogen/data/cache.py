@@ -21,10 +21,10 @@ from typing import Any
 from filelock import FileLock
 from tqdm import tqdm
 
-from audiogen.data.build import Pipeline, Processed, process_all
-from audiogen.data.dataset import DatasetError
+from audiogen.data.datasets.dataset import DatasetError
 from audiogen.data.digests import file_digests, file_state
 from audiogen.data.parts import Part, part_names, stored_files, usable_parts
+from audiogen.data.pipeline import Pipeline, Processed, process_all
 from audiogen.data.store import SpectrogramStore, StoreWriter
 from audiogen.fingerprint import UNREADABLE, fingerprint, settings
 

@@ -12,9 +12,9 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from audiogen.data.batch import Batch
-from audiogen.data.build import Pipeline
 from audiogen.data.cache import cached_store
-from audiogen.data.dataset import AudioItem, DatasetError, Split
+from audiogen.data.datasets.dataset import AudioItem, DatasetError, Split
+from audiogen.data.pipeline import Pipeline
 from audiogen.data.store import SpectrogramStore, Store
 from audiogen.data.stream import CropIndex
 from audiogen.fingerprint import fingerprint

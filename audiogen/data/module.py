@@ -15,10 +15,10 @@ from torch.utils.data import DataLoader
 from audiogen.atomic import write_text
 from audiogen.audio.preprocess import PreprocessStep
 from audiogen.data.batch import Batch
-from audiogen.data.build import Crop, Pipeline
 from audiogen.data.cache import cache_folder
-from audiogen.data.dataset import AudioDataset, DatasetError, Split
+from audiogen.data.datasets.dataset import AudioDataset, DatasetError, Split
 from audiogen.data.loading import LoadedData, Spectrograms, load
+from audiogen.data.pipeline import Crop, Pipeline
 from audiogen.data.shards import load_shards
 from audiogen.data.stream import BatchStream, Entered, PairStream, shuffled
 from audiogen.transforms.transform import SpectrogramTransform

@@ -12,7 +12,7 @@ from typing import TypeVar
 from joblib.externals.loky import ProcessPoolExecutor
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
-from audiogen.data.dataset import DatasetError
+from audiogen.data.datasets.dataset import DatasetError
 
 Input = TypeVar("Input")
 Output = TypeVar("Output")

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from audiogen.data.build import Processed
+from audiogen.data.pipeline import Processed
 from audiogen.data.store import SpectrogramStore
 
 Item = TypeVar("Item")

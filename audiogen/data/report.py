@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from audiogen.audio.preprocess import Change, step_reports
-from audiogen.data.build import Pipeline
 from audiogen.data.loading import LoadedData
+from audiogen.data.pipeline import Pipeline
 from audiogen.data.store import FileRecord
 
 NEAR_FULL = 0.999

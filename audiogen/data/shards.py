@@ -21,11 +21,11 @@ import numpy as np
 import torch
 
 from audiogen.atomic import replacing, write_text
-from audiogen.data.archive import MAX_HEADER, LimitedStream
-from audiogen.data.build import Pipeline
 from audiogen.data.cache import definition
-from audiogen.data.dataset import DatasetError, Split
+from audiogen.data.datasets.archive import MAX_HEADER, LimitedStream
+from audiogen.data.datasets.dataset import DatasetError, Split
 from audiogen.data.loading import LoadedData, Spectrograms
+from audiogen.data.pipeline import Pipeline
 from audiogen.data.store import Store
 from audiogen.outputs import check_output_folder, start_output_folder
 from audiogen.untrusted import is_plain_name, is_regular

@@ -107,7 +107,7 @@ class StyleTransfer(KimgModule):
         self.strict_loading = False
         if label_names and label_names != ROLES:
             raise ValueError(
-                "style transfer needs pairs of a content and a style: use --data.dataset audiogen.data.pairs.Pairs, "
+                "style transfer needs pairs of content and style (--data.dataset audiogen.data.datasets.pairs.Pairs), "
                 f"not data of the classes {', '.join(label_names)}"
             )
         _check(balance, content_weight, style_weight, bound_weight, start, method)

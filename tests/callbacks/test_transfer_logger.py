@@ -11,7 +11,7 @@ import torch
 
 import audiogen
 from audiogen.cli import main
-from audiogen.data.dataset import DatasetError
+from audiogen.data.datasets.dataset import DatasetError
 from audiogen.models.transfer import Objective
 from tests.tiny_transfer import RATE, bursts, clicks, melody, write, write_config
 

@@ -10,7 +10,7 @@ import soundfile
 from matplotlib.image import imread
 
 from audiogen.commands.inspect import inspect
-from audiogen.data.folder import ClassFolders
+from audiogen.data.datasets.folder import ClassFolders
 from audiogen.data.module import SpectrogramData
 from audiogen.transforms.mel import LogMel
 from audiogen.transforms.mfcc import MFCC

@@ -9,13 +9,13 @@ import soundfile
 import yaml
 
 from audiogen.__main__ import main
-from audiogen.data import build
+from audiogen.data import pipeline as pipeline_module
 from tests.tiny_run import write_classes
 
 CONFIG = {
     "seed_everything": 0,
     "data": {
-        "dataset": {"class_path": "audiogen.data.folder.ClassFolders", "init_args": {"val_share": 0.34}},
+        "dataset": {"class_path": "audiogen.data.datasets.folder.ClassFolders", "init_args": {"val_share": 0.34}},
         "transform": {
             "class_path": "audiogen.transforms.mel.LogMel",
             "init_args": {"sample_rate": 8000, "n_fft": 512, "hop_length": 128, "n_mels": 32, "num_frames": 32},
@@ -71,8 +71,8 @@ Stored in {store} ({size:.0f} kB)
 
 def test_what_was_prepared_is_not_read_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[Path] = []
-    process = build.process
-    monkeypatch.setattr(build, "process", lambda path, config: read.append(path) or process(path, config))
+    process = pipeline_module.process
+    monkeypatch.setattr(pipeline_module, "process", lambda path, config: read.append(path) or process(path, config))
     run(folder, monkeypatch, "prepare")
     run(folder, monkeypatch, "inspect", "--out", str(folder / "page"))
     assert sorted(read) == sorted((folder / "data").rglob("*.wav"))
@@ -157,7 +157,7 @@ def test_parts_give_what_a_single_run_gives_also_where_a_sound_is_there_twice(
     run(folder, monkeypatch, "prepare", "--part", "0/2")
     run(folder, monkeypatch, "prepare", "--part", "1/2")
     capsys.readouterr()
-    monkeypatch.setattr(build, "process", None)
+    monkeypatch.setattr(pipeline_module, "process", None)
     run(folder, monkeypatch, "prepare")
     assert capsys.readouterr().out == single
     assert "1 left out: duplicate" in single

@@ -12,10 +12,11 @@ import pytest
 import soundfile
 
 from audiogen.audio.io import read_audio
-from audiogen.data import build, digests
-from audiogen.data.build import Pipeline
-from audiogen.data.folder import ClassFolders
+from audiogen.data import digests
+from audiogen.data import pipeline as pipeline_module
+from audiogen.data.datasets.folder import ClassFolders
 from audiogen.data.loading import LoadedData, load
+from audiogen.data.pipeline import Pipeline
 from audiogen.data.report import report
 from audiogen.transforms.mel import LogMel
 
@@ -131,7 +132,7 @@ def loaded(folder: Path, pipeline: Pipeline, tmp_path_factory: pytest.TempPathFa
             os.seteuid(0)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(build, "process", partial(without_privileges, build.process))
+        patch.setattr(pipeline_module, "process", partial(without_privileges, pipeline_module.process))
         patch.setattr(digests, "file_digest", partial(without_privileges, digests.file_digest))
         return load(ClassFolders(val_share=0).scan(folder), pipeline, tmp_path_factory.mktemp("cache"))
 
@@ -168,7 +169,7 @@ def test_long_file_is_never_in_memory_as_a_whole(
     lengths = []
     read = soundfile.SoundFile.read
     monkeypatch.setattr(soundfile.SoundFile, "read", lambda *a, **k: lengths.append(read(*a, **k)) or lengths[-1])
-    processed = build.process(folder / "kind" / "2 hours.wav", pipeline)
+    processed = pipeline_module.process(folder / "kind" / "2 hours.wav", pipeline)
     assert max(map(len, lengths)) == pipeline.segment_seconds * 4000
     assert len(processed.segments) == (120 if pipeline.crop == "random" else 1)
     assert processed.record.truncated == (pipeline.crop != "random")

@@ -22,11 +22,12 @@ from torch import Tensor
 
 from audiogen import fingerprint
 from audiogen.audio.preprocess import PreprocessStep
-from audiogen.data import build, cache, digests
-from audiogen.data.build import Pipeline
+from audiogen.data import cache, digests
+from audiogen.data import pipeline as pipeline_module
 from audiogen.data.cache import cache_folder, cached_store, store_key
-from audiogen.data.dataset import DatasetError
+from audiogen.data.datasets.dataset import DatasetError
 from audiogen.data.digests import file_digests
+from audiogen.data.pipeline import Pipeline
 from audiogen.data.store import SpectrogramStore
 from audiogen.transforms.cqt import CQT
 from audiogen.transforms.mel import LogMel
@@ -56,8 +57,10 @@ def files(write_tone: WriteTone) -> list[Path]:
 def builds(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """Return a list that the path of each file that is processed is added to."""
     processed: list[Path] = []
-    process = build.process
-    monkeypatch.setattr(build, "process", lambda path, pipeline: processed.append(path) or process(path, pipeline))
+    process = pipeline_module.process
+    monkeypatch.setattr(
+        pipeline_module, "process", lambda path, pipeline: processed.append(path) or process(path, pipeline)
+    )
     return processed
 
 
@@ -270,19 +273,21 @@ def test_without_a_home_folder_the_message_names_what_to_set(monkeypatch: pytest
 def test_interrupted_build_leaves_nothing_that_is_taken_for_whole(
     files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    process = build.process
+    process = pipeline_module.process
 
     def stop_at_the_third(path: Path, pipeline: Pipeline) -> Any:
         if path == files[2]:
             raise KeyboardInterrupt
         return process(path, pipeline)
 
-    monkeypatch.setattr(build, "process", stop_at_the_third)
+    monkeypatch.setattr(pipeline_module, "process", stop_at_the_third)
     with pytest.raises(KeyboardInterrupt):
         open_store(files, tmp_path)
     monkeypatch.undo()
     processed: list[Path] = []
-    monkeypatch.setattr(build, "process", lambda path, pipeline: processed.append(path) or process(path, pipeline))
+    monkeypatch.setattr(
+        pipeline_module, "process", lambda path, pipeline: processed.append(path) or process(path, pipeline)
+    )
     again = open_store(files, tmp_path)
     assert processed == files[2:]  # what was built is kept
     assert again.is_whole()
@@ -297,9 +302,9 @@ def test_build_that_was_killed_goes_on_with_what_is_whole(
     def killed_at_the_last(path: Path, pipeline: Pipeline) -> Any:
         return os.kill(os.getpid(), signal.SIGKILL) if path == files[3] else process(path, pipeline)
 
-    process, processed = build.process, []
+    process, processed = pipeline_module.process, []
     with monkeypatch.context() as patch:
-        patch.setattr(build, "process", killed_at_the_last)
+        patch.setattr(pipeline_module, "process", killed_at_the_last)
         child = multiprocessing.get_context("fork").Process(target=open_store, args=(files, tmp_path))
         child.start()
         child.join(60)
@@ -319,7 +324,9 @@ def test_build_that_was_killed_goes_on_with_what_is_whole(
     elif change == "all":
         frames.unlink()
         journal.write_bytes(b"no journal\n" * 100)
-    monkeypatch.setattr(build, "process", lambda path, pipeline: processed.append(path) or process(path, pipeline))
+    monkeypatch.setattr(
+        pipeline_module, "process", lambda path, pipeline: processed.append(path) or process(path, pipeline)
+    )
     store = open_store(files, tmp_path)
     done = {"nothing": 3, "frames": 1, "frames cut short": 2, "journal": 2, "a file that is done": 0, "all": 0}[change]
     assert processed == files[done:]
@@ -342,13 +349,13 @@ def test_damaged_store_is_built_again(files: list[Path], tmp_path: Path, builds:
 def test_file_that_changes_during_the_build_is_noticed(
     files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    process = build.process
+    process = pipeline_module.process
 
     def rewrite_first(path: Path, pipeline: Pipeline) -> Any:
         soundfile.write(files[0], np.random.default_rng(0).standard_normal(3000) / 9, 8000)
         return process(path, pipeline)
 
-    monkeypatch.setattr(build, "process", rewrite_first)
+    monkeypatch.setattr(pipeline_module, "process", rewrite_first)
     with pytest.raises(OSError, match=r"1 sound files changed while they were read, such as .*a\.wav"):
         open_store(files, tmp_path)
     assert not list((tmp_path / "cache").glob("*.unfinished"))
@@ -357,12 +364,12 @@ def test_file_that_changes_during_the_build_is_noticed(
 PROGRAM = """
 import sys
 from pathlib import Path
-from audiogen.data import build
-from audiogen.data.build import Pipeline
+from audiogen.data import pipeline as pipeline_module
+from audiogen.data.pipeline import Pipeline
 from audiogen.data.cache import cached_store
 from audiogen.transforms.mel import LogMel
-process = build.process
-build.process = lambda path, pipeline: print(path.name) or process(path, pipeline)
+process = pipeline_module.process
+pipeline_module.process = lambda path, pipeline: print(path.name) or process(path, pipeline)
 folder = Path(sys.argv[1])
 store = cached_store(sorted(folder.glob("*.wav")), Pipeline(LogMel(8000, 256, 64, 24, 24)), folder / "cache", 1)
 assert store.read(range(4), [0.0] * 4, 24).std() > 0.1
@@ -380,11 +387,11 @@ def test_of_several_processes_that_start_at_once_one_builds(files: list[Path], t
 SCRIPT = """
 import sys
 from pathlib import Path
-from audiogen.data import build
-from audiogen.data.build import Pipeline
+from audiogen.data import pipeline as pipeline_module
+from audiogen.data.pipeline import Pipeline
 from audiogen.data.cache import cached_store
 from audiogen.transforms.mel import LogMel
-build.PARALLEL_FROM = build.FILES_PER_TASK = 1
+pipeline_module.PARALLEL_FROM = pipeline_module.FILES_PER_TASK = 1
 folder = Path(sys.argv[1])
 paths = sorted(folder.glob("*.wav"))
 store = cached_store(paths, Pipeline(LogMel(8000, 256, 64, 24, 24)), folder / sys.argv[2], int(sys.argv[3]))

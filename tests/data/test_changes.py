@@ -14,10 +14,11 @@ import soundfile
 import torch
 from torch import Tensor
 
-from audiogen.data import build, digests
-from audiogen.data.build import Pipeline
+from audiogen.data import digests
+from audiogen.data import pipeline as pipeline_module
 from audiogen.data.cache import cached_store
 from audiogen.data.digests import file_digests
+from audiogen.data.pipeline import Pipeline
 from audiogen.data.store import SpectrogramStore
 from audiogen.transforms.mel import LogMel
 
@@ -153,7 +154,7 @@ def while_reading(
     """Return a function that says what happens before a file is read, and what after it."""
 
     def plan(path: Path, before: Callable[[], object], after: Callable[[], object]) -> None:
-        process = build.process
+        process = pipeline_module.process
 
         def changing(found: Path, pipeline: Pipeline) -> Any:
             if found == path:
@@ -163,7 +164,7 @@ def while_reading(
                 after()
             return processed
 
-        monkeypatch.setattr(build, "process", changing)
+        monkeypatch.setattr(pipeline_module, "process", changing)
 
     return plan
 

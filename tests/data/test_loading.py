@@ -14,9 +14,9 @@ from audiogen.audio.io import read_audio
 from audiogen.audio.length import fit_length
 from audiogen.audio.preprocess import PreprocessStep
 from audiogen.data import loading
-from audiogen.data.build import Pipeline
 from audiogen.data.cache import cache_folder
-from audiogen.data.dataset import AudioItem, DatasetError, Split
+from audiogen.data.datasets.dataset import AudioItem, DatasetError, Split
+from audiogen.data.pipeline import Pipeline
 from audiogen.data.report import report
 from audiogen.transforms.cqt import CQT
 from audiogen.transforms.mel import LogMel

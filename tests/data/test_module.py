@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from audiogen.data.folder import ClassFolders
+from audiogen.data.datasets.folder import ClassFolders
 from audiogen.data.module import SpectrogramData
 from audiogen.transforms.mel import LogMel
 from tests.tiny_run import write_classes

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from audiogen.data.dataset import DatasetError
+from audiogen.data.datasets.dataset import DatasetError
 from audiogen.data.parallel import parallel_map
 
 NUM = 40

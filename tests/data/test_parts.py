@@ -13,10 +13,11 @@ import pytest
 import soundfile
 
 from audiogen.audio.silence import TrimSilence
-from audiogen.data import build, cache
-from audiogen.data.build import Pipeline
+from audiogen.data import cache
+from audiogen.data import pipeline as pipeline_module
 from audiogen.data.cache import BuiltPart, cached_part, cached_store
 from audiogen.data.parts import Part, parse_part
+from audiogen.data.pipeline import Pipeline
 from audiogen.data.store import SpectrogramStore
 from audiogen.transforms.mel import LogMel
 
@@ -42,8 +43,10 @@ def files(tmp_path: Path) -> list[Path]:
 def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Return a list that the name of each file that is processed is added to."""
     names: list[str] = []
-    process = build.process
-    monkeypatch.setattr(build, "process", lambda path, pipeline: names.append(path.name) or process(path, pipeline))
+    process = pipeline_module.process
+    monkeypatch.setattr(
+        pipeline_module, "process", lambda path, pipeline: names.append(path.name) or process(path, pipeline)
+    )
     return names
 
 
@@ -148,14 +151,14 @@ def test_parts_and_a_build_of_all_at_the_same_time_do_not_hurt_each_other(
 def test_part_that_is_overtaken_by_a_build_of_all_ends_well(
     files: list[Path], tmp_path: Path, expected: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    process = build.process
+    process = pipeline_module.process
 
     def be_overtaken(path: Path, pipeline: Pipeline) -> Any:
-        monkeypatch.setattr(build, "process", process)
+        monkeypatch.setattr(pipeline_module, "process", process)
         build_all(files, tmp_path)
         return process(path, pipeline)
 
-    monkeypatch.setattr(build, "process", be_overtaken)
+    monkeypatch.setattr(pipeline_module, "process", be_overtaken)
     built = build_part(0, 2, files, tmp_path)
     assert built.missing == []
     assert built.whole is not None
@@ -180,7 +183,7 @@ def test_part_that_is_killed_begins_again(
     files: list[Path], tmp_path: Path, expected: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(build, "process", killed_at(2, build.process))
+        patch.setattr(pipeline_module, "process", killed_at(2, pipeline_module.process))
         assert in_processes(build_part, [(0, 2, files, tmp_path)]) == [-signal.SIGKILL]
     (parts,) = (tmp_path / "cache").glob("*.parts")
     assert (parts / "0-of-2.unfinished").exists()

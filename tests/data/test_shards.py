@@ -22,11 +22,11 @@ from audiogen.__main__ import main
 from audiogen.audio.silence import TrimSilence
 from audiogen.cli import main as train
 from audiogen.data import shards
-from audiogen.data.archive import MAX_HEADER
-from audiogen.data.build import Pipeline
-from audiogen.data.dataset import DatasetError
-from audiogen.data.folder import ClassFolders
+from audiogen.data.datasets.archive import MAX_HEADER
+from audiogen.data.datasets.dataset import DatasetError
+from audiogen.data.datasets.folder import ClassFolders
 from audiogen.data.loading import LoadedData, load
+from audiogen.data.pipeline import Pipeline
 from audiogen.data.shards import load_shards, new_shard_folder, write_shards
 from audiogen.data.stream import BatchStream
 from audiogen.transforms.mel import LogMel
@@ -83,7 +83,7 @@ def test_training_on_shards_continues_as_if_never_stopped(tmp_path: Path, monkey
     folder = write_classes(tmp_path / "data", {"low": 300, "high": 2000})
     pipeline = {
         "data": {
-            "dataset": {"class_path": "audiogen.data.folder.ClassFolders"},
+            "dataset": {"class_path": "audiogen.data.datasets.folder.ClassFolders"},
             "transform": {
                 "class_path": "audiogen.transforms.mel.LogMel",
                 "init_args": {"sample_rate": 8000, "n_fft": 512, "hop_length": 128, "n_mels": 32, "num_frames": 32},
@@ -260,12 +260,12 @@ def test_missing_extra_is_named(data: LoadedData, tmp_path: Path, monkeypatch: p
         write_shards(data, PIPELINE, new_shard_folder(str(tmp_path / "shards")), 4)
 
 
-def test_verbs_that_need_sounds_refuse_shards(
+def test_commands_that_need_sounds_refuse_shards(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     flags = [
         "--data.dataset",
-        "audiogen.data.folder.ClassFolders",
+        "audiogen.data.datasets.folder.ClassFolders",
         "--data.transform",
         "audiogen.transforms.mel.LogMel",
     ]
@@ -273,7 +273,7 @@ def test_verbs_that_need_sounds_refuse_shards(
     with pytest.raises(SystemExit) as stop:
         main()
     assert stop.value.code == 1
-    assert "shards hold no sounds" in capsys.readouterr().err
+    assert "shards contain no sounds" in capsys.readouterr().err
 
 
 def rewrite_shard(folder: Path, change: Callable[[tarfile.TarInfo], bytes | None], kind: int) -> None:

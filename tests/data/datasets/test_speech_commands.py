@@ -12,10 +12,10 @@ from urllib.error import URLError
 import pytest
 import torchaudio
 
-from audiogen.data import speech_commands
-from audiogen.data.dataset import DatasetError
-from audiogen.data.fsdd import DIGITS
-from audiogen.data.speech_commands import SpeechCommands
+from audiogen.data.datasets import speech_commands
+from audiogen.data.datasets.dataset import DatasetError
+from audiogen.data.datasets.fsdd import DIGITS
+from audiogen.data.datasets.speech_commands import SpeechCommands
 
 
 def write_layout(folder: Path) -> Path:

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from audiogen.data.dataset import AudioItem, DatasetError
-from audiogen.data.domains import Domains
-from audiogen.data.folder import ClassFolders
+from audiogen.data.datasets.dataset import AudioItem, DatasetError
+from audiogen.data.datasets.domains import Domains
+from audiogen.data.datasets.folder import ClassFolders
 
 
 @pytest.fixture

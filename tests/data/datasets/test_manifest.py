@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from audiogen.data.dataset import AudioItem, DatasetError
-from audiogen.data.manifest import Manifest
+from audiogen.data.datasets.dataset import AudioItem, DatasetError
+from audiogen.data.datasets.manifest import Manifest
 
 Rows = list[dict[str, str]]
 

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from audiogen.data.dataset import AudioDataset, AudioItem, DatasetError, Split
-from audiogen.data.folder import (
+from audiogen.data.datasets.dataset import AudioDataset, AudioItem, DatasetError, Split
+from audiogen.data.datasets.folder import (
     checked_share,
     clips_of_class,
     cut_note,

@@ -10,9 +10,9 @@ import soundfile
 import torch
 
 from audiogen.audio.io import read_audio
-from audiogen.data.dataset import DatasetError
-from audiogen.data.fsdd import DIGITS
-from audiogen.data.spoken_digits import (
+from audiogen.data.datasets.dataset import DatasetError
+from audiogen.data.datasets.fsdd import DIGITS
+from audiogen.data.datasets.spoken_digits import (
     ACCENTS,
     MARGIN_SECONDS,
     PEAK,
@@ -162,7 +162,7 @@ def test_build_that_fails_halfway_leaves_nothing(monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.usefixtures("cache")
 def test_missing_voice_is_named_and_not_replaced(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("audiogen.data.spoken_digits.VOICES", ("nobody", *VOICES[1:]))
+    monkeypatch.setattr("audiogen.data.datasets.spoken_digits.VOICES", ("nobody", *VOICES[1:]))
     with pytest.raises(DatasetError, match="lacks the voices nobody"):
         build_spoken_digits(tmp_path / "digits", NUM_CLIPS, seed=0, sample_rate=SAMPLE_RATE)
 
@@ -190,7 +190,7 @@ def test_class_can_be_the_gender_of_the_voice() -> None:
 
 
 def test_voices_of_no_clear_gender_are_left_out(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("audiogen.data.spoken_digits.NEITHER", ("f1",))  # who has ten of these few clips
+    monkeypatch.setattr("audiogen.data.datasets.spoken_digits.NEITHER", ("f1",))  # who has ten of these few clips
     clips = SpokenDigits(label="gender", num_clips=NUM_CLIPS).scan(cache)
     assert len(clips) == NUM_CLIPS - 10
     assert {clip.label for clip in clips} == {"male", "female"}

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from audiogen.data.dataset import AudioDataset, AudioItem, DatasetError
-from audiogen.data.table import find_table, listed_path, read_csv
+from audiogen.data.datasets.dataset import AudioDataset, AudioItem, DatasetError
+from audiogen.data.datasets.table import find_table, listed_path, read_csv
 
 
 class Pairs(AudioDataset):

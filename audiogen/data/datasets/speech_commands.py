@@ -12,9 +12,9 @@ from typing import Literal, get_args
 
 import torch
 
-from audiogen.data.archive import unpack
-from audiogen.data.dataset import AudioDataset, AudioItem, DatasetError, Split, existing_folder
-from audiogen.data.fsdd import DIGITS
+from audiogen.data.datasets.archive import unpack
+from audiogen.data.datasets.dataset import AudioDataset, AudioItem, DatasetError, Split, existing_folder
+from audiogen.data.datasets.fsdd import DIGITS
 
 Words = Literal["digits", "all"]
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from audiogen.audio.io import AudioFileError, AudioInfo, audio_info, read_parts, require_sound
 from audiogen.audio.length import fit_length
 from audiogen.audio.preprocess import Change, PreprocessStep, preprocess
-from audiogen.data.dataset import DatasetError
+from audiogen.data.datasets.dataset import DatasetError
 from audiogen.data.parallel import parallel_map
 from audiogen.data.store import FileRecord, audible_starts, quantise
 from audiogen.fingerprint import fingerprint

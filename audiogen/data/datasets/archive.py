@@ -7,7 +7,7 @@ import zlib
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from audiogen.data.dataset import DatasetError
+from audiogen.data.datasets.dataset import DatasetError
 from audiogen.untrusted import is_regular
 
 MAX_HEADER = 1 << 20  # bytes before each file: an extended header is read into memory

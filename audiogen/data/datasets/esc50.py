@@ -6,8 +6,8 @@ The layout is that of the original repository: `meta/esc50.csv` lists the files 
 from collections.abc import Sequence
 from pathlib import Path
 
-from audiogen.data.dataset import AudioDataset, AudioItem, DatasetError, Split, existing_folder
-from audiogen.data.table import checked_label, find_table, inner_path, read_csv
+from audiogen.data.datasets.dataset import AudioDataset, AudioItem, DatasetError, Split, existing_folder
+from audiogen.data.datasets.table import checked_label, find_table, inner_path, read_csv
 
 FOLDS = range(1, 6)
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from audiogen.data.archive import MAX_HEADER, unpack
-from audiogen.data.dataset import DatasetError
+from audiogen.data.datasets.archive import MAX_HEADER, unpack
+from audiogen.data.datasets.dataset import DatasetError
 
 Member = tuple[tarfile.TarInfo, bytes]
 LIMITS = {"max_bytes": 1 << 20, "max_files": 10}

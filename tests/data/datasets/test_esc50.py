@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from audiogen.data.dataset import DatasetError
-from audiogen.data.esc50 import ESC50
+from audiogen.data.datasets.dataset import DatasetError
+from audiogen.data.datasets.esc50 import ESC50
 
 HEADER = "filename,fold,target,category,esc10,src_file,take"
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from audiogen.data.dataset import DatasetError
-from audiogen.data.fsdd import DIGITS, FSDD
+from audiogen.data.datasets.dataset import DatasetError
+from audiogen.data.datasets.fsdd import DIGITS, FSDD
 
 
 @pytest.fixture

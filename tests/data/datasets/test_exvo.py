@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from audiogen.data.dataset import AudioItem, DatasetError
-from audiogen.data.exvo import EMOTIONS, ExVo
+from audiogen.data.datasets.dataset import AudioItem, DatasetError
+from audiogen.data.datasets.exvo import EMOTIONS, ExVo
 
 HEADER = (
     "File_ID,Split,Subject_ID,Country,"

@@ -8,8 +8,8 @@ Gidel (2022), "Generating Diverse Vocal Bursts with StyleGAN2 and MEL-Spectrogra
 from collections.abc import Sequence
 from pathlib import Path
 
-from audiogen.data.dataset import AudioDataset, AudioItem, DatasetError, Split
-from audiogen.data.table import find_table, inner_path, parse_split, read_csv
+from audiogen.data.datasets.dataset import AudioDataset, AudioItem, DatasetError, Split
+from audiogen.data.datasets.table import find_table, inner_path, parse_split, read_csv
 
 # In the order of the columns, without triumph: too few of its clips have the highest score.
 EMOTIONS = ("awe", "excitement", "amusement", "awkwardness", "fear", "horror", "distress", "sadness", "surprise")

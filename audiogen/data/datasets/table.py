@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from io import StringIO
 from pathlib import Path, PurePath
 
-from audiogen.data.dataset import SPLIT_NAMES, DatasetError, Split, existing_folder
+from audiogen.data.datasets.dataset import SPLIT_NAMES, DatasetError, Split, existing_folder
 from audiogen.untrusted import is_plain_name, is_regular
 
 # What columns are called elsewhere: one of these in place of ours is a mistake that would change what is trained on.

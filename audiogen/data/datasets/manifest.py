@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from audiogen.data.dataset import AudioDataset, AudioItem, DatasetError
-from audiogen.data.table import (
+from audiogen.data.datasets.dataset import AudioDataset, AudioItem, DatasetError
+from audiogen.data.datasets.table import (
     Row,
     check_columns,
     checked_label,

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from audiogen.data.dataset import AudioDataset, AudioItem, DatasetError, Split, existing_folder
+from audiogen.data.datasets.dataset import AudioDataset, AudioItem, DatasetError, Split, existing_folder
 
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 NUM_TAKES = 50

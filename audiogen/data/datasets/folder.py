@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from audiogen.audio.formats import READ_SUFFIXES, SOUND_SUFFIXES
-from audiogen.data.dataset import SPLIT_NAMES, AudioDataset, AudioItem, DatasetError, Split, existing_folder
+from audiogen.data.datasets.dataset import SPLIT_NAMES, AudioDataset, AudioItem, DatasetError, Split, existing_folder
 from audiogen.untrusted import is_regular
 
 

@@ -22,8 +22,8 @@ from tqdm import tqdm
 from audiogen.audio.io import write_audio
 from audiogen.audio.resample import resample
 from audiogen.data.cache import cache_folder
-from audiogen.data.dataset import AudioDataset, AudioItem, DatasetError, Split
-from audiogen.data.fsdd import DIGITS
+from audiogen.data.datasets.dataset import AudioDataset, AudioItem, DatasetError, Split
+from audiogen.data.datasets.fsdd import DIGITS
 from audiogen.data.parallel import parallel_map
 
 Label = Literal["digit", "speaker", "gender"]

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from audiogen.data.dataset import AudioItem, DatasetError
-from audiogen.data.pairs import Pairs
+from audiogen.data.datasets.dataset import AudioItem, DatasetError
+from audiogen.data.datasets.pairs import Pairs
 
 
 def test_each_row_makes_two_clips_of_one_pair(tmp_path: Path) -> None:

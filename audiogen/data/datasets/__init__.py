@@ -1,0 +1,1 @@
+"""Data sets: each file describes one layout of sound files on disk."""
