@@ -48,6 +48,7 @@ ALLOWED = {
         *("networks", "losses", "transforms", "data.batch", "rng", "distributed"),
         *(
             "models.kimg",
+            "models.gan",
             "models.optimizer_states",
             "models.precision",
             "models.schedules",

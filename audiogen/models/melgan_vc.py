@@ -11,25 +11,22 @@ in `StyleGAN2`.
 """
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
-from copy import deepcopy
 from typing import Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.optim import Adam, Optimizer
+from torch.optim import Optimizer
 
 from audiogen import rng
 from audiogen.data.batch import Batch
 from audiogen.distributed import num_processes
 from audiogen.losses.adversarial import hinge_fake, hinge_real
 from audiogen.losses.siamese import siamese_margin, travel_angle, travel_distance
-from audiogen.models.kimg import KimgModule
-from audiogen.models.precision import Precision, autocast, channels_last
+from audiogen.models.gan import GAN
+from audiogen.models.precision import Precision, channels_last
 from audiogen.models.schedules import falling
 from audiogen.models.targets import choose_targets
-from audiogen.networks.averaging import average_decay, update_average
 from audiogen.transforms.segments import join_segments, overlap_add_segments, overlapping_segments, split_segments
 from audiogen.transforms.transform import SpectrogramTransform
 
@@ -56,7 +53,7 @@ class Roles(NamedTuple):
     own: Tensor
 
 
-class MelGANVC(KimgModule):
+class MelGANVC(GAN):
     """Train a generator of sounds, a siamese network and a discriminator; keep an average of the generator.
 
     Args:
@@ -96,8 +93,6 @@ class MelGANVC(KimgModule):
             that cannot be cut into segments, and values out of range.
     """
 
-    averaged = ("generator_ema",)
-
     def __init__(
         self,
         transform: SpectrogramTransform,
@@ -128,15 +123,13 @@ class MelGANVC(KimgModule):
         precision: Precision = "auto",
         log_every_kimg: float = 0.5,
     ) -> None:
-        super().__init__(transform, label_names, batch_size, total_kimg, log_every_kimg)
-        self.save_hyperparameters()
-        self.targets = choose_targets(label_names, targets)
+        targets_found = choose_targets(label_names, targets)
         if batch_size < len(label_names):
             raise ValueError(f"a batch of {batch_size} cannot hold a clip of each of {len(label_names)} domains")
         channels, bands, frames = transform.shape
         if frames % NUM_SEGMENTS:
             raise ValueError(f"num_frames must be a multiple of {NUM_SEGMENTS}, the segments of a clip, got {frames}")
-        if cycle_weight and len(self.targets) < len(label_names):
+        if cycle_weight and len(targets_found) < len(label_names):
             raise ValueError("cycle_weight converts clips back to their own domains: set targets to all")
         weights = (identity_weight, travel_weight, margin_weight, cycle_weight, ema_half_life_kimg)
         if min(weights) < 0 or generator_interval < 1 or not 0 <= decay_from <= 1:
@@ -144,26 +137,32 @@ class MelGANVC(KimgModule):
                 "need weights and half-life >= 0, generator_interval >= 1 and decay_from in [0, 1], got "
                 f"{', '.join(map(str, weights))}, {generator_interval} and {decay_from}"
             )
-        self.automatic_optimization = False
-        self.segment = (channels, bands, frames // NUM_SEGMENTS)
-        num_targets = len(label_names) if len(self.targets) > 1 else 0  # a single target need not be named
-        self.generator: Any = channels_last(generator(self.segment, num_targets))
-        self.siamese: Any = channels_last(siamese(self.segment))
-        self.discriminator: Any = channels_last(discriminator(transform.shape, num_targets))
-        self.generator_ema: Any = deepcopy(self.generator).eval().requires_grad_(False)
-        self.augment = augment if augment is not None else nn.Identity()
-        self.discriminator_augment = discriminator_augment if discriminator_augment is not None else nn.Identity()
+        segment = (channels, bands, frames // NUM_SEGMENTS)
+        num_targets = len(label_names) if len(targets_found) > 1 else 0  # a single target need not be named
+        networks = generator(segment, num_targets), siamese(segment), discriminator(transform.shape, num_targets)
+        super().__init__(
+            *(transform, label_names, batch_size, total_kimg, log_every_kimg),
+            networks[0],
+            networks[2],
+            augment,
+            (beta1, beta2),
+            ema_half_life_kimg,
+            ema_ramp_up,
+            precision,
+        )
+        self.save_hyperparameters()
+        self.siamese: Any = channels_last(networks[1])
+        self.targets, self.segment = targets_found, segment
+        self.discriminator_augment = discriminator_augment or nn.Identity()
         allowed = torch.zeros(len(label_names), len(label_names))  # [source, target]
         allowed[:, self.targets] = 1
         self.register_buffer("allowed", allowed.fill_diagonal_(0), persistent=False)
         self.allowed: Tensor
-        self.learning_rates, self.betas = (learning_rate, discriminator_learning_rate), (beta1, beta2)
+        self.learning_rates = (learning_rate, discriminator_learning_rate)
         self.decay_from, self.generator_interval = decay_from, generator_interval
         self.identity_norm, self.margin, self.pairs = identity_norm, margin, pairs
         self.weights = {"identity": identity_weight, "travel_distance": travel_weight, "travel_angle": travel_weight}
         self.weights |= {"margin": margin_weight, "cycle": cycle_weight}
-        self.ema_half_life_kimg, self.ema_ramp_up = ema_half_life_kimg, ema_ramp_up
-        self.precision: Precision = precision
 
     def on_fit_start(self) -> None:
         """Say what is trained.
@@ -185,8 +184,11 @@ class MelGANVC(KimgModule):
 
     def configure_optimizers(self) -> list[Optimizer]:
         """Return Adam for the generator with the siamese network, and for the discriminator."""
-        weights = [[*self.generator.parameters(), *self.siamese.parameters()], [*self.discriminator.parameters()]]
-        return [Adam(w, rate, self.betas, fused=True) for w, rate in zip(weights, self.learning_rates, strict=True)]
+        generator_rate, discriminator_rate = self.learning_rates
+        return [
+            self.adam(generator_rate, self.generator, self.siamese),
+            self.adam(discriminator_rate, self.discriminator),
+        ]
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         """Train the discriminator, and when it is its turn the generator with the siamese network."""
@@ -196,11 +198,7 @@ class MelGANVC(KimgModule):
         self.backward_losses(roles, train_generator=turn)
         if turn:
             self.update(optimizer, "generator", self.generator, self.siamese)
-            decay = 0.0
-            if self.ema_half_life_kimg:
-                clips = self.batch_size * self.generator_interval
-                decay = average_decay(clips, self.clips_seen, self.ema_half_life_kimg, self.ema_ramp_up)
-            update_average(self.generator_ema, self.generator, decay)
+            self.average_generator(self.batch_size * self.generator_interval)
         self.update(discriminator_optimizer, "discriminator", self.discriminator)
         self.count_clips()
 
@@ -231,10 +229,10 @@ class MelGANVC(KimgModule):
 
     def backward_losses(self, roles: Roles, train_generator: bool) -> None:
         """Compute the gradients of the discriminator and, where asked for, of the other two networks."""
-        with torch.set_grad_enabled(train_generator), self._autocast():
+        with torch.set_grad_enabled(train_generator), self.autocast():
             converted, reproduced = self.translate(self.generator, roles)
         fake_input = converted.detach().requires_grad_(train_generator)
-        with self._autocast():
+        with self.autocast():
             fake_logits = self._logits(fake_input, roles.aim)
             real_logits = self._logits(roles.real, roles.own)
         if train_generator:
@@ -277,7 +275,7 @@ class MelGANVC(KimgModule):
     def cycle_loss(self, roles: Roles, converted: Tensor) -> Tensor:
         """Return how much sources differ from what their conversions, float32 [N, C, F, L], are converted back to."""
         target = self.named(roles.origin.repeat_interleave(NUM_SEGMENTS))
-        with self._autocast():
+        with self.autocast():
             segments = self.generator(split_segments(converted, NUM_SEGMENTS), target)
         return F.l1_loss(join_segments(segments.float(), NUM_SEGMENTS), roles.source)
 
@@ -293,7 +291,7 @@ class MelGANVC(KimgModule):
             segments = [
                 spec.unflatten(0, (-1, NUM_SEGMENTS))[:, [0, NUM_SEGMENTS - 1]].flatten(0, 1) for spec in segments
             ]
-        with self._autocast():
+        with self.autocast():
             vectors = self.siamese(torch.cat(segments)).float()
         before, after = vectors.chunk(2)
         if self.pairs == "clip":
@@ -331,7 +329,7 @@ class MelGANVC(KimgModule):
         silence = self.transform(torch.zeros(1, self.segment[0], self.transform.hop_length, device=self.device))
         segments = overlapping_segments(spec.to(self.device, torch.float32), self.segment[2], step, silence)
         aims = target.to(self.device).repeat_interleave(segments.shape[1])
-        with self._autocast():
+        with self.autocast():
             translated = [
                 self.generator_ema(part, self.named(aim)).float()
                 for part, aim in zip(
@@ -354,12 +352,6 @@ class MelGANVC(KimgModule):
         """Return what the networks are told of targets int64 [B]: nothing where there is one."""
         return target if len(self.targets) > 1 else None
 
-    def train(self, mode: bool = True) -> "MelGANVC":
-        """Set training mode for all but the averaged generator, which only ever evaluates."""
-        super().train(mode)
-        self.generator_ema.eval()
-        return self
-
     def _has_roles(self, label: Tensor) -> bool:
         """Tell whether there are both clips to convert and clips of a target among some of domains int64 [B]."""
         return bool(self.allowed[label].any() and self.allowed.any(dim=0)[label].any())
@@ -368,7 +360,7 @@ class MelGANVC(KimgModule):
         if not self._has_roles(batch.label):
             return  # a last batch that lacks a domain
         roles = self.roles(batch)
-        with self._autocast():
+        with self.autocast():
             converted, reproduced = self.translate(self.generator_ema, roles)
             fake, real = self._logits(converted, roles.aim), self._logits(roles.real, roles.own)
         scores = self.keeping_losses(roles, converted, reproduced)
@@ -381,13 +373,10 @@ class MelGANVC(KimgModule):
         return self.discriminator(self.discriminator_augment(spec), self.named(target)).float()
 
     def _scheduled_optimizers(self) -> list[Any]:
-        """Return the optimisers with the learning rates of this step, and the config's betas in a continued run too."""
+        """Return the optimisers with the learning rates of this step."""
         optimizers: Any = self.optimizers()
         factor = falling(self.kimg / self.total_kimg, self.decay_from)
         for optimizer, rate in zip(optimizers, self.learning_rates, strict=True):
             for group in optimizer.param_groups:
-                group.update(lr=rate * factor, betas=self.betas)
+                group["lr"] = rate * factor
         return optimizers
-
-    def _autocast(self) -> AbstractContextManager:
-        return autocast(self.precision, self.device)

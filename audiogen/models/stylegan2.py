@@ -8,23 +8,20 @@ activations.
 """
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
-from copy import deepcopy
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.optim import Adam, Optimizer
+from torch.optim import Optimizer
 
 from audiogen import rng
 from audiogen.data.batch import Batch
 from audiogen.distributed import all_reduce_mean
 from audiogen.losses.adversarial import logistic_fake, logistic_real
 from audiogen.losses.regularizers import mode_seeking, path_length_penalty, path_lengths, r1_penalty
-from audiogen.models.kimg import KimgModule
-from audiogen.models.precision import Precision, autocast, channels_last
-from audiogen.networks.averaging import average_decay, update_average
+from audiogen.models.gan import GAN
+from audiogen.models.precision import Precision
 from audiogen.networks.stylegan2.discriminator import minibatch_stddev
 from audiogen.transforms.transform import SpectrogramTransform
 
@@ -36,7 +33,7 @@ MODE_SEEKING_STRIDE = 4  # one pair for every four clips of the batch
 MODE_SEEKING_INTERVAL = 4  # steps: a pair costs two generated clips, so every step would take a sixth longer
 
 
-class StyleGAN2(KimgModule):
+class StyleGAN2(GAN):
     """Train a generator and a discriminator against each other, and keep an average of the generator.
 
     Args:
@@ -70,8 +67,6 @@ class StyleGAN2(KimgModule):
         ValueError: For intervals and probabilities out of range.
     """
 
-    averaged = ("generator_ema",)
-
     def __init__(
         self,
         transform: SpectrogramTransform,
@@ -96,8 +91,6 @@ class StyleGAN2(KimgModule):
         precision: Precision = "auto",
         log_every_kimg: float = 0.5,
     ) -> None:
-        super().__init__(transform, label_names, batch_size, total_kimg, log_every_kimg)
-        self.save_hyperparameters()
         if batch_size < 2:
             raise ValueError(f"batch_size must be at least 2, got {batch_size}")
         if not 0 <= style_mixing <= 1:
@@ -106,22 +99,25 @@ class StyleGAN2(KimgModule):
             raise ValueError("r1_interval and path_length_interval must be >= 0 (0 switches the penalty off)")
         if mode_seeking < 0:
             raise ValueError(f"mode_seeking must be >= 0, got {mode_seeking}")
-        self.automatic_optimization = False
         shape, num_classes = transform.shape, len(label_names)
-        self.generator: Any = channels_last(generator(shape, num_classes))
-        self.discriminator: Any = channels_last(discriminator(shape, num_classes))
-        self.generator_ema: Any = deepcopy(self.generator).eval().requires_grad_(False)
-        self.augment = augment if augment is not None else nn.Identity()
+        super().__init__(
+            *(transform, label_names, batch_size, total_kimg, log_every_kimg),
+            generator(shape, num_classes),
+            discriminator(shape, num_classes),
+            augment,
+            (beta1, beta2),
+            batch_size * 10 / 32 if ema_half_life_kimg == "auto" else ema_half_life_kimg,
+            ema_ramp_up,
+            precision,
+        )
+        self.save_hyperparameters()
         self.register_buffer("path_length_mean", torch.zeros([]))
         self.path_length_mean: Tensor
+        self.learning_rate = learning_rate
         self.r1_gamma = 0.0002 * shape[1] * shape[2] / batch_size if r1_gamma == "auto" else r1_gamma
-        self.ema_half_life_kimg = batch_size * 10 / 32 if ema_half_life_kimg == "auto" else ema_half_life_kimg
-        self.ema_ramp_up = ema_ramp_up
-        self.learning_rate, self.betas = learning_rate, (beta1, beta2)
         self.r1_interval, self.path_length_interval = r1_interval, path_length_interval
         self.path_length_weight, self.path_length_decay = path_length_weight, path_length_decay
         self.mode_seeking, self.style_mixing = mode_seeking, style_mixing
-        self.precision: Precision = precision
 
     def metric_names(self) -> set[str]:
         """Return the names of all metrics that are logged; see `KimgModule`."""
@@ -139,15 +135,9 @@ class StyleGAN2(KimgModule):
     def configure_optimizers(self) -> list[Optimizer]:
         """Return Adam for the generator and the discriminator, corrected for lazy regularisation."""
         return [
-            self._adam(self.generator, self.path_length_interval),
-            self._adam(self.discriminator, self.r1_interval),
+            self.adam(self.learning_rate, self.generator, lazy_interval=self.path_length_interval),
+            self.adam(self.learning_rate, self.discriminator, lazy_interval=self.r1_interval),
         ]
-
-    def on_train_start(self) -> None:
-        """Let the config's learning rate and betas speak: a continued run's optimisers come with those of before."""
-        for optimizer, fresh in zip(self.optimizers(), self.configure_optimizers(), strict=True):  # type: ignore[call-overload]
-            for group, wanted in zip(optimizer.param_groups, fresh.param_groups, strict=True):
-                group.update(lr=wanted["lr"], betas=wanted["betas"])
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         """Train both networks on one batch of real clips and one of generated ones."""
@@ -166,8 +156,7 @@ class StyleGAN2(KimgModule):
         if self.r1_interval and step % self.r1_interval == 0:
             self.r1_backward(real, label)
             self.update(discriminator_optimizer, "discriminator_r1", self.discriminator)
-        decay = average_decay(self.batch_size, self.clips_seen, self.ema_half_life_kimg, self.ema_ramp_up)
-        update_average(self.generator_ema, self.generator, decay)
+        self.average_generator(self.batch_size)
         self.count_clips()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
@@ -209,7 +198,7 @@ class StyleGAN2(KimgModule):
                 order, so groups of the minibatch standard deviation are equally mixed in both.
         """
         discriminator_weights = list(self.discriminator.parameters())
-        with self._autocast():
+        with self.autocast():
             fake = self.generator.synthesis(self._styles(self._latents(len(real)), label))
             fake_input = fake.detach().requires_grad_()
             fake_logits = self.discriminator(self.augment(fake_input), label)
@@ -218,7 +207,7 @@ class StyleGAN2(KimgModule):
         self.manual_backward(generator_loss, inputs=[fake_input], retain_graph=True)
         self.manual_backward(fake, gradient=fake_input.grad, inputs=list(self.generator.parameters()))
         self.manual_backward(fake_loss, inputs=discriminator_weights)
-        with self._autocast():
+        with self.autocast():
             real_logits = self.discriminator(self.augment(real), label)
             real_loss = logistic_real(real_logits)
         self.manual_backward(real_loss, inputs=discriminator_weights)
@@ -238,7 +227,7 @@ class StyleGAN2(KimgModule):
             label: float32 [num_pairs, num_classes], or None.
         """
         z = self._latents(2 * num_pairs)
-        with self._autocast():
+        with self.autocast():
             pairs = None if label is None else label.repeat_interleave(2, dim=0)
             spec = self.generator.synthesis(self._styles(z, pairs))
         loss = mode_seeking(spec.float(), z)
@@ -303,12 +292,6 @@ class StyleGAN2(KimgModule):
         """Turn class indices, int64 [B], into float32 [B, num_classes], or None without classes."""
         return F.one_hot(label, len(self.label_names)).to(self.dtype) if self.label_names else None
 
-    def train(self, mode: bool = True) -> "StyleGAN2":
-        """Set training mode for all but the averaged generator, which only ever evaluates."""
-        super().train(mode)
-        self.generator_ema.eval()
-        return self
-
     def _latents(self, num: int) -> Tensor:
         """Draw z, float [num, z_dim]."""
         return rng.randn((num, self.generator.z_dim), self.device).to(self.dtype)
@@ -326,12 +309,3 @@ class StyleGAN2(KimgModule):
     def _mean_logit(self, batch: Batch) -> Tensor:
         """Return the mean logit of real clips, augmented as those in training are."""
         return self.discriminator(self.augment(batch.spec), self.one_hot(batch.label)).mean()
-
-    def _autocast(self) -> AbstractContextManager:
-        return autocast(self.precision, self.device)
-
-    def _adam(self, network: nn.Module, interval: int) -> Optimizer:
-        """Return Adam for a network that takes an extra step for a penalty every `interval` steps (appendix B)."""
-        ratio = interval / (interval + 1) if interval else 1.0
-        betas = (self.betas[0] ** ratio, self.betas[1] ** ratio)
-        return Adam(network.parameters(), self.learning_rate * ratio, betas, eps=1e-8, fused=True)

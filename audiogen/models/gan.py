@@ -1,0 +1,103 @@
+"""What the GANs share: a moving average of the generator, precision, and Adam with the config's rates."""
+
+from contextlib import AbstractContextManager
+from copy import deepcopy
+from typing import Any, Self
+
+from torch import nn
+from torch.optim import Adam, Optimizer
+
+from audiogen.models.kimg import KimgModule
+from audiogen.models.precision import Precision, autocast, channels_last
+from audiogen.networks.averaging import average_decay, update_average
+from audiogen.transforms.transform import SpectrogramTransform
+
+
+class GAN(KimgModule):
+    """Base of a generator and a discriminator that train against each other.
+
+    Args:
+        transform: The spectrogram definition.
+        label_names: Class names in index order.
+        batch_size: Clips per step over all processes.
+        total_kimg: Length of the training in thousands of clips shown.
+        log_every_kimg: Interval of the logged means, in thousands of clips.
+        generator: The generator.
+        discriminator: The discriminator.
+        augment: Augmentation of clips; None for none.
+        betas: Adam's decays of the first and the second moment.
+        ema_half_life_kimg: Half-life of the averaged generator, in thousands of clips; 0 copies the generator.
+        ema_ramp_up: Limits the half-life to this fraction of the clips shown; None for no limit.
+        precision: Arithmetic of the convolutions.
+
+    Attributes:
+        generator_ema: The averaged generator, which makes all sounds and pictures.
+    """
+
+    averaged = ("generator_ema",)
+
+    def __init__(
+        self,
+        transform: SpectrogramTransform,
+        label_names: list[str],
+        batch_size: int,
+        total_kimg: float,
+        log_every_kimg: float,
+        generator: nn.Module,
+        discriminator: nn.Module,
+        augment: nn.Module | None,
+        betas: tuple[float, float],
+        ema_half_life_kimg: float,
+        ema_ramp_up: float | None,
+        precision: Precision,
+    ) -> None:
+        super().__init__(transform, label_names, batch_size, total_kimg, log_every_kimg)
+        self.automatic_optimization = False
+        self.generator: Any = channels_last(generator)
+        self.discriminator: Any = channels_last(discriminator)
+        self.generator_ema: Any = deepcopy(self.generator).eval().requires_grad_(False)
+        self.augment = augment or nn.Identity()
+        self.betas, self.precision = betas, precision
+        self.ema_half_life_kimg, self.ema_ramp_up = ema_half_life_kimg, ema_ramp_up
+
+    def on_train_start(self) -> None:
+        """Apply the config's learning rates and betas, which a resumed optimiser would override with its own."""
+        optimizers: Any = self.optimizers()
+        for optimizer, fresh in zip(optimizers, self.configure_optimizers(), strict=True):
+            for group, wanted in zip(optimizer.param_groups, fresh.param_groups, strict=True):
+                group.update(lr=wanted["lr"], betas=wanted["betas"])
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the training mode of all networks but the averaged generator, which stays in evaluation mode."""
+        super().train(mode)
+        self.generator_ema.eval()
+        return self
+
+    def average_generator(self, num_clips: int) -> None:
+        """Update the averaged generator after a step.
+
+        Args:
+            num_clips: Clips shown since the last update, over all processes.
+        """
+        decay = 0.0
+        if self.ema_half_life_kimg:
+            decay = average_decay(num_clips, self.clips_seen, self.ema_half_life_kimg, self.ema_ramp_up)
+        update_average(self.generator_ema, self.generator, decay)
+
+    def adam(self, learning_rate: float, *networks: nn.Module, lazy_interval: int = 0) -> Optimizer:
+        """Return Adam for some networks.
+
+        Args:
+            learning_rate: Learning rate.
+            networks: What it updates.
+            lazy_interval: Steps between lazy penalties, each of which takes an extra step. The learning rate and betas
+                are corrected for it (Karras et al., 2020, appendix B). 0 if there is none.
+        """
+        ratio = lazy_interval / (lazy_interval + 1) if lazy_interval else 1.0
+        betas = (self.betas[0] ** ratio, self.betas[1] ** ratio)
+        weights = [weight for network in networks for weight in network.parameters()]
+        return Adam(weights, learning_rate * ratio, betas, fused=True)
+
+    def autocast(self) -> AbstractContextManager:
+        """Return the autocast context of the model's precision."""
+        return autocast(self.precision, self.device)
