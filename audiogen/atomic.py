@@ -1,4 +1,4 @@
-"""Write files so that a path holds the old content or the new one, whatever happens meanwhile.
+"""Write files atomically: whatever happens meanwhile, a path has either the old content or the new.
 
 All files that the package writes go through this module; `tests/test_writers.py` finds any that do not.
 """
@@ -12,27 +12,27 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-PART_PATTERN = ".*.part"  # of files that are being written, and of what a process left that was killed
+PART_PATTERN = ".*.part"  # files being written, and leftovers of killed processes
 
 
 @contextmanager
 def replacing(path: Path, durable: bool = True) -> Iterator[BinaryIO]:
-    """Yield an open file beside a path, which then replaces the file there.
+    """Yield a new file that replaces the file at `path` once it is complete.
 
-    The file has a random name and is opened only if nothing has that name, so no link is followed. If `path` is a link,
-    the link is replaced; the file it leads to stays as it is. If writing fails, the old file stays. A killed process
-    leaves the part behind, under a name of `PART_PATTERN`.
+    The new file has a random name beside `path` and is opened only if that name is free, so no link is followed. If
+    `path` is a link, the link is replaced and its target left alone. If writing fails, the old file stays. A killed
+    process leaves its partial file behind, with a name that matches `PART_PATTERN`.
 
     Args:
-        path: The file. Missing folders are made. The umask decides who may read it.
-        durable: Wait until the content is on disk before the name is, so that a power cut leaves the old file or the
-            new one. Sounds and pictures, which can be made again, do not wait.
+        path: File to replace. Missing folders are created, and the umask sets permissions.
+        durable: Whether to wait until the content is on disk before renaming, so that a power cut leaves the old file
+            or the new one. Not needed for sounds and pictures, which can be made again.
 
     Yields:
-        A binary file to write and seek in.
+        A binary file to write to and seek in.
 
     Raises:
-        OSError: If the file cannot be written, such as on a full disk. It names `path`.
+        OSError: If the file cannot be written, for example on a full disk. It names `path`.
     """
     part = path.with_name(f".{secrets.token_hex(8)}.part")
     try:
@@ -59,13 +59,13 @@ def replacing(path: Path, durable: bool = True) -> Iterator[BinaryIO]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file whole or not at all; see `replacing`."""
+    """Write a text file atomically; see `replacing`."""
     with replacing(path) as file:
         file.write(text.encode("utf-8", "surrogateescape"))
 
 
 def append_text(path: Path, text: str) -> None:
-    """Append to a text file, which is made if it is missing.
+    """Append to a text file, which is created if missing.
 
     Raises:
         OSError: If the file cannot be written, or is a link, a pipe or a device.
@@ -80,33 +80,33 @@ def append_text(path: Path, text: str) -> None:
             file.write(text.encode("utf-8", "surrogateescape"))
     except OSError as error:
         if error.errno == errno.ELOOP:
-            error = OSError(errno.ELOOP, "expected a file to append to, this is a link")
+            error = OSError(errno.ELOOP, "expected a file to append to, got a link")
         raise _naming(error, path) from error
 
 
 def require_replaceable(path: Path) -> None:
-    """Refuse to replace a folder, a device or a pipe by a file.
+    """Check that a path is free or names a file or link, which can be replaced.
 
     Raises:
-        OSError: If there is one at this path.
+        OSError: If the path is a folder, a device or a pipe.
     """
     try:
         mode = path.lstat().st_mode
     except FileNotFoundError:
         return
     if stat.S_ISDIR(mode):
-        raise IsADirectoryError(errno.EISDIR, "expected a file to write, this is a folder", str(path))
+        raise IsADirectoryError(errno.EISDIR, "expected a file to write, got a folder", str(path))
     if not (stat.S_ISREG(mode) or stat.S_ISLNK(mode)):
-        raise OSError(errno.EINVAL, "expected a file to write, this is a device or a pipe", str(path))
+        raise OSError(errno.EINVAL, "expected a file to write, got a device or a pipe", str(path))
 
 
 def _naming(error: OSError, path: Path) -> OSError:
-    """Return an error with the path that the caller knows."""
+    """Return the error with the path that the caller passed."""
     return type(error)(error.errno, error.strerror or str(error), str(path))
 
 
 def _to_disk(path: Path) -> None:
-    """Wait until a file, or the names in a folder, are on disk."""
+    """Wait until a file's content, or a folder's entries, are on disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,4 +1,4 @@
-"""Checksums of what is kept on disk: they tell damage, such as a flipped bit, from what was written."""
+"""Protect files on disk with checksums, which detect damage such as a flipped bit."""
 
 import hashlib
 import os
@@ -8,13 +8,13 @@ from typing import BinaryIO
 
 _BYTES = 4
 LABEL = b"audiogen sha256 "
-END_RECORD = b"PK\x05\x06"  # of an archive without a comment: 22 bytes, the last two are the comment's length
+END_RECORD = b"PK\x05\x06"  # end of an archive without a comment: 22 bytes, the last two give the comment's length
 END_SIZE = 22
 SEAL_SIZE = len(LABEL) + 2 * hashlib.sha256().digest_size
 
 
 def seal(content: bytes) -> bytes:
-    """Return content with its CRC-32 after it.
+    """Return content followed by its CRC-32.
 
     Example:
         >>> unsealed(seal(b"whole"))
@@ -24,29 +24,29 @@ def seal(content: bytes) -> bytes:
 
 
 def unsealed(content: bytes) -> bytes:
-    """Return what was given to `seal`.
+    """Return the content that was passed to `seal`.
 
     Raises:
-        ValueError: Where it is not what was sealed.
+        ValueError: If the checksum does not match.
     """
     inner = content[:-_BYTES]
     if len(content) < _BYTES or zlib.crc32(inner).to_bytes(_BYTES, "little") != content[-_BYTES:]:
-        raise ValueError("its checksum does not fit")
+        raise ValueError("its checksum does not match")
     return inner
 
 
 def seal_zip(file: BinaryIO) -> None:
-    """Append the SHA-256 of a zip file to it, in the comment at its end, where zip readers ignore it.
+    """Append a zip file's SHA-256 to it, as the archive comment, which zip readers ignore.
 
-    The checksums of a zip archive cover its members alone. A flipped bit in its headers or its directory passes them,
-    and then fails in a reader in many ways or, worse, makes it read something else.
+    A zip archive's own checksums cover only its members. A flipped bit in its headers or directory passes them, and
+    then makes readers fail in many ways or, worse, read something else.
 
     Args:
-        file: An open zip file without a comment, as `torch.save` writes it, to read and write.
+        file: Zip file without a comment, as `torch.save` writes it, open for reading and writing.
 
     Raises:
-        ValueError: The file is something else.
-        OSError: The file cannot be written.
+        ValueError: If the file is not a zip file without a comment.
+        OSError: If the file cannot be written.
     """
     size = file.seek(0, os.SEEK_END)
     file.seek(max(size - END_SIZE, 0))
@@ -61,7 +61,7 @@ def seal_zip(file: BinaryIO) -> None:
 
 
 def is_sealed_zip(path: Path) -> bool:
-    """Return whether a file ends in such a checksum, right or wrong."""
+    """Return whether a file ends in a checksum of `seal_zip`, matching or not."""
     try:
         with path.open("rb") as file:
             return _found(file)[1] is not None
@@ -70,7 +70,7 @@ def is_sealed_zip(path: Path) -> bool:
 
 
 def is_intact_zip(path: Path) -> bool:
-    """Return whether a file is there and matches the checksum that `seal_zip` appended; without one it does not."""
+    """Return whether a file exists and matches its checksum of `seal_zip`; False if it has none."""
     try:
         with path.open("rb") as file:
             size, digest = _found(file)
@@ -80,7 +80,7 @@ def is_intact_zip(path: Path) -> bool:
 
 
 def _found(file: BinaryIO) -> tuple[int, str | None]:
-    """Return the size of what the checksum covers, and the checksum where there is one."""
+    """Return the number of bytes covered by the checksum, and the checksum, or None if there is none."""
     size = max(file.seek(0, os.SEEK_END) - SEAL_SIZE, 0)
     file.seek(size)
     found = file.read(SEAL_SIZE)
@@ -88,7 +88,7 @@ def _found(file: BinaryIO) -> tuple[int, str | None]:
 
 
 def _digest(file: BinaryIO, size: int) -> str:
-    """Return the SHA-256 of the first bytes of a file, in hexadecimal."""
+    """Return the SHA-256 of the first `size` bytes of a file, in hexadecimal."""
     file.seek(0)
     digest, left = hashlib.sha256(), size
     while left > 0:

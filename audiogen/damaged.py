@@ -1,4 +1,4 @@
-"""What becomes of a damaged file that a run could go on without: it is kept under another name, and named."""
+"""Set aside damaged files that a run can do without: rename them and report it."""
 
 from pathlib import Path
 
@@ -6,14 +6,14 @@ SUFFIX = ".damaged"
 
 
 def set_aside(path: Path, reason: str) -> str:
-    """Rename a damaged file to NAME.damaged, or NAME.2.damaged where that exists, and return a message for the user.
+    """Rename a damaged file to NAME.damaged, or NAME.2.damaged if that exists, and return a message for the user.
 
     Args:
-        path: The file.
+        path: The damaged file.
         reason: What is wrong with it.
 
     Raises:
-        OSError: The folder cannot be written.
+        OSError: If the folder cannot be written.
     """
     target, number = path.with_name(path.name + SUFFIX), 2
     while target.exists():

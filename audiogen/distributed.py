@@ -1,6 +1,6 @@
-"""What the processes of a training tell each other; alone, each function returns what it was given.
+"""Exchange values between the processes of a training. With one process, each function returns its input.
 
-Leaf module: networks use it too. Everything goes through `torch.distributed`, whoever set that up.
+All functions use `torch.distributed`, whoever initialised it. Leaf module, also used by networks.
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,27 +13,28 @@ from torch.distributed.nn.functional import all_reduce
 
 
 def num_processes() -> int:
-    """Return how many processes train together."""
+    """Return the number of processes that train together."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 def rank_batches(num: int, size: int, rank: int, world_size: int) -> Iterator[Tensor]:
-    """Yield one process's share of numbered things in batches, int64 [<= size], as many batches as any other has.
+    """Yield this rank's slice of the indices 0 ... num - 1 in batches, int64 [<= size].
 
-    The last one may be empty.
+    All ranks get equally many batches, so the last one may be empty.
 
-    >>> [batch.tolist() for batch in rank_batches(5, 2, rank=1, world_size=2)]
-    [[1, 3], []]
+    Example:
+        >>> [batch.tolist() for batch in rank_batches(5, 2, rank=1, world_size=2)]
+        [[1, 3], []]
     """
     for start in range(0, num, size * world_size):
         yield torch.arange(num)[start : start + size * world_size][rank::world_size]
 
 
 def all_reduce_mean_(tensors: Sequence[Tensor]) -> None:
-    """Replace tensors by their means over all processes, in one exchange.
+    """Replace tensors with their means over all processes, in a single all-reduce.
 
     Args:
-        tensors: float, of the same shapes in every process.
+        tensors: float tensors, with the same shapes in every process.
     """
     if num_processes() == 1 or not tensors:
         return
@@ -45,19 +46,19 @@ def all_reduce_mean_(tensors: Sequence[Tensor]) -> None:
 
 
 def all_reduce_mean(value: Tensor) -> Tensor:
-    """Return the mean of a tensor over all processes; no gradient passes."""
+    """Return the mean of a tensor over all processes, without gradient."""
     mean = value.detach().clone()
     all_reduce_mean_([mean])
     return mean
 
 
 def all_reduce_sum(value: Tensor) -> Tensor:
-    """Return the sum of a tensor over all processes; gradients of all of them pass."""
+    """Return the sum of a tensor over all processes, with gradients to all of them."""
     return value if num_processes() == 1 else all_reduce(value)
 
 
 def all_gather(thing: Any) -> list[Any]:
-    """Return what each process gave, in their order; anything that can be pickled."""
+    """Return the value of each process in rank order. Values can be anything that can be pickled."""
     if num_processes() == 1:
         return [thing]
     found: list[Any] = [None] * num_processes()
@@ -66,6 +67,6 @@ def all_gather(thing: Any) -> list[Any]:
 
 
 def broadcast_(tensors: Sequence[Tensor]) -> None:
-    """Replace tensors by those of the first process."""
+    """Replace tensors with those of rank 0."""
     for tensor in tensors if num_processes() > 1 else ():
         dist.broadcast(tensor.detach(), 0)

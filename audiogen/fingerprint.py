@@ -1,15 +1,14 @@
-"""Derive keys from settings, code and file contents: the only place that does.
+"""Derive cache keys from settings, code and file contents. No other module does.
 
-A result that is kept on disk is named by the fingerprint of everything that decides it, so a change of anything is
-another name and nothing is ever read stale. A fingerprint covers
+A result on disk is named by the fingerprint of everything that determines it, so any change gives another name, and
+nothing stale is ever read. A fingerprint covers
 
-- all attributes of an object and of the objects nested in it, tensors included;
-- the source of their classes and of their own functions, and of every module that these import, wherever the modules
-  lie. What comes with Python or was installed contributes its version, and no imports;
-- the size and content of every file that a text or a path among the attributes names.
+- all attributes of an object and of the objects nested in it, including tensors;
+- the source of their classes and functions, and of every module that these import, wherever it is. Modules of Python
+  and of installed packages contribute only their version;
+- the size and content of every file named by a string or path among the attributes.
 
-Not covered: the content of a folder that is named, what is read from elsewhere at run time, and modules whose names are
-computed.
+Not covered: the contents of named folders, anything else read at run time, and modules with computed names.
 """
 
 import ast
@@ -35,7 +34,7 @@ from audiogen.untrusted import is_regular
 UNREADABLE = "unreadable"
 _MODULE_INTERNALS = frozenset(vars(nn.Module()))
 _STDLIB = Path(sysconfig.get_path("stdlib")).resolve()
-_PACKAGE = __name__.partition(".")[0]  # its own version says too little between releases
+_PACKAGE = __name__.partition(".")[0]  # its version changes too rarely to represent its code
 _INSTALLED = ("site-packages", "dist-packages")
 
 
@@ -43,8 +42,8 @@ def fingerprint(*things: Any, without: Any = None) -> str:
     """Return a digest of objects: 32 hexadecimal digits that change with their settings, code and files.
 
     Args:
-        things: Anything; a change of their order is a change.
-        without: An object in them that decides nothing.
+        things: Any objects, in a fixed order.
+        without: An object nested in them to ignore, because it does not affect the result.
 
     Example:
         >>> fingerprint("a", 1) == fingerprint("a", 1), fingerprint("a", 1) == fingerprint("a", 2)
@@ -57,7 +56,7 @@ def fingerprint(*things: Any, without: Any = None) -> str:
 
 
 def settings(thing: Any, without: Any = None) -> Any:
-    """Return all settings of an object as plain values that JSON can hold; arguments as for `fingerprint`.
+    """Return all settings of an object as plain JSON values; see `fingerprint` for the arguments.
 
     Example:
         >>> settings((1, {"b": b""}))
@@ -67,8 +66,8 @@ def settings(thing: Any, without: Any = None) -> Any:
 
 
 def file_digest(path: Path) -> str:
-    """Return the SHA-256 of a file's content; for one that cannot be read, a text that begins with `UNREADABLE`."""
-    if path.exists() and not is_regular(path):  # it may have no end
+    """Return the SHA-256 of a file's content, or a string starting with `UNREADABLE` if it cannot be read."""
+    if path.exists() and not is_regular(path):  # it may be endless
         return f"{UNREADABLE}: not a regular file"
     try:
         with path.open("rb") as file:
@@ -78,16 +77,16 @@ def file_digest(path: Path) -> str:
 
 
 class _Walk:
-    """Settings of objects, collecting the classes and functions they are of and the files they name."""
+    """Collect the settings of objects, their classes and functions, and the files they name."""
 
     def __init__(self, without: Any = None) -> None:
         self.without = without
         self.kinds: dict[str, Any] = {}
         self.files: set[str] = set()
-        self._inside: set[int] = set()  # objects that hold the one that is looked at
+        self._inside: set[int] = set()  # ids of the objects that contain the current one
 
     def settings(self, thing: Any) -> Any:
-        """Return plain values; an object that contains itself ends there."""
+        """Return an object as plain values. A reference to an enclosing object becomes "itself"."""
         if thing is None or thing is self.without:
             return None
         if isinstance(thing, bool | int | float):
@@ -120,7 +119,7 @@ class _Walk:
         return self._object(thing)
 
     def _object(self, thing: Any) -> Any:
-        """Return the class and the attributes of an object, or what pickle would save where it has no attributes."""
+        """Return the class and attributes of an object or, if it has none, what pickle would save."""
         found = {"class": self._named(type(thing))}
         if isinstance(thing, nn.Module):
             own = {key: value for key, value in vars(thing).items() if key not in _MODULE_INTERNALS}
@@ -130,14 +129,14 @@ class _Walk:
             return found | {"state": self.settings(dict(attributes))}
         try:
             saved = thing.__reduce_ex__(4)
-        except Exception:  # it cannot be saved
+        except Exception:  # cannot be pickled
             return found | {"state": repr(thing)}
-        # Of (function, arguments, state, items, pairs) the last two are iterators.
+        # In (function, arguments, state, items, pairs), the last two are iterators.
         plain = saved if isinstance(saved, str) else [*saved[:3], *(list(each) for each in saved[3:5] if each)]
         return found | {"state": self.settings(plain)}
 
     def _named(self, kind: Any) -> str:
-        """Return the full name of a class, a function or a module, whose code then counts."""
+        """Return the full name of a class, function or module, and include its code."""
         name = kind.__name__ if isinstance(kind, ModuleType) else f"{kind.__module__}.{kind.__qualname__}"
         self.kinds[name] = kind
         if isinstance(kind, FunctionType) and (kind.__closure__ or kind.__defaults__ or kind.__kwdefaults__):
@@ -153,7 +152,7 @@ class _Walk:
 
 
 def _array(array: Tensor | np.ndarray) -> list[Any]:
-    """Return type, shape and digest of an array."""
+    """Return dtype, shape and digest of an array."""
     if isinstance(array, Tensor):
         plain = array.detach().cpu().contiguous()
         content = plain.view(-1).view(torch.uint8).numpy().data
@@ -164,7 +163,7 @@ def _array(array: Tensor | np.ndarray) -> list[Any]:
 
 
 def _code(kinds: Mapping[str, Any]) -> list[Any]:
-    """Return digests of the source behind classes and functions, by module, and versions of what they are built on."""
+    """Return digests of the source files behind classes and functions, and versions of the packages they use."""
     modules = {base.__module__ for kind in kinds.values() if isinstance(kind, type) for base in kind.__mro__}
     modules |= {kind.__name__ if isinstance(kind, ModuleType) else kind.__module__ for kind in kinds.values()}
     sources: dict[str, str] = {}
@@ -186,12 +185,12 @@ def _code(kinds: Mapping[str, Any]) -> list[Any]:
 
 
 def _own_file(name: str) -> Path | None:
-    """Return the source of a module, or None of one that comes with Python, was installed, or has no file."""
+    """Return a module's source file, or None if it belongs to Python or an installed package, or has no file."""
     top = name.partition(".")[0]
     module = sys.modules.get(name)
     file = getattr(module, "__file__", None)
     if module is None:
-        if top != name and _own_file(top) is None:  # only packages of one's own are imported to look inside
+        if top != name and _own_file(top) is None:  # import only own packages to look inside
             return None
         try:
             spec = importlib.util.find_spec(name)
@@ -214,7 +213,7 @@ def _imports(path: Path, digest: str, name: str) -> Iterator[str]:
             continue
         try:
             source = importlib.util.resolve_name("." * level + module, package) if level else module
-        except ImportError:  # of a script, which is of no package
+        except ImportError:  # a relative import in a script, which has no package
             continue
         if _own_file(source) is None:
             yield source
@@ -226,10 +225,10 @@ def _imports(path: Path, digest: str, name: str) -> Iterator[str]:
 
 @functools.lru_cache(maxsize=1000)
 def _statements(path: Path, digest: str) -> list[tuple[str, int, tuple[str, ...]]]:
-    """Return the import statements in a source file of a certain content: module, dots before it, and names from it."""
+    """Return the imports in a source file with a given digest: module, number of leading dots, imported names."""
     try:
         tree = ast.parse(path.read_bytes())
-    except (OSError, SyntaxError, ValueError):  # such as a compiled extension
+    except (OSError, SyntaxError, ValueError):  # for example a compiled extension
         return []
     found: list[tuple[str, int, tuple[str, ...]]] = []
     for node in ast.walk(tree):
@@ -241,7 +240,7 @@ def _statements(path: Path, digest: str) -> list[tuple[str, int, tuple[str, ...]
 
 
 def _typed_in(kind: Any) -> bool:
-    """Tell whether a class or function has no source file: it was typed into a notebook or made by `exec`."""
+    """Return whether a class or function has no source file, as in a notebook or from `exec`."""
     module = sys.modules.get(kind.__module__)
     return kind.__module__ not in sys.stdlib_module_names and getattr(module, "__file__", None) is None
 
@@ -259,7 +258,7 @@ def _compiled(kind: Any) -> str:
 
 @functools.cache
 def _version(name: str) -> str:
-    """Return the version of an installed module's distribution, or Python's for modules that come with it."""
+    """Return the version of an installed module's distribution, or Python's for standard modules."""
     if name in sys.stdlib_module_names:
         return f"Python {sys.version_info.major}.{sys.version_info.minor}"
     try:

@@ -1,7 +1,7 @@
-"""Expand `~` in paths, once, for all flags and all configs.
+"""Expand `~` in paths, in one place for all flags and configs.
 
-A shell expands `--out ~/x` itself, but neither `--out=~/x` nor what stands in YAML. Every text that starts with `~/` or
-`~name/` is a path, whatever argument it is for.
+A shell expands `--out ~/x`, but neither `--out=~/x` nor values in YAML. Every string that starts with `~/` or `~name/`
+is treated as a path, whatever its argument.
 """
 
 import os
@@ -16,10 +16,10 @@ _HOME = re.compile(r"~[\w.-]*(/|$)")
 
 
 def expand_home(value: Any) -> Any:
-    """Return a value with all paths in it expanded that start at a home directory.
+    """Return a value with a leading home directory expanded in all its strings.
 
     Args:
-        value: A text, or lists and dicts of them at any depth; other values stay as they are.
+        value: A string, or lists and dicts of them at any depth; other values are returned unchanged.
 
     Example:
         >>> expand_home({"root": "~nobody_here/x", "num": 3})
@@ -33,13 +33,13 @@ def expand_home(value: Any) -> Any:
 
 
 def expand_argument(arg: str) -> str:
-    """Return a command-line argument with its path expanded: `~/x`, or the value of `--name=~/x`."""
+    """Expand the path in a command-line argument: `~/x`, or the value in `--name=~/x`."""
     name, sign, value = arg.partition("=")
     return f"{name}{sign}{expand_home(value)}" if arg.startswith("--") and sign else expand_home(arg)
 
 
 def expand_in_configs() -> None:
-    """Let jsonargparse expand the paths in every config and every nested value that it reads from now on."""
+    """Make jsonargparse expand the paths in every config and nested value that it reads from now on."""
     load: Callable[[str], Any] = get_loader("yaml")
     if not hasattr(load, "expands_home"):
 

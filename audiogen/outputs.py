@@ -1,7 +1,7 @@
-"""Where commands may write: never onto an input, and only into folders that they made or found empty.
+"""Check where commands write: never onto an input, and only into folders that were missing, empty or their own.
 
-A folder of outputs carries the list of what was written there (`MARKER`). So a command knows its own files from the
-user's, refuses to mix two results, and clears an earlier one on request.
+An output folder contains a list of the files written there (`MARKER`). With it, a command distinguishes its own files
+from the user's, refuses to mix two results, and removes an earlier result on request.
 """
 
 import json
@@ -15,22 +15,22 @@ from audiogen.untrusted import UntrustedFileError, read_inside
 
 MARKER = ".audiogen.json"
 _MAX_MARKER = 1 << 26  # bytes
-_PROBE = 1 << 16  # bytes that are written, and removed, to see whether there is room
+_PROBE = 1 << 16  # bytes written and removed to check for free space
 
 
 class OutputError(ValueError):
-    """A path that must not or cannot be written; the message says what to do."""
+    """A path must not or cannot be written. The message tells the user what to do."""
 
 
 def check_output_file(path: Path, inputs: Iterable[Path] = ()) -> Path:
-    """Return the path of a file if it can be written, before any work is done for it.
+    """Check that a file can be written, before any work is done for it, and return its path.
 
     Args:
-        path: The file, which may exist.
-        inputs: What the command reads. A file with the same inode, by whatever link, is refused.
+        path: Output file, which may exist.
+        inputs: Files that the command reads. An output with the same inode, through any link, is refused.
 
     Raises:
-        OutputError: If the path is one of the inputs, no file can be there, or the folder cannot be written.
+        OutputError: If the path is an input, a folder, a device or a pipe, or its folder cannot be written.
     """
     _refuse_inputs([path], inputs)
     try:
@@ -42,14 +42,15 @@ def check_output_file(path: Path, inputs: Iterable[Path] = ()) -> Path:
 
 
 def check_output_folder(folder: Path, overwrite: bool = False) -> Path:
-    """Return a folder if a command may write a new result into it, before any work is done for it.
+    """Check that a command may write a new result into a folder, before any work is done for it, and return the folder.
 
     Args:
-        folder: May be missing; it is made with its first file.
-        overwrite: Allow a folder that holds an earlier result, which `start_output_folder` then removes.
+        folder: Output folder. It may be missing; it is then created with its first file.
+        overwrite: Allow a folder with an earlier result, which `start_output_folder` then removes.
 
     Raises:
-        OutputError: If the folder holds files that audiogen did not write, an earlier result, or cannot be written.
+        OutputError: If the folder contains files that audiogen did not write, or an earlier result without `overwrite`,
+            or cannot be written.
     """
     if folder.exists() and not folder.is_dir():
         raise OutputError(f"{folder} is a file: name a folder")
@@ -69,16 +70,16 @@ def check_output_folder(folder: Path, overwrite: bool = False) -> Path:
 
 
 def start_output_folder(folder: Path, names: Sequence[str], inputs: Iterable[Path] = (), keep: bool = False) -> None:
-    """Note what will be written into a folder, and remove an earlier result of this package from it.
+    """Record the files about to be written into a folder, and remove an earlier result of this package.
 
     Args:
-        folder: As `check_output_folder` returned it.
+        folder: Folder returned by `check_output_folder`.
         names: Paths of the files below the folder.
-        inputs: What the command reads.
-        keep: Leave earlier files that have other names, and keep them on the list.
+        inputs: Files that the command reads.
+        keep: Whether to keep earlier files with other names, and their entries in the list.
 
     Raises:
-        OutputError: If a file would replace an input or a file of the user's, or be written through a link.
+        OutputError: If a file would replace an input or a user's file, or be written through a link.
     """
     earlier = written_files(folder) or []
     _refuse_inputs([folder / name for name in (*names, *earlier)], inputs)
@@ -98,7 +99,7 @@ def start_output_folder(folder: Path, names: Sequence[str], inputs: Iterable[Pat
 
 
 def written_files(folder: Path) -> list[str] | None:
-    """Return the files that this package wrote into a folder, or None if the folder is not one of its outputs.
+    """Return the files that this package wrote into a folder, or None if it is not an output folder of this package.
 
     Raises:
         OutputError: If the list is damaged.
@@ -115,7 +116,7 @@ def written_files(folder: Path) -> list[str] | None:
 
 
 def _refuse_inputs(outputs: Sequence[Path], inputs: Iterable[Path]) -> None:
-    """Refuse to write onto an input, compared by device and inode, so through links too."""
+    """Refuse outputs that are inputs, compared by device and inode, so also through links."""
     numbers = {number: path for path in inputs if (number := _inode(path)) is not None}
     for path in outputs:
         if (number := _inode(path)) in numbers and number is not None:
@@ -131,13 +132,13 @@ def _inode(path: Path) -> tuple[int, int] | None:
 
 
 def _stays_inside(folder: Path, name: str) -> bool:
-    """Return whether a path below a folder stays below it, and has no link on the way to the file."""
+    """Return whether a path below a folder stays below it, without links on the way to the file."""
     inner = Path(os.path.normpath(folder.resolve() / name))
     return inner.is_relative_to(folder.resolve()) and inner.parent.resolve() == inner.parent
 
 
 def _probe(folder: Path) -> None:
-    """Write and remove a little file in a folder, or in the one above that is there.
+    """Write and remove a small file in a folder, or in its closest existing parent.
 
     Raises:
         OSError: If that fails.

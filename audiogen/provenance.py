@@ -1,8 +1,8 @@
-"""Tell the runs of this user from those that were sent: `fit` signs the config that it writes.
+"""Distinguish this user's runs from runs of others: `fit` signs the config that it writes.
 
-A run's config.yaml says where data and weights lie. In a run of the user's own these paths are right; in one from
-others they could name private sounds, or folders to fill. The signature is an HMAC with a random key that never leaves
-the folder of caches. Where the key is gone, the runs signed with it count as runs from others.
+A run's config.yaml contains the paths of its data and weights. In the user's own runs these are right. In others' runs
+they could name private sounds, or folders to fill. The signature is an HMAC with a random key that never leaves the
+cache folder. If the key is lost, runs signed with it count as runs of others.
 """
 
 import hashlib
@@ -21,13 +21,13 @@ _KEY_BYTES = 32
 
 
 def signed(text: str) -> str:
-    """Return a config below its signature, a comment; without a folder for the key, as it is."""
+    """Return a config preceded by its signature in a comment, or unchanged if no key can be stored."""
     key = _key(make=True)
     return text if key is None else f"{_COMMENT}{_digest(key, text.encode(errors='surrogateescape'))}\n{text}"
 
 
 def is_own(config: Path) -> bool:
-    """Return whether `fit` of this user wrote a config as it is now."""
+    """Return whether this user's `fit` wrote a config in its current state."""
     try:
         first, _, content = read_inside(config.parent, config.name, MAX_TEXT).partition(b"\n")
     except (OSError, UntrustedFileError):
@@ -41,7 +41,7 @@ def _digest(key: bytes, content: bytes) -> str:
 
 
 def _key(make: bool) -> bytes | None:
-    """Return the user's key; None if there is none, or others could have read or planted it."""
+    """Return the user's key, or None if it does not exist or others could have read or planted it."""
     folder = cache_folder()
     path = folder / f"key-{os.getuid()}"
     try:

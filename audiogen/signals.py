@@ -1,6 +1,6 @@
-"""Signals that ask a training to end: a warning of Slurm, a pre-emption, Ctrl-C.
+"""Handle signals that ask a training to end: Slurm's warning, a pre-emption or Ctrl-C.
 
-Imports nothing slow: handlers stand before the libraries are loaded, since until then SIGUSR1 ends a process.
+Imports nothing slow, so that handlers are installed before the libraries load. Until then SIGUSR1 kills a process.
 """
 
 import os
@@ -10,9 +10,9 @@ import time
 from threading import Thread
 from types import FrameType
 
-# EX_TEMPFAIL of sysexits.h: the training was asked to end, and goes on when the same command is started again.
+# EX_TEMPFAIL of sysexits.h: the training was asked to end, and continues if the same command is run again.
 EXIT_AGAIN = 75
-EXIT_LOST = 74  # EX_IOERR: another process of the training is gone
+EXIT_LOST = 74  # EX_IOERR of sysexits.h: another process of the training is gone
 
 HANDLED = (signal.SIGUSR1, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _received: list[int] = []
@@ -20,20 +20,20 @@ _training = False
 
 
 def install() -> None:
-    """Let SIGUSR1, SIGTERM, SIGINT and SIGHUP be answered at the end of a batch, and before a training at once."""
+    """Handle SIGUSR1, SIGTERM, SIGINT and SIGHUP: at the end of a batch in training, otherwise at once."""
     for number in HANDLED:
-        if signal.getsignal(number) != signal.SIG_IGN:  # as nohup has it
+        if signal.getsignal(number) != signal.SIG_IGN:  # nohup sets SIGHUP to be ignored
             signal.signal(number, _answer)
 
 
 def ignore() -> None:
-    """Ignore further ones: what was asked for is being done."""
+    """Ignore all further signals, while an earlier one is being handled."""
     for number in HANDLED:
         signal.signal(number, signal.SIG_IGN)
 
 
 def follow_parent() -> None:
-    """End this process when the one that started it is gone: nobody else would, and it may wait for it for ever."""
+    """End this process when its parent is gone. Otherwise it might wait for the parent forever."""
     parent = os.getppid()
 
     def watch() -> None:
@@ -46,14 +46,14 @@ def follow_parent() -> None:
 
 
 def expect(training: bool) -> None:
-    """Say that a training begins, which will ask for `received`, or that it has ended."""
+    """Set whether a training is running, which polls `received`, and forget earlier signals."""
     global _training
     _training = training
     _received.clear()
 
 
 def received() -> str:
-    """Return the name of the signal that came, or nothing."""
+    """Return the name of the first signal received, or an empty string."""
     return signal.Signals(_received[0]).name if _received else ""
 
 
@@ -63,6 +63,6 @@ def _answer(number: int, frame: FrameType | None) -> None:
             raise KeyboardInterrupt
         print(f"audiogen: ended by {signal.Signals(number).name} before training", file=sys.stderr)
         raise SystemExit(EXIT_AGAIN)
-    if number == signal.SIGINT and _received:  # the second time, or after another one
+    if number == signal.SIGINT and _received:  # Ctrl-C a second time, or after another signal
         raise KeyboardInterrupt
     _received.append(number)

@@ -1,11 +1,11 @@
-"""Show texts of others on a terminal: names of classes and files may hold escape sequences, which act on it."""
+"""Print text of unknown origin safely: class and file names may contain escape sequences that act on a terminal."""
 
 import logging
 import re
 import warnings
 from typing import Any
 
-# Control characters but tab and newline, and those that turn the direction of writing or separate lines.
+# Control characters except tab and newline, and characters that change writing direction or separate lines.
 _ACTING = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 _LOGGERS = ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.rank_zero")
 
@@ -21,12 +21,12 @@ def printable(text: str) -> str:
 
 
 def escape_messages() -> None:
-    """Escape what is logged and warned of from now on in this process."""
+    """Escape all log messages and warnings from now on in this process."""
     for name in _LOGGERS:
         logger = logging.getLogger(name)
         if _escape_record not in logger.filters:
             logger.addFilter(_escape_record)
-    form = warnings.formatwarning  # Lightning has one of its own, once it is imported
+    form = warnings.formatwarning  # Lightning replaces it when imported
     if not hasattr(form, "escapes"):
 
         def form_and_escape(*args: Any, **options: Any) -> str:
@@ -37,6 +37,6 @@ def escape_messages() -> None:
 
 
 def _escape_record(record: logging.LogRecord) -> bool:
-    """Escape a message, and keep it."""
+    """Escape the message of a record, and let the record pass."""
     record.msg, record.args = printable(record.getMessage()), ()
     return True

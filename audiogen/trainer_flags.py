@@ -1,8 +1,8 @@
-"""Which of the Trainer's flags a run honours, and which it refuses with advice.
+"""List the Trainer flags that a run honours, and refuse the others with advice.
 
-Models here count clips, average gradients over a batch of fixed size and take their own optimiser steps, from an
-endless stream of clips. Flags of Lightning that assume otherwise would be ignored, or would change what is trained
-without a word; they are refused. docs/trainer_flags.md has the list for users.
+Models here count clips, average gradients over a batch of fixed size, take their own optimiser steps, and read an
+endless stream of clips. Lightning flags with other assumptions would be ignored or silently change the training, so
+they are refused. docs/trainer_flags.md is the list for users.
 """
 
 from typing import Any, NamedTuple
@@ -26,10 +26,10 @@ HONOURED = (
 
 
 class Refusal(NamedTuple):
-    """Values of a flag that are refused.
+    """Rule for a refused flag.
 
     Attributes:
-        allowed: The values that change nothing.
+        allowed: Values without effect, which are accepted.
         advice: What to do instead.
     """
 
@@ -39,14 +39,14 @@ class Refusal(NamedTuple):
 
 _LENGTH = "the training's length is --model.total_kimg, in thousands of clips"
 REFUSED = {
-    "max_steps": Refusal((-1,), f"it counts optimiser steps, of which a model takes several per batch: {_LENGTH}"),
-    "min_steps": Refusal((None,), f"it counts optimiser steps, of which a model takes several per batch: {_LENGTH}"),
+    "max_steps": Refusal((-1,), f"it counts optimiser steps, and a model takes several per batch: {_LENGTH}"),
+    "min_steps": Refusal((None,), f"it counts optimiser steps, and a model takes several per batch: {_LENGTH}"),
     "max_epochs": Refusal((-1, None), f"the stream of training clips has no end and so no epochs: {_LENGTH}"),
     "min_epochs": Refusal((None,), f"the stream of training clips has no end and so no epochs: {_LENGTH}"),
     "overfit_batches": Refusal(
         (0, 0.0), "it would also validate on training clips: to overfit, name a folder of a few sounds with --data.root"
     ),
-    "accumulate_grad_batches": Refusal((1,), "gradients are those of --data.batch_size clips: raise that"),
+    "accumulate_grad_batches": Refusal((1,), "gradients are averaged over --data.batch_size clips: raise that"),
     "gradient_clip_val": Refusal((None, 0, 0.0), "models take their own steps: lower --model.learning_rate"),
     "gradient_clip_algorithm": Refusal((None,), "models take their own steps: lower --model.learning_rate"),
     "log_every_n_steps": Refusal((1, None), "models log means: set --model.log_every_kimg"),
@@ -59,14 +59,14 @@ PRECISIONS = (None, "32-true", "32", 32, "64-true", "64", 64)
 
 
 def check_flags(flags: Any, command: str) -> None:
-    """Refuse flags of the Trainer that would be ignored, or would silently change what is trained.
+    """Refuse Trainer flags that would be ignored or silently change the training.
 
     Args:
-        flags: The Trainer's arguments, with `get`.
-        command: fit, validate or test.
+        flags: The Trainer's arguments, with a `get` method.
+        command: "fit", "validate" or "test".
 
     Raises:
-        ValueError: Naming the flag, its value and what to set instead.
+        ValueError: If a flag is not supported. The message gives the flag, its value and what to set instead.
     """
     for name, refusal in REFUSED.items():
         if flags.get(name) not in refusal.allowed:
@@ -83,7 +83,7 @@ def check_flags(flags: Any, command: str) -> None:
     if isinstance(batches, float) and batches != 1.0:
         raise ValueError(
             f"--trainer.limit_train_batches {batches} is not supported: the stream of training clips has no end, so "
-            "give a number of batches, after which it continues with the next ones"
+            "give a number of batches; training continues with the next ones after validation"
         )
     if every not in (None, 1) and batches is None:
         raise ValueError(
@@ -93,9 +93,9 @@ def check_flags(flags: Any, command: str) -> None:
 
 
 def shorten(flags: Any, model: Any, batch_size: int) -> int:
-    """Turn `fast_dev_run` into a short training that uses everything: steps, validation, evaluation and saving.
+    """Turn `fast_dev_run` into a short training that still takes steps, validates, evaluates and saves.
 
-    Lightning's own counts optimiser steps and leaves out what follows the training.
+    Lightning's version counts optimiser steps and skips everything after the training.
 
     Args:
         flags: The Trainer's arguments, changed in place.
@@ -110,7 +110,7 @@ def shorten(flags: Any, model: Any, batch_size: int) -> int:
         flags.fast_dev_run = flags.logger = False
         flags.limit_val_batches = flags.limit_test_batches = batches
         if "iterations" in model:
-            model.iterations = batches  # of each pair of style transfer
+            model.iterations = batches  # iterations for each pair of style transfer
         else:
             model.total_kimg = batches * batch_size / 1000
     return batches

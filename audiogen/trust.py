@@ -1,12 +1,12 @@
-"""Build what a file from others describes: of trusted classes, called with plain values, and without a path of theirs.
+"""Build the objects that an untrusted file describes, from trusted classes and plain values, ignoring its paths.
 
 A config that the user names is code, since any class in it is imported. A checkpoint is not, nor is the `config.yaml`
-beside it. Their classes are looked up here, in the modules that models are made of and in the packages that the user
-trusts. Nothing else is imported and no function is called. No state of the process decides, so threads can load
-checkpoints side by side.
+beside it. Their classes are looked up only in the modules that models are made of and in packages that the user trusts.
+Nothing else is imported, and no function is called. There is no global state, so threads can load checkpoints in
+parallel.
 
-Arguments are matched with the annotations of the constructors, as jsonargparse does: an object, or a function that
-makes one, is described by `class_path` and `init_args`. Texts are never taken for files, URLs or YAML.
+Arguments are matched with the annotations of constructors, as in jsonargparse: an object, or a function that makes one,
+is described by `class_path` and `init_args`. Strings are never interpreted as files, URLs or YAML.
 """
 
 import importlib
@@ -24,40 +24,43 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 from torch.overrides import TorchFunctionMode
 
-TRUST = "AUDIOGEN_TRUST"  # names further packages, with commas between them
-# Embeddings and data sets are not among them: some read folders or download what their arguments name.
+TRUST = "AUDIOGEN_TRUST"  # environment variable with further trusted packages, separated by commas
+# Excludes embeddings and data sets: some read folders or download what their arguments name.
 PARTS_OF_MODELS = tuple(f"audiogen.{part}" for part in ("augment", "models", "networks", "transforms"))
-# What an evaluation is configured with too, for the config that lies beside a checkpoint.
+# Further parts that configure an evaluation, for the config beside a checkpoint.
 PARTS_OF_RUNS = (*PARTS_OF_MODELS, *(f"audiogen.{part}" for part in ("audio", "callbacks", "data", "metrics")))
-# Arguments, of any class, that say where files are read and written, or that they are downloaded.
-PLACES = frozenset({"a", "b", "cache", "download", "file", "folder", "path", "root", "save_dir", "shards", "url"}) | {
-    *("dir", "directory", "model", "weights"),
-}
+# Arguments, of any class, that name files to read or write, or that start a download.
+PATH_ARGUMENTS = frozenset(
+    {
+        *("a", "b", "cache", "dir", "directory", "download", "file", "folder"),
+        *("model", "path", "root", "save_dir", "shards", "url", "weights"),
+    }
+)
 _SPEC = {"class_path", "init_args", "dict_kwargs"}
-_MAX_NUMBERS = 1 << 28  # in the tensors that a model is built of: 1 GiB of float32
+_MAX_NUMBERS = 1 << 28  # elements in all tensors of a model: 1 GiB of float32
 _MAX_TENSORS = 100_000
 
 
 class UntrustedClassError(ValueError):
-    """A file that names a class which is not trusted."""
+    """A file names a class that is not trusted."""
 
 
 class MismatchError(ValueError):
-    """A value in a file that does not fit the argument it is for."""
+    """A value in a file does not fit its argument."""
 
 
 @dataclass
 class Builder:
-    """Builds objects that a file describes.
+    """Builds objects described in a file.
 
     Args:
-        file: For messages.
-        parts: Packages of audiogen whose classes may be named, beside those in the environment variable AUDIOGEN_TRUST.
-        own: Whether the file was written by the user, so that it may say where files are.
-        max_numbers: Elements of all tensors that constructors may make together.
+        file: The file, for messages.
+        parts: Packages of audiogen that are trusted, in addition to those in the environment variable AUDIOGEN_TRUST.
+        own: Whether the user wrote the file, so that its paths may be used.
+        max_numbers: Limit on the elements of all tensors that constructors make together.
 
     Attributes:
-        dropped: The arguments that were left out because they name places, such as `data.cache`.
+        dropped: Arguments that were ignored because they name paths or downloads, such as `data.cache`.
     """
 
     file: Path
@@ -67,15 +70,15 @@ class Builder:
     dropped: list[str] = field(default_factory=list)
 
     def build(self, value: Any, kind: Any, name: str) -> Any:
-        """Return what a plain value describes.
+        """Build the object that a plain value describes.
 
         Args:
-            value: dict, list, str, int, float, bool or None; a class is a dict with `class_path` and `init_args`.
-            kind: The type that is expected, such as `SpectrogramTransform` or `list[str]`.
-            name: Of the argument, for messages.
+            value: dict, list, str, int, float, bool or None; an object is a dict with `class_path` and `init_args`.
+            kind: Expected type, such as `SpectrogramTransform` or `list[str]`.
+            name: Name of the argument, for messages.
 
         Raises:
-            UntrustedClassError: If a class is named that is not trusted. No class has been built then.
+            UntrustedClassError: If a class is not trusted. Nothing has been built in that case.
             MismatchError: If the value does not fit.
         """
         trusted = (*self.parts, *_named_by_user())
@@ -84,19 +87,19 @@ class Builder:
             return self._fit(value, kind, name)
 
     def note(self) -> str:
-        """Return a message about the arguments that were dropped; an empty text if there are none."""
+        """Return a message about the ignored arguments, or an empty string if there are none."""
         names = ", ".join(dict.fromkeys(self.dropped))
-        return f"{self.file} may be from others, so it does not choose places: {names} ignored" if names else ""
+        return f"{self.file} may not be your own, so its paths and downloads are ignored: {names}" if names else ""
 
     def _look_up_all(self, value: Any, trusted: Sequence[str]) -> None:
-        """Refuse all that is not trusted before anything is built."""
+        """Refuse everything that is not trusted before anything is built."""
         if isinstance(value, dict) and isinstance(value.get("class_path"), str):
             self._class(value["class_path"], trusted)
         for part in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
             self._look_up_all(part, trusted)
 
     def _class(self, class_path: str, trusted: Sequence[str]) -> type:
-        """Return the class of an import path, importing trusted modules alone."""
+        """Return the class at an import path, importing trusted modules only."""
         module, _, name = class_path.rpartition(".")
         if not _is_in(module, trusted) or not all(part.isidentifier() for part in class_path.split(".")):
             raise UntrustedClassError(f"{self.file} names {class_path}, {_advice(class_path)}")
@@ -105,14 +108,14 @@ class Builder:
         except ModuleNotFoundError as error:
             raise UntrustedClassError(f"{self.file} names {class_path}, which does not exist: {error}") from None
         if not isinstance(found, type):
-            raise UntrustedClassError(f"{self.file} names {class_path}, which is no class that models are made of")
+            raise UntrustedClassError(f"{self.file} names {class_path}, which is not a class that models use")
         if not _is_in(found.__module__, trusted):
             path = f"{found.__module__}.{found.__qualname__}"
             raise UntrustedClassError(f"{self.file} names {path} as {class_path}, {_advice(path)}")
         return found
 
     def _fit(self, value: Any, kind: Any, name: str) -> Any:
-        """Return a value as the type that its argument has."""
+        """Convert a value to the type of its argument."""
         origin, inner = get_origin(kind), get_args(kind)
         if kind in (Any, inspect.Parameter.empty, object):
             return value
@@ -134,7 +137,7 @@ class Builder:
         return self._fit_class(value, kind, name)
 
     def _fit_any(self, value: Any, kinds: Sequence[Any], name: str) -> Any:
-        """Return a value as the first of several types that it fits."""
+        """Convert a value to the first of several types that it fits."""
         reasons = []
         for kind in kinds:
             try:
@@ -144,7 +147,7 @@ class Builder:
         raise MismatchError("; or ".join(reasons))
 
     def _fit_sequence(self, value: Any, kind: Any, name: str) -> Any:
-        """Return a list, or for a tuple a tuple."""
+        """Convert a list to a list or, for a tuple type, to a tuple."""
         inner = get_args(kind)
         is_tuple = tuple in (kind, get_origin(kind))
         fixed = is_tuple and bool(inner) and inner[-1] is not Ellipsis
@@ -154,7 +157,7 @@ class Builder:
         return tuple(made) if is_tuple else made
 
     def _fit_class(self, value: Any, kind: Any, name: str) -> Any:
-        """Return an instance of a class, or for a Callable that returns one, what makes it."""
+        """Return an instance of a class or, for a Callable that returns one, its constructor with arguments."""
         makes = get_origin(kind) is Callable or kind is Callable
         wanted = (get_args(kind) or (None, Any))[1] if makes else kind
         if isinstance(value, str) and "." in value and all(part.isidentifier() for part in value.split(".")):
@@ -170,26 +173,26 @@ class Builder:
         return partial(found, **arguments) if makes else found(**arguments)
 
     def _arguments(self, found: type, given: Mapping[str, Any], name: str) -> dict[str, Any]:
-        """Return the arguments of a constructor, without those that name places unless the file is the user's."""
+        """Return the arguments of a constructor, without paths and downloads unless the file is the user's own."""
         kinds, takes_any = _parameters(found)
         if unknown := [key for key in given if key not in kinds and not takes_any]:
             raise MismatchError(f"{name}: {found.__name__} has no argument {unknown[0]!r}")
         kept = dict(given)
-        for key in [] if self.own else [key for key in given if key in PLACES]:
+        for key in [] if self.own else [key for key in given if key in PATH_ARGUMENTS]:
             if kept.pop(key) not in (None, False):
                 self.dropped.append(f"{name}.{key}")
                 self._require_default(found, key, name)
         return {key: self._fit(one, kinds.get(key, Any), f"{name}.{key}") for key, one in kept.items()}
 
     def _require_default(self, found: type, key: str, name: str) -> None:
-        """Refuse to leave out an argument that a class cannot do without."""
+        """Raise an error if an ignored argument has no default."""
         parameter = inspect.signature(found).parameters.get(key)
         if parameter is not None and parameter.default is parameter.empty:
-            raise MismatchError(f"{name}.{key} is a place, which a file that may be from others does not choose")
+            raise MismatchError(f"{name}.{key} is required, but paths in a file that may not be your own are ignored")
 
 
 class _LimitedTensors(TorchFunctionMode):
-    """Refuses large tensors before they are made, in this thread: sizes of networks come from the file."""
+    """Refuses large tensors in this thread before they are made, since the file chooses the sizes of networks."""
 
     _MADE_BY_SIZE = frozenset(
         {"empty", "zeros", "ones", "full", "rand", "randn", "eye", "arange", "linspace", "hann_window"}
@@ -200,17 +203,17 @@ class _LimitedTensors(TorchFunctionMode):
         self.left, self.calls = max_numbers, _MAX_TENSORS
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Count what is about to be made."""
+        """Count the elements of the tensor about to be made."""
         if getattr(func, "__name__", "") in self._MADE_BY_SIZE:
             self.calls -= 1
             self.left -= _num_numbers(func.__name__, args, kwargs or {})
             if self.left < 0 or self.calls < 0:
-                raise MismatchError("it describes a network of more than the memory that its weights need")
+                raise MismatchError("it describes a network that needs more memory than its weights")
         return func(*args, **(kwargs or {}))
 
 
 def _num_numbers(name: str, args: Sequence[Any], options: Mapping[str, Any]) -> int:
-    """Return how many elements a tensor will have."""
+    """Return the number of elements that a tensor will have."""
     if name == "arange":
         bounds = [float(one) for one in args[:3] if isinstance(one, int | float)]
         start, end, step = [[0.0, 0.0, 1.0], [0.0, *bounds, 1.0], [*bounds, 1.0], bounds][len(bounds)][:3]
@@ -223,9 +226,9 @@ def _num_numbers(name: str, args: Sequence[Any], options: Mapping[str, Any]) -> 
 
 
 def _parameters(found: type) -> tuple[dict[str, Any], bool]:
-    """Return the types of a constructor's arguments by name, and whether it takes any others.
+    """Return the types of a constructor's arguments by name, and whether it accepts any others.
 
-    What it hands on to its bases by ** is looked up there.
+    If it passes ** on to its bases, their arguments are included.
     """
     kinds: dict[str, Any] = {}
     for base in found.__mro__:
@@ -235,7 +238,7 @@ def _parameters(found: type) -> tuple[dict[str, Any], bool]:
         signature = inspect.signature(constructor)
         try:
             hints = typing.get_type_hints(constructor)
-        except NameError:  # names that are imported for type checkers alone
+        except NameError:  # names imported under TYPE_CHECKING
             hints = {}
         named = [
             one
@@ -249,7 +252,6 @@ def _parameters(found: type) -> tuple[dict[str, Any], bool]:
 
 
 def _checked(value: Any, fits: bool, kind: Any, name: str) -> Any:
-    """Return a value if it fits."""
     if not fits:
         raise MismatchError(f"{name}: expected {_name(kind)}, got {_short(value)}")
     return value
@@ -273,7 +275,7 @@ def _named_by_user() -> list[str]:
     names = [name.strip() for name in text.split(",") if name.strip()]
     for name in names:
         if not all(part.isidentifier() for part in name.split(".")) or _is_no_model(name):
-            raise ValueError(f"{TRUST}={text}: expected packages with models, with commas, such as my_networks")
+            raise ValueError(f"{TRUST}={text}: expected package names separated by commas, such as my_networks")
     return names
 
 
@@ -283,8 +285,8 @@ def _is_no_model(path: str) -> bool:
 
 def _advice(path: str) -> str:
     if _is_no_model(path):
-        return "of which no model is made: do not use this file"
+        return "which no model uses: do not use this file"
     return (
-        "which is not of audiogen, and importing it would run its code: if it is yours, or you trust it, set "
+        "which is not part of audiogen, and importing it would run its code. If you trust it, set "
         f"{TRUST}={path.partition('.')[0]} (docs/security.md)"
     )

@@ -1,7 +1,8 @@
-"""Read what others may have made: regular files of bounded size, plain values, and YAML that does not expand.
+"""Read files that others may have made: regular files of bounded size, plain values, and YAML that does not expand.
 
-A run directory, a checkpoint or a list of sounds can come from anybody. It may hold a pipe, a link to a private file, a
-file without an end, or a few kilobytes that become gigabytes. All of that is refused before it is opened or expanded.
+A run directory, a checkpoint or a list of sounds can come from anybody. It may contain a pipe, a link to a private
+file, an endless file, or a few kilobytes that expand to gigabytes. These are rejected before they are opened or
+expanded.
 """
 
 import math
@@ -13,44 +14,43 @@ from typing import Any
 
 import yaml
 
-MAX_TEXT = 1 << 22  # bytes of a config; those that `fit` writes have 10 kB
+MAX_TEXT = 1 << 22  # bytes of a config; `fit` writes about 10 kB
 MAX_DEPTH = 24
-MAX_VALUES = 100_000  # each class name is one
-MAX_LETTERS = 10_000  # of one text
-MAX_INT = 1 << 53  # the integers that a float holds exactly
-_KERNEL_FOLDERS = (Path("/proc"), Path("/sys"))  # their files are regular, without a size, and some have no end
+MAX_VALUES = 100_000  # a class name counts as one value
+MAX_LETTERS = 10_000  # characters in one string
+MAX_INT = 1 << 53  # largest integer up to which a float is exact
+_KERNEL_FOLDERS = (Path("/proc"), Path("/sys"))  # files here are regular but have no size, and some are endless
 
 
 class UntrustedFileError(ValueError):
-    """A file that is not read, because it is not regular, too large, elsewhere, or expands without bounds."""
+    """A file was not read because it is not regular, too large, outside its folder, or expands without bounds."""
 
 
 def is_regular(path: Path) -> bool:
-    """Return whether a path leads to a regular file on a disk; pipes, devices and files of the kernel are none."""
+    """Return whether a path leads to a regular file on a disk, not to a pipe, a device or a kernel file."""
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
             return False
-        if status.st_blocks:  # files of the kernel occupy no disk blocks, so most files need no slow resolution
+        if status.st_blocks:  # kernel files occupy no disk blocks, so most files skip the slow resolution
             return True
         resolved = path.resolve()
         return not any(resolved.is_relative_to(folder) for folder in _KERNEL_FOLDERS)
-    except (OSError, RuntimeError):  # the latter for links in a circle
+    except (OSError, RuntimeError):  # RuntimeError: links in a circle
         return False
 
 
 def read_inside(folder: Path, name: str, max_bytes: int) -> bytes:
-    """Read a file of a folder that somebody may have sent.
+    """Read a file in a folder of unknown origin.
 
     Args:
-        folder: The folder; it may be a link itself, since the user named it.
+        folder: The folder. It may itself be a link, since the user named it.
         name: Path of the file below the folder.
-        max_bytes: Larger files are refused.
+        max_bytes: Largest size to accept.
 
     Raises:
-        FileNotFoundError: If there is no such file.
-        UntrustedFileError: If the path leads out of the folder, to something else than a regular file, or the file is
-            too large.
+        FileNotFoundError: If the file does not exist.
+        UntrustedFileError: If the path leads out of the folder or not to a regular file, or the file is too large.
     """
     path = folder / name
     if not os.path.lexists(path):
@@ -58,7 +58,7 @@ def read_inside(folder: Path, name: str, max_bytes: int) -> bytes:
     try:
         inner = path.resolve(strict=True)
     except (OSError, RuntimeError) as error:
-        raise UntrustedFileError(f"{path} is a link that leads nowhere: not read") from error
+        raise UntrustedFileError(f"{path} is a broken link: not read") from error
     if not inner.is_relative_to(folder.resolve()):
         raise UntrustedFileError(f"{path} is a link out of {folder}: not read")
     if not is_regular(inner):
@@ -74,11 +74,11 @@ def read_inside(folder: Path, name: str, max_bytes: int) -> bytes:
 
 
 def parse_yaml(text: str, source: str) -> Any:
-    """Parse YAML into plain values; aliases count as often as they are used.
+    """Parse YAML into plain values. Aliases count each time they are used.
 
     Args:
-        text: The YAML.
-        source: What it was read from, for the message.
+        text: The YAML text.
+        source: Origin of the text, for error messages.
 
     Raises:
         UntrustedFileError: If the text is not YAML, too long, or expands to too many or too deeply nested values.
@@ -96,16 +96,16 @@ def parse_yaml(text: str, source: str) -> Any:
 
 
 def plain(value: Any, source: str) -> Any:
-    """Return a value if it is made of dict, list, str, int, float, bool and None alone, and of bounded size.
+    """Return a value after checking that it consists of dict, list, str, int, float, bool and None, of bounded size.
 
-    Shared parts count as often as they occur, so ten nested levels of ten references are refused, not walked.
+    Shared parts count each time they occur, so ten nested levels of ten references are rejected early.
 
     Args:
-        value: As it was read.
-        source: What it was read from, for the message.
+        value: The value to check.
+        source: Origin of the value, for error messages.
 
     Raises:
-        UntrustedFileError: If there is anything else in it, or too much.
+        UntrustedFileError: If the value contains other types, or too much.
 
     Example:
         >>> plain({"widths": [32, 64]}, "model.ckpt")
@@ -122,7 +122,7 @@ def plain(value: Any, source: str) -> Any:
         if type(part) is dict:
             stack += [(inner, depth + 1) for pair in part.items() for inner in pair]
             if not all(type(key) is str for key in part):
-                raise UntrustedFileError(f"{source} has a name that is not a text")
+                raise UntrustedFileError(f"{source} has a key that is not a string")
         elif type(part) is list:
             if len(part) > left:
                 raise UntrustedFileError(f"{source} holds more than {MAX_VALUES} values")
@@ -133,13 +133,13 @@ def plain(value: Any, source: str) -> Any:
 
 
 def _check_single(value: Any, source: str) -> None:
-    """Refuse a single value that is not plain."""
+    """Check that a single value is plain."""
     if value is not None and type(value) not in (str, int, float, bool):
         raise UntrustedFileError(
             f"{source} holds a {type(value).__name__}, expected dict, list, str, int, float, bool or null"
         )
     if type(value) is str and len(value) > MAX_LETTERS:
-        raise UntrustedFileError(f"{source} holds a text of {len(value)} characters, expected at most {MAX_LETTERS}")
+        raise UntrustedFileError(f"{source} holds a string of {len(value)} characters, expected at most {MAX_LETTERS}")
     if type(value) is int and abs(value) > MAX_INT:
         raise UntrustedFileError(f"{source} holds an integer of {value.bit_length()} bits, expected at most 53")
     if type(value) is float and math.isnan(value):
@@ -147,7 +147,7 @@ def _check_single(value: Any, source: str) -> None:
 
 
 def _num_nodes(node: Any, known: dict[int, int], depth: int) -> int:
-    """Return how many values a YAML node becomes when all aliases are expanded; a circle counts as too many."""
+    """Return how many values a YAML node expands to; a circular one counts as too many."""
     if depth > 2 * MAX_DEPTH:
         return MAX_VALUES + 1
     if id(node) not in known:
@@ -156,21 +156,21 @@ def _num_nodes(node: Any, known: dict[int, int], depth: int) -> int:
             children = [part for pair in node.value for part in pair]
         elif isinstance(node, yaml.SequenceNode):
             children = node.value
-        known[id(node)] = MAX_VALUES + 1  # until it is counted
+        known[id(node)] = MAX_VALUES + 1  # until counted, so that a circle counts as too many
         known[id(node)] = min(1 + sum(_num_nodes(child, known, depth + 1) for child in children), MAX_VALUES + 1)
     return known[id(node)]
 
 
 def require_stored_zip(path: Path) -> None:
-    """Refuse a zip archive that would become larger than its file.
+    """Check that a zip archive does not expand beyond its file size.
 
-    `torch.save` stores tensors as they are. A compressed archive of a few megabytes may hold gigabytes of zeros.
+    `torch.save` stores tensors uncompressed. A compressed archive of a few megabytes may expand to gigabytes of zeros.
 
     Args:
         path: The file, which is opened only if it is regular.
 
     Raises:
-        UntrustedFileError: If it is not a zip archive of uncompressed entries that do not overlap.
+        UntrustedFileError: If it is not a zip archive of uncompressed, non-overlapping entries.
     """
     if not is_regular(path):
         raise UntrustedFileError("it is not a regular file")
@@ -178,9 +178,9 @@ def require_stored_zip(path: Path) -> None:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
     except Exception as error:  # damaged directories fail in many ways
-        raise UntrustedFileError(f"it is not a zip archive as torch.save writes it ({error})") from error
+        raise UntrustedFileError(f"it is not a zip archive written by torch.save ({error})") from error
     if any(entry.compress_type != zipfile.ZIP_STORED or entry.file_size != entry.compress_size for entry in entries):
-        raise UntrustedFileError("it is compressed, and torch.save writes uncompressed archives")
+        raise UntrustedFileError("it is compressed, but torch.save writes uncompressed archives")
     if sum(entry.file_size for entry in entries) > path.stat().st_size:
         raise UntrustedFileError("its entries overlap")
 

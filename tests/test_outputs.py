@@ -334,7 +334,7 @@ def test_disk_that_is_full_is_found_before_any_work(tmp_path: Path) -> None:
             check_output_file(tmp_path / "x.wav")
         with pytest.raises(OutputError, match=r"out cannot be written: File too large"):
             check_output_folder(tmp_path / "out")
-    with pytest.raises(OutputError, match="expected a file to write, this is a folder"):
+    with pytest.raises(OutputError, match="expected a file to write, got a folder"):
         check_output_file(tmp_path)
 
 

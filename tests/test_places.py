@@ -23,7 +23,7 @@ from audiogen.commands.run_config import find_root
 from audiogen.data.datasets.dataset import AudioDataset
 from audiogen.provenance import is_own, signed
 from audiogen.transforms.phase.method import PhaseMethod
-from audiogen.trust import PARTS_OF_RUNS, PLACES, Builder, MismatchError
+from audiogen.trust import PARTS_OF_RUNS, PATH_ARGUMENTS, Builder, MismatchError
 from tests.evil import DIGITS, content_of
 from tests.tiny_classifier import write_classifier
 from tests.tiny_run import arguments
@@ -67,7 +67,7 @@ def test_run_of_others_does_not_choose_where_sounds_lie_and_spectrograms_go(
     folder = theirs(run, tmp_path / "theirs", cache=str(tmp_path / "away"))
     assert not is_own(folder / "config.yaml")
     with pytest.raises(
-        ValueError, match=r"data\.cache, data\.root ignored\. Name the folder with --root DIR, or trust"
+        ValueError, match=r"are ignored: data\.cache, data\.root\. Name the folder with --root DIR, or trust"
     ):
         audiogen.evaluate(str(folder), evaluator=str(classifier), split="val", num_clips=20)
     found = audiogen.evaluate(str(folder), evaluator=str(classifier), split="val", num_clips=20, root=data)
@@ -99,7 +99,7 @@ def test_embeddings_of_a_run_of_others_choose_no_files(runs: tuple[Path, Path], 
         callback = {"class_path": "audiogen.callbacks.evaluation.Evaluation", "init_args": {"embeddings": [embedding]}}
         config["trainer"]["callbacks"] = [callback]
         (folder / "config.yaml").write_text(yaml.safe_dump(config))
-        with pytest.raises(ValueError, match=r"is a place, which a file that may be from others|no weights"):
+        with pytest.raises(ValueError, match=r"is required, but paths in a file that may not be your own|no weights"):
             audiogen.evaluate(str(folder), split="val", num_clips=20)
         assert not (tmp_path / "away").exists()
 
@@ -154,7 +154,7 @@ def test_checkpoint_makes_no_folder_and_downloads_nothing(tmp_path: Path, caplog
     torch.save({**content, "hyper_parameters": hparams | {"weights": "private"}, "state_dict": {}}, tmp_path / "x.ckpt")
     with caplog.at_level("INFO"):
         load(tmp_path / "x.ckpt")
-    assert "it does not choose places: model.weights ignored" in caplog.text
+    assert "its paths and downloads are ignored: model.weights" in caplog.text
 
 
 def package_classes() -> list[type]:
@@ -177,7 +177,7 @@ def test_every_argument_that_is_a_text_is_known_as_a_place_or_harmless() -> None
         if not issubclass(kind, bases) or "__init__" not in vars(kind):
             continue
         for name, hint in typing.get_type_hints(kind.__init__).items():
-            if (hint in texts or name == "download") and name not in PLACES | HARMLESS:
+            if (hint in texts or name == "download") and name not in PATH_ARGUMENTS | HARMLESS:
                 unknown.add(f"{kind.__name__}({name})")
     assert unknown == set()
 
@@ -193,7 +193,7 @@ def test_places_that_a_class_needs_are_named(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("AUDIOGEN_TRUST", "tests.test_places")
     spec = {"class_path": "tests.test_places.Plain", "init_args": {"width": 3, "path": "x", "cache": "y"}}
     kind = importlib.import_module("tests.test_places").Plain
-    with pytest.raises(MismatchError, match=r"thing\.path is a place"):
+    with pytest.raises(MismatchError, match=r"thing\.path is required"):
         Builder(Path("file"), ()).build(spec, kind, "thing")
     made = Builder(Path("file"), (), own=True).build(spec, kind, "thing")
     assert (made.width, made.path, made.cache) == (3, "x", "y")

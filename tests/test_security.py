@@ -238,7 +238,7 @@ def test_config_beside_a_checkpoint_is_not_believed(
     theirs = their_run(run, tmp_path / "theirs", change)
     classifier = None if part == "callbacks" else str(DIGITS)
     with pytest.raises(
-        UntrustedClassError, match=r"theirs/config\.yaml names evil_module\.Evil, which is not of audiogen"
+        UntrustedClassError, match=r"theirs/config\.yaml names evil_module\.Evil, which is not part of audiogen"
     ):
         audiogen.evaluate(str(theirs), evaluator=classifier)
 

@@ -167,11 +167,13 @@ def test_message_names_file_class_and_what_to_do(marker: Path, tmp_path: Path) -
     torch.save(content, tmp_path / "theirs.ckpt")
     with pytest.raises(CheckpointError) as error:
         load(tmp_path / "theirs.ckpt")
-    assert str(error.value).startswith(f"{tmp_path / 'theirs.ckpt'} names evil_module.Evil, which is not of audiogen")
+    assert str(error.value).startswith(
+        f"{tmp_path / 'theirs.ckpt'} names evil_module.Evil, which is not part of audiogen"
+    )
     assert "set AUDIOGEN_TRUST=evil_module (docs/security.md)" in str(error.value)
     content["hyper_parameters"]["network"] = "os.system"
     torch.save(content, tmp_path / "theirs.ckpt")
-    with pytest.raises(CheckpointError, match=r"names os\.system, of which no model is made: do not use this file$"):
+    with pytest.raises(CheckpointError, match=r"names os\.system, which no model uses: do not use this file$"):
         load(tmp_path / "theirs.ckpt")
 
 
@@ -199,7 +201,7 @@ def test_what_the_user_trusts_is_imported_and_only_for_as_long(
 @pytest.mark.parametrize("names", ["os", "my networks", "a;b", "jsonargparse", "subprocess.run", "*"])
 def test_what_holds_no_models_cannot_be_trusted(names: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AUDIOGEN_TRUST", names)
-    with pytest.raises(CheckpointError, match=r"AUDIOGEN_TRUST=.*: expected packages with models"):
+    with pytest.raises(CheckpointError, match=r"AUDIOGEN_TRUST=.*: expected package names"):
         load(DIGITS)
 
 
@@ -208,7 +210,7 @@ def test_no_function_is_called_by_a_checkpoint(place: str, download: dict[str, A
     content = content_of(DIGITS)
     content["hyper_parameters"]["network"] = {"class_path": download["class_path"], place: download["init_args"]}
     torch.save(content, tmp_path / "theirs.ckpt")
-    with pytest.raises(CheckpointError, match=r"names audiogen\.networks\.weights\._download, which is no class"):
+    with pytest.raises(CheckpointError, match=r"names audiogen\.networks\.weights\._download, which is not a class"):
         load(tmp_path / "theirs.ckpt")
     assert not (tmp_path / "away").exists()
 

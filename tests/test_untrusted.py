@@ -158,7 +158,7 @@ def bomb(levels: int = 12, width: int = 10) -> str:
         ("a: [", "is not readable YAML"),
         ("!!python/object/apply:os.system ['true']", "is not readable YAML"),
         ("a: 2001-01-01", "holds a date"),
-        ("1: a", "a name that is not a text"),
+        ("1: a", "a key that is not a string"),
     ],
 )
 def test_yaml_that_expands_or_is_none_is_refused(text: str, reason: str) -> None:
@@ -181,7 +181,7 @@ def test_report_and_evaluate_survive_a_yaml_bomb(run: Path) -> None:
 
 @pytest.mark.parametrize("value", [{1: 2}, (1,), {1}, b"x", 1j, torch.ones(1), Path("x"), [[(1,)]], {"a": {"b": ()}}])
 def test_only_plain_values_pass(value: Any) -> None:
-    with pytest.raises(UntrustedFileError, match=r"file (holds a|has a name)"):
+    with pytest.raises(UntrustedFileError, match=r"file (holds a|has a key)"):
         plain(value, "file")
 
 
@@ -226,7 +226,7 @@ def test_compressed_checkpoint_is_refused_before_it_grows(tmp_path: Path) -> Non
         for name in source.namelist():
             out.writestr(name, source.read(name))
     assert (tmp_path / "x.ckpt").stat().st_size < plain_file.stat().st_size / 10
-    with pytest.raises(CheckpointError, match=r"it is compressed, and torch\.save writes uncompressed archives"):
+    with pytest.raises(CheckpointError, match=r"it is compressed, but torch\.save writes uncompressed archives"):
         load(tmp_path / "x.ckpt")
     (tmp_path / "run" / "checkpoints").mkdir(parents=True)
     (tmp_path / "x.ckpt").rename(tmp_path / "run" / "checkpoints" / "kimg-00000.008.ckpt")

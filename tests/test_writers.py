@@ -187,7 +187,7 @@ def test_devices_pipes_and_folders_are_not_replaced(tmp_path: Path) -> None:
     for name in ("pipe", "folder"):
         with pytest.raises(OSError, match=rf"expected a file to write, this is a .*{name}"):
             write_text(tmp_path / name, "new")
-    with pytest.raises(OSError, match=r"expected a file to write, this is a device or a pipe: '/dev/null'"):
+    with pytest.raises(OSError, match=r"expected a file to write, got a device or a pipe: '/dev/null'"):
         write_text(Path("/dev/null"), "new")
     assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)
 

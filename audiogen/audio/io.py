@@ -181,11 +181,7 @@ def stream_audio(path: str | Path, sample_rate: int, num_channels: int = 1) -> I
 
 
 def require_sound(wav: Tensor, which: str = "every sample is") -> Tensor:
-    """Return wav, float [C, T], after checking that it is not silent.
-
-    Args:
-        wav: float [C, T].
-        which: Subject and verb of the error message.
+    """Return wav, float [C, T], after checking that it is not silent; `which` is part of the error message.
 
     Raises:
         AudioFileError: If every channel is constant.
@@ -205,9 +201,8 @@ def write_audio(path: str | Path, wav: Tensor, sample_rate: int) -> None:
         sample_rate: Sample rate in Hz.
 
     Raises:
-        ValueError: If `wav` is not [C, T] or not finite.
-        AudioWriteError: If the suffix is unknown or the format does not support the sample rate.
-        OSError: If the file cannot be written, for example on a full disk.
+        ValueError: If `wav` is not [C, T] or not finite, or as in `audio_writer`.
+        OSError: As in `audio_writer`.
     """
     if wav.ndim != 2:
         raise ValueError(f"expected wav [C, T], got {list(wav.shape)}")
@@ -285,11 +280,7 @@ class _OutputFile:
 
     @contextmanager
     def own_failures(self) -> Iterator[None]:
-        """Raise the operating system's error instead of libsndfile's.
-
-        Raises:
-            OSError: If this or an earlier write failed.
-        """
+        """Raise the operating system's error instead of libsndfile's if this or an earlier write failed."""
         try:
             yield
         except _FAILURES:

@@ -63,7 +63,8 @@ class GAN(KimgModule):
     def on_train_start(self) -> None:
         """Apply the config's learning rates and betas, which a resumed optimiser would override with its own."""
         optimizers: Any = self.optimizers()
-        for optimizer, fresh in zip(optimizers, self.configure_optimizers(), strict=True):
+        configured: Any = self.configure_optimizers()
+        for optimizer, fresh in zip(optimizers, configured, strict=True):
             for group, wanted in zip(optimizer.param_groups, fresh.param_groups, strict=True):
                 group.update(lr=wanted["lr"], betas=wanted["betas"])
 

@@ -71,10 +71,8 @@ def test_lossy_file_is_written_with_the_right_pitch_and_level(tmp_path: Path, su
 
 
 @pytest.mark.parametrize("suffix", [".ogg", ".opus"])
-def test_a_long_lossy_file_is_written_whole(tmp_path: Path, suffix: str) -> None:
-    write_audio(
-        tmp_path / f"a{suffix}", 0.1 * torch.ones(2, 48000 * 60), 48000
-    )  # written in one call, libsndfile would crash
+def test_a_minute_of_lossy_audio_does_not_crash_libsndfile(tmp_path: Path, suffix: str) -> None:
+    write_audio(tmp_path / f"a{suffix}", 0.1 * torch.ones(2, 48000 * 60), 48000)
     assert audio_info(tmp_path / f"a{suffix}").num_samples == 48000 * 60
 
 
