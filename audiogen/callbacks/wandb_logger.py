@@ -14,6 +14,7 @@ from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
 from wandb.errors import Error as WandbError
 
 from audiogen.atomic import write_text
+from audiogen.scalars import DESCRIPTIONS, Scalars
 from audiogen.untrusted import read_inside
 
 ID_FILE = "wandb-id.txt"
@@ -96,6 +97,11 @@ class KimgWandbLogger(WandbLogger):
     def log_config(self, config: dict[str, Any]) -> None:
         """Show the resolved config on the dashboard."""
         self.experiment.config.update(config, allow_val_change=True)
+
+    @rank_zero_only
+    def describe_scalars(self, scalars: Scalars) -> None:
+        """Keep the descriptions of the logged scalars in the run's config, where `dashboard` finds them."""
+        self.experiment.config.update({DESCRIPTIONS: scalars.to_json()}, allow_val_change=True)
 
     @rank_zero_only
     def alert(self, title: str, text: str) -> None:

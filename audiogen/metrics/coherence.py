@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 from torchmetrics.classification import MulticlassConfusionMatrix
 
+from audiogen.scalars import DIVERSITY, QUALITY, Scalar
+
 
 def coherence(confusion: Tensor) -> Tensor:
     """Return the share of clips on the diagonal of a confusion matrix, float64 [], of int64 [K, K]."""
@@ -40,6 +42,11 @@ class Coherence(MulticlassConfusionMatrix):
     Args:
         num_classes: K, at least 2.
     """
+
+    scalars = (
+        Scalar("coherence", QUALITY, higher_is_better=True, reference="real", headline=True),
+        Scalar("class_entropy", DIVERSITY, higher_is_better=True),
+    )
 
     def compute(self) -> dict[str, Tensor]:  # type: ignore[override]
         """Return coherence [], coherence_of [K] and class_entropy [], float64."""

@@ -5,6 +5,9 @@ from torch import Tensor
 
 from audiogen.metrics.frechet import moments
 from audiogen.metrics.metric import ClipMetric
+from audiogen.scalars import DIVERSITY, Scalar
+
+DIVERSITY_MIN = Scalar("diversity_min", DIVERSITY)  # `diversity` of the least diverse class
 
 
 def vendi_score(rows: Tensor) -> Tensor:
@@ -57,6 +60,7 @@ def mean_distance(rows: Tensor) -> Tensor:
 class Diversity(ClipMetric):
     """Mean distance of pairs of generated clips, over that of pairs of real ones: 1 is as diverse as the data."""
 
+    scalars = (Scalar("diversity", DIVERSITY, reference="real"),)
     per_class = True
 
     def compute(self) -> dict[str, Tensor]:
@@ -66,6 +70,11 @@ class Diversity(ClipMetric):
 
 class Spread(ClipMetric):
     """Total variance and effective rank of the covariance, generated over real: which of many directions are used."""
+
+    scalars = (
+        Scalar("variance_ratio", DIVERSITY, reference="real"),
+        Scalar("rank_ratio", DIVERSITY, reference="real"),
+    )
 
     def compute(self) -> dict[str, Tensor]:
         """Return {"variance_ratio": float64 [], "rank_ratio": float64 []}."""
@@ -78,6 +87,8 @@ class Spread(ClipMetric):
 
 class Vendi(ClipMetric):
     """The Vendi score: an effective number of different clips, to be read beside that of real ones."""
+
+    scalars = (Scalar("vendi", DIVERSITY, reference="real"),)
 
     def compute(self) -> dict[str, Tensor]:
         """Return {"vendi": float64 []}."""

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from audiogen.metrics.metric import ClipMetric, EmbeddingMetric
+from audiogen.scalars import QUALITY, Scalar
 
 
 class Moments(NamedTuple):
@@ -109,8 +110,8 @@ def frechet_infinity(rows: Tensor, mean: Tensor, cov: Tensor, num_sizes: int = 5
 class FrechetDistance(EmbeddingMetric):
     """FAD, or FID of picture embeddings, over rows. Its state is sums: any number of clips takes the same memory."""
 
+    scalars = (Scalar("fad", QUALITY, higher_is_better=False, reference="floor", log_scale=True),)
     per_class = True
-    reference = "floor"
     count: Tensor
     total: Tensor
     outer: Tensor
@@ -144,7 +145,7 @@ class FrechetDistance(EmbeddingMetric):
 class FrechetInfinity(ClipMetric):
     """The Frechet distance extrapolated to infinitely many generated clips."""
 
-    reference = "floor"
+    scalars = (Scalar("fad_infinity", QUALITY, higher_is_better=False, reference="floor", log_scale=True),)
 
     def minimum_rows(self, num_features: int) -> int:
         """Return D + 1, as for the distance itself."""

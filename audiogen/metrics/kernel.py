@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from audiogen.metrics.metric import ClipMetric
+from audiogen.scalars import QUALITY, Scalar
 
 Kernel = Literal["gaussian", "polynomial"]
 
@@ -50,7 +51,7 @@ class KernelDistance(ClipMetric):
         kernel: See `kernel_distance`.
     """
 
-    reference = "floor"
+    scalars = (Scalar("kad", QUALITY, higher_is_better=False, reference="floor", log_scale=True),)
 
     def __init__(self, kernel: Kernel = "gaussian") -> None:
         super().__init__()

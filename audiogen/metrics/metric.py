@@ -1,12 +1,14 @@
 """What metrics of embedded clips share: torchmetrics classes that compare generated rows with real ones."""
 
 from abc import ABC, abstractmethod
-from typing import Any, Literal
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
+
+from audiogen.scalars import Scalar
 
 
 class EmbeddingMetric(Metric, ABC):
@@ -16,13 +18,14 @@ class EmbeddingMetric(Metric, ABC):
     torchmetrics puts together in `compute`. All arithmetic is float64.
 
     Attributes:
-        per_class: Whether the evaluator computes it for each class too.
-        reference: What the score of real training clips is called: "floor" of distances, "real" of others.
+        scalars: Description of each score that `compute` returns, by the same names. The evaluator adds the name of
+            the embedding, and the class where there is one.
+        per_class: Whether the evaluator also computes it for each class.
     """
 
     full_state_update = False
-    per_class: bool = False
-    reference: Literal["floor", "real"] = "real"
+    scalars: ClassVar[tuple[Scalar, ...]] = ()
+    per_class: ClassVar[bool] = False
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from audiogen.metrics.metric import ClipMetric
+from audiogen.scalars import DIVERSITY, QUALITY, Scalar
 
 
 def precision_recall_density_coverage(real: Tensor, generated: Tensor, k: int = 5) -> dict[str, Tensor]:
@@ -52,6 +53,13 @@ class Neighbours(ClipMetric):
     Args:
         k: See `precision_recall_density_coverage`.
     """
+
+    scalars = (
+        Scalar("precision", QUALITY, higher_is_better=True, reference="real"),
+        Scalar("density", QUALITY, reference="real"),
+        Scalar("coverage", DIVERSITY, higher_is_better=True, reference="real"),
+        Scalar("recall", DIVERSITY, higher_is_better=True, reference="real"),
+    )
 
     def __init__(self, k: int = 5, **kwargs: Any) -> None:
         super().__init__(**kwargs)

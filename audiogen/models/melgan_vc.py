@@ -30,6 +30,7 @@ from audiogen.models.precision import Precision, autocast, channels_last
 from audiogen.models.schedules import falling
 from audiogen.models.targets import choose_targets
 from audiogen.networks.averaging import average_decay, update_average
+from audiogen.scalars import COLLAPSE, LOSSES, Scalar
 from audiogen.transforms.segments import join_segments, overlap_add_segments, overlapping_segments, split_segments
 from audiogen.transforms.transform import SpectrogramTransform
 
@@ -96,6 +97,15 @@ class MelGANVC(KimgModule):
             that cannot be cut into segments, and values out of range.
     """
 
+    scalars = (
+        *(Scalar(f"logits/{clips}", COLLAPSE, plot="logits") for clips in ("real", "fake")),
+        *(Scalar(f"val/logits_{clips}", COLLAPSE, plot="logits") for clips in ("real", "fake")),
+        *KimgModule.scalars,
+        *(
+            Scalar(f"val/{loss}", LOSSES, plot="val")
+            for loss in ("identity", "travel_distance", "travel_angle", "margin")
+        ),
+    )
     averaged = ("generator_ema",)
 
     def __init__(

@@ -26,6 +26,7 @@ from audiogen.models.kimg import KimgModule
 from audiogen.models.precision import Precision, autocast, channels_last
 from audiogen.networks.averaging import average_decay, update_average
 from audiogen.networks.stylegan2.discriminator import minibatch_stddev
+from audiogen.scalars import COLLAPSE, Scalar
 from audiogen.transforms.transform import SpectrogramTransform
 
 Shape = tuple[int, int, int]
@@ -70,6 +71,14 @@ class StyleGAN2(KimgModule):
         ValueError: For intervals and probabilities out of range.
     """
 
+    scalars = (
+        *(Scalar(f"logits/{clips}", COLLAPSE, plot="logits") for clips in ("real", "fake")),
+        *(Scalar(f"val/logits_{clips}", COLLAPSE, plot="logits") for clips in ("real", "train", "fake")),
+        Scalar("logits/real_positive", COLLAPSE),
+        Scalar("minibatch_stddev/ratio", COLLAPSE),
+        Scalar("path_length/mean", COLLAPSE),
+        *KimgModule.scalars,
+    )
     averaged = ("generator_ema",)
 
     def __init__(
