@@ -158,7 +158,7 @@ def derived(scores: Mapping[str, float]) -> dict[str, float]:
 
 
 def _find(signal: str, scores: Mapping[str, float]) -> float | None:
-    """Return the metric of that name or, if there is none, the metric in the first embedding; None if neither exists."""
+    """Return the metric of that name, or else its value in the first embedding; None if neither exists."""
     if signal in scores:
         return scores[signal]
     ends = [name.removeprefix(f"{signal}_") for name in scores if name.startswith(f"{signal}_") and "/" not in name]
@@ -215,7 +215,7 @@ RULES = (
         "loss/discriminator",
         low=0.5,
         patience=2,
-        meaning="the discriminator separates real from generated clips too easily. Raise r1_gamma, augment, or add data",
+        meaning="the discriminator separates real and generated clips too easily. Raise r1_gamma, or augment",
     ),
     Rule(
         "overfitting",
