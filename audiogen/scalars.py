@@ -39,7 +39,7 @@ class Scalar:
         alias_of: Name of the scalar that it repeats, which is drawn instead of it.
 
     Raises:
-        ValueError: If a text is no text, a flag no flag, or the reference unknown.
+        ValueError: If a field has the wrong type, or the reference is unknown. Descriptions are read from files.
     """
 
     name: str
@@ -56,7 +56,7 @@ class Scalar:
         texts = (self.name, self.group, self.unit, self.plot, self.alias_of)
         flags = (self.log_scale, self.headline, self.higher_is_better or False)
         if not all(isinstance(text, str) for text in texts) or not all(isinstance(flag, bool) for flag in flags):
-            raise ValueError(f"expected texts and flags in the description of a scalar, got {self}")
+            raise ValueError(f"expected str and bool fields in the description of a scalar, got {self}")
         if self.reference not in (None, *get_args(Reference)):
             raise ValueError(f"reference must be {', '.join(get_args(Reference))} or None, got {self.reference!r}")
 
@@ -138,7 +138,7 @@ class Scalars:
         return self._by_name.get(name) or self._by_name.get(stem if "/" in name else "") or Scalar(name)
 
     def position(self, name: str) -> int:
-        """Return where a logged name stands in the order of the descriptions; undescribed names come last."""
+        """Return the position of a logged name in the order of the descriptions; undescribed names come last."""
         return self._order.get(self[name].name, len(self._order))
 
     def __iter__(self) -> Iterator[Scalar]:
@@ -184,11 +184,11 @@ class TakesDescriptions(Protocol):
     """A logger that keeps the descriptions of what it logs."""
 
     def describe_scalars(self, scalars: Scalars) -> None:
-        """Keep the descriptions, in addition to those of an earlier part of the run."""
+        """Keep the descriptions, in addition to earlier descriptions of the run."""
 
 
 def heading_order(groups: Iterable[str]) -> list[str]:
-    """Return groups in the order of a page: those of this package, others in the given order, then "Further".
+    """Return groups in display order: groups of this package, others in the given order, then "Further".
 
     Example:
         >>> heading_order(["Novelty", "Further", "Losses", "Quality"])

@@ -60,13 +60,13 @@ class PeriodicEvaluation(lightning.Callback, ABC):
         None stands for a batch that only others have.
         """
 
-    def metric_names(self) -> set[str] | None:
-        """Return the names of all metrics that it logs, once it knows real clips; None where they are not known."""
+    def metric_names(self) -> set[str]:
+        """Return the names of all metrics that it logs; complete after the real clips have been embedded."""
         return self.evaluator.names() | {scalar.name for scalar in COST}
 
     @property
     def scalars(self) -> list[Scalar]:
-        """Descriptions of the metrics that it logs; those of the scores are known once there is an evaluator."""
+        """Descriptions of the metrics that it logs; complete after the evaluator has been created."""
         return [*([] if self.evaluator is None else self.evaluator.scalars), *COST]
 
     def setup(self, trainer: lightning.Trainer, pl_module: Any, stage: str) -> None:

@@ -44,7 +44,7 @@ class MetricsCSV(Logger):
 
     @property
     def version(self) -> str:
-        """Empty: a run directory holds one run."""
+        """Empty, because a run directory contains a single run."""
         return ""
 
     @rank_zero_only

@@ -1,6 +1,6 @@
 """Build a W&B workspace for this package's runs: metrics over kimg in sections, with pictures and sounds.
 
-The sections are those of `report`. They come from the descriptions that a run uploads with its config.
+The sections are the same as in `report`, and come from the descriptions that a run uploads with its config.
 """
 
 import re

@@ -277,15 +277,15 @@ def _value(point: Point | None) -> tuple[str, str]:
 def _pictures(files: RunFiles, table: Table) -> str:
     """Return pictures of real clips, of the last generated ones, and of those nearest to the best headline score."""
     names = [re.fullmatch(r"kimg-(\d+(?:\.\d+)?)\.png", name) for name in files.names(SAMPLES, ".png")]
-    made = {float(name[1]): f"{SAMPLES}/{name[0]}" for name in names if name}
+    pictures = {float(name[1]): f"{SAMPLES}/{name[0]}" for name in names if name}
     score = next(iter(table.headlines()), "")
     best = table.best(score)
     shown = {"Real clips": f"{SAMPLES}/real.png"}
-    if made:
-        shown[f"At {max(made):.1f} kimg, the last pictures"] = made[max(made)]
-        nearest = min(made, key=lambda kimg: abs(kimg - best.kimg)) if best else max(made)
-        if best and nearest < max(made):
-            shown[f"At {nearest:.1f} kimg, nearest to the best {score} ({best.kimg:.1f} kimg)"] = made[nearest]
+    if pictures:
+        shown[f"At {max(pictures):.1f} kimg, the last pictures"] = pictures[max(pictures)]
+        nearest = min(pictures, key=lambda kimg: abs(kimg - best.kimg)) if best else max(pictures)
+        if best and nearest < max(pictures):
+            shown[f"At {nearest:.1f} kimg, nearest to the best {score} ({best.kimg:.1f} kimg)"] = pictures[nearest]
     figures = "".join(
         f"<figure>{_image(content, 'png', title)}<figcaption>{escape(title)}</figcaption></figure>\n"
         for title, name in shown.items()

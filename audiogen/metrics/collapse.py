@@ -141,7 +141,8 @@ def derived(scores: Mapping[str, float]) -> dict[str, float]:
     """Compute signals from several metrics.
 
     `logits/size` is the larger magnitude of the two mean logits. `logits/overfitting` is the position of the validation
-    clips' mean logit between those of training clips (0) and generated clips (1) (Karras et al., 2020, equation 1).
+    clips' mean logit between the mean logits of training clips (0) and generated clips (1) (Karras et al., 2020,
+    equation 1).
 
     Example:
         >>> derived({"val/logits_train": 1.0, "val/logits_real": 0.5, "val/logits_fake": -1.0})

@@ -86,7 +86,7 @@ class ConversionEvaluator:
 
     Args:
         domain: Classifier of the domains. It may have further classes.
-        content: Classifier of what a conversion should keep, such as words or notes; None for none.
+        content: Classifier of what a conversion should keep, such as words or notes; None to ignore the content.
         transform: The spectrogram definition of the clips.
         label_names: Names of the domains in index order.
         targets: Indices of the domains to convert to.

@@ -27,9 +27,9 @@ def test_effective_rank_of_equal_and_unequal_variances() -> None:
     assert float(effective_rank(torch.eye(5))) == pytest.approx(5)
     assert float(effective_rank(torch.diag(torch.tensor([1.0, 0.0, 0.0])))) == pytest.approx(1)
     assert float(effective_rank(torch.zeros(3, 3))) == 0
-    share = [0.9, 0.1]
+    fractions = [0.9, 0.1]
     assert float(effective_rank(torch.diag(torch.tensor([9.0, 1.0])))) == pytest.approx(
-        math.exp(-sum(p * math.log(p) for p in share))
+        math.exp(-sum(p * math.log(p) for p in fractions))
     )
 
 

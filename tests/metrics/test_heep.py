@@ -33,7 +33,7 @@ def test_heep_of_an_example_computed_by_hand() -> None:
     ratings = torch.tensor([[0.0, 4.0], [1.0, 4.0], [2.0, 1.0]])
     targets = torch.tensor([[0, 1], [0, 1], [1, 0]])
     np.testing.assert_allclose(heep(ratings, targets), [np.sqrt(0.75), 1.0])
-    # All six: their deviations from the mean 2 are -2, 2, -1, 2, 0, -1, those of the targets are 1/2 in size.
+    # Deviations of all six ratings from their mean 2: -2, 2, -1, 2, 0, -1. Deviations of the targets: +-1/2.
     assert heep_overall(ratings, targets).item() == pytest.approx((1 + 1 + 0.5 + 1 + 0 + 0.5) / np.sqrt(14 * 1.5))
 
 
