@@ -17,6 +17,11 @@ def num_processes() -> int:
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
+def process_rank() -> int:
+    """Return the rank of this process; 0 if it trains alone."""
+    return dist.get_rank() if num_processes() > 1 else 0
+
+
 def rank_batches(num: int, size: int, rank: int, world_size: int) -> Iterator[Tensor]:
     """Yield this rank's slice of the indices 0 ... num - 1 in batches, int64 [<= size].
 

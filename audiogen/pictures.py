@@ -1,4 +1,4 @@
-"""Draw spectrograms the way people look at them, time to the right and low frequencies at the bottom; and curves."""
+"""Draw spectrograms, with time to the right and low frequencies at the bottom, and curves."""
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,32 +21,32 @@ from audiogen.transforms.transform import SpectrogramTransform
 MAX_ROWS = 50
 COLOR = "#51127c"
 WARNED, STOPPED = "#e08214", "#c00000"
-NAMELESS = " "  # matplotlib leaves names that begin with "_" out of legends: all begin with this
-MANY = 6  # curves in a plot that have their names beside it
+NAMELESS = " "  # prefix of all names: matplotlib leaves names that start with "_" out of legends
+MANY = 6  # with more curves than this, the legend is on the right
 
 
 def spectrogram_grid(
     spec: Tensor, row_names: Sequence[str], transform: SpectrogramTransform, title: str = ""
 ) -> Figure:
-    """Draw a grid with one row for each class.
+    """Draw a grid of spectrograms.
 
     Args:
-        spec: float [R, N, C, F, L] in [-1, 1]: R rows of N clips; several channels are averaged.
-        row_names: R names; empty for none.
-        transform: Gives the axes.
-        title: Above the grid.
+        spec: float [R, N, C, F, L] in [-1, 1]: R rows of N clips. Channels are averaged.
+        row_names: R names, or none.
+        transform: The spectrogram definition, for the axes.
+        title: Title above the grid.
 
     Returns:
-        A figure; rows beyond the first 50 are left out.
+        A figure of the first 50 rows.
 
     Raises:
-        ValueError: For another shape.
+        ValueError: If spec does not have five dimensions.
     """
     if spec.ndim != 5:
         raise ValueError(f"expected spec [R, N, C, F, L], got {list(spec.shape)}")
     pictures = spec[:MAX_ROWS].detach().float().mean(dim=2).cpu()  # [R, N, F, L]
     num_rows, num_columns, _, num_frames = pictures.shape
-    # One axis for a whole row, with empty frames between clips: matplotlib takes its time for each axis.
+    # One axis per row, with empty frames between clips, because matplotlib is slow with many axes.
     gap = max(num_frames // 12, 1)
     rows = (
         F.pad(pictures, (0, gap), value=torch.nan).transpose(1, 2).flatten(2)[..., :-gap]
@@ -70,14 +70,14 @@ def spectrogram_grid(
 
 
 def spectrogram_strip(specs: Mapping[str, Tensor], transform: SpectrogramTransform) -> Figure:
-    """Draw spectrograms of any lengths side by side, at the same scale of time.
+    """Draw spectrograms of any lengths side by side, with the same time scale.
 
     Args:
-        specs: float [C, F, L] in [-1, 1] each, by their titles; several channels are averaged.
-        transform: Gives the axes.
+        specs: Spectrograms, float [C, F, L] in [-1, 1], by title. Channels are averaged.
+        transform: The spectrogram definition, for the axes.
 
     Returns:
-        A figure, whose brightest colour is the largest value of all.
+        A figure whose brightest colour is the largest value of all spectrograms.
     """
     pictures = {name: spec.detach().float().mean(dim=0).cpu() for name, spec in specs.items()}
     brightest = max(float(picture.max()) for picture in pictures.values())
@@ -97,11 +97,11 @@ def spectrogram_strip(specs: Mapping[str, Tensor], transform: SpectrogramTransfo
 
 
 def histogram(values: Sequence[float], label: str) -> Figure:
-    """Draw how often values occur.
+    """Draw a histogram.
 
     Args:
-        values: One for each file.
-        label: What they are, with the unit.
+        values: One value per file.
+        label: Label of the horizontal axis, with the unit.
     """
     figure = Figure(figsize=(6, 3), dpi=100, layout="constrained")
     axis = figure.subplots()
@@ -112,12 +112,12 @@ def histogram(values: Sequence[float], label: str) -> Figure:
 
 
 def line_plot(plot: Plot, warned: Sequence[float] = (), stopped: Sequence[float] = ()) -> Figure:
-    """Draw curves over kimg, and what real clips score as dashed lines.
+    """Draw curves over kimg, with the scores of real clips as dashed horizontal lines.
 
     Args:
-        plot: The curves.
-        warned: kimg of dashed vertical lines.
-        stopped: kimg of solid vertical lines.
+        plot: The curves and their references.
+        warned: Positions of dashed vertical lines, in kimg.
+        stopped: Positions of solid vertical lines, in kimg.
     """
     many = len(plot.curves) > MANY
     figure = Figure(figsize=(8.8, 3.6) if many else (4.3, 2.8), dpi=100, layout="constrained")
@@ -125,7 +125,9 @@ def line_plot(plot: Plot, warned: Sequence[float] = (), stopped: Sequence[float]
     if plot.log:
         axis.set_yscale("log")
         axis.yaxis.set_major_formatter(_PlainNumbers())
-        axis.yaxis.set_minor_formatter(_PlainNumbers(minor_thresholds=(2, 0.4)))  # up to two powers of ten: others too
+        axis.yaxis.set_minor_formatter(
+            _PlainNumbers(minor_thresholds=(2, 0.4))
+        )  # labels ticks within a range of up to 100 : 1
     for color, (name, points) in zip(_colors(len(plot.curves)), plot.curves.items(), strict=True):
         _draw_curve(axis, plot.label(name), points, color)
         if name in plot.references:
@@ -137,6 +139,7 @@ def line_plot(plot: Plot, warned: Sequence[float] = (), stopped: Sequence[float]
         axis.axvline(kimg, color=STOPPED, linewidth=1.2)
     axis.set_title(plot.title, loc="left", fontsize="small", parse_math=False)
     axis.set_xlabel("kimg", fontsize="x-small")
+    axis.set_ylabel(plot.unit, fontsize="x-small", parse_math=False)
     axis.tick_params(which="both", labelsize="x-small")
     axis.grid(alpha=0.25)
     axis.spines[["top", "right"]].set_visible(False)
@@ -144,13 +147,13 @@ def line_plot(plot: Plot, warned: Sequence[float] = (), stopped: Sequence[float]
 
 
 def save_figure(figure: Figure, path: Path) -> None:
-    """Write a figure as PNG, making missing folders."""
+    """Write a figure as PNG. Missing folders are created."""
     with _no_glyph_warnings(), replacing(path, durable=False) as file:
         figure.savefig(file, format="png")
 
 
 def svg(figure: Figure) -> bytes:
-    """Return a figure as SVG, the same bytes each time."""
+    """Return a figure as SVG. Equal figures give equal bytes."""
     file = BytesIO()
     with _no_glyph_warnings(), matplotlib.rc_context({"svg.hashsalt": "audiogen"}):
         figure.savefig(file, format="svg", metadata={"Date": None})
@@ -159,21 +162,21 @@ def svg(figure: Figure) -> bytes:
 
 @contextmanager
 def _no_glyph_warnings() -> Iterator[None]:
-    """Let names in other scripts be drawn as boxes."""
+    """Silence the warnings about characters that the font lacks; they are drawn as boxes."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from font")
         yield
 
 
 class _PlainNumbers(LogFormatter):
-    """Write 0.2, not 2e-01, where matplotlib writes anything."""
+    """Format tick labels as 0.2 instead of 2e-01."""
 
     def __call__(self, x: float, pos: int | None = None) -> str:
         return f"{x:g}" if super().__call__(x, pos) else ""
 
 
 def _colors(num: int) -> list:
-    """Return colours that can be told apart, as far as there are so many."""
+    """Return colours that are as distinct as their number allows."""
     if num == 1:
         return [COLOR]
     some = matplotlib.colormaps["tab10" if num <= 10 else "turbo"]
@@ -197,7 +200,7 @@ def _draw_reference(axis: Axes, name: str, kind: str, value: float, color: str) 
 
 
 def _add_legend(figure: Figure, axis: Axes, plot: Plot) -> None:
-    """Name the curves outside of the axes: on the right where they are many."""
+    """Add a legend below the axes, or on the right if there are many curves."""
     many = len(plot.curves) > MANY
     lines = [line for line in axis.lines if line.get_label() != NAMELESS]
     lines = [line for line in lines if line.get_linestyle() == "-" or not many]
@@ -218,7 +221,7 @@ def _add_legend(figure: Figure, axis: Axes, plot: Plot) -> None:
 
 
 def _frequency_ticks(transform: SpectrogramTransform) -> tuple[list[int], list[str]]:
-    """Return a few bands and their frequencies, or their numbers where they are something else."""
+    """Return a few bands with their frequencies in kHz, or their indices if they have no frequencies."""
     bands = [transform.shape[1] * k // 4 for k in range(1, 4)]
     frequencies = transform.frequencies()
     return bands, [str(band) if frequencies is None else f"{frequencies[band] / 1000:.1f}k" for band in bands]

@@ -168,7 +168,7 @@ def damaged_tables(bench: Bench, num: int) -> Outcome:
         (run / "metrics.csv").write_bytes(damaged)
         outcome.injected += 1
         logger = MetricsCSV(run)
-        logger.go_on_from(10**9)
+        logger.resume_from(10**9)
         logger.log_metrics({"loss/generator": 1.0}, step=10**9)
         kept = (run / "metrics.csv").read_text().splitlines()
         untouched = [line for line in damaged.splitlines()[1:] if line in lines]

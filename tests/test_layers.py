@@ -31,7 +31,8 @@ ALLOWED = {
     "augment": {"augment", "rng"},
     "networks": {"networks", "rng", "distributed", "untrusted"},
     "transforms": {"transforms"},
-    "curves": set(),
+    "scalars": set(),
+    "curves": {"scalars"},
     "pictures": {"transforms", "curves", "atomic"},
     "data": {"data", "audio", "transforms", "atomic", "outputs", "untrusted", "fingerprint", "checksums"},
     "metrics": {
@@ -43,9 +44,11 @@ ALLOWED = {
         "checksums",
         "atomic",
         "resources",
+        "distributed",
+        "scalars",
     },  # a classifier that evaluates is a checkpoint
     "models": {
-        *("networks", "losses", "transforms", "data.batch", "rng", "distributed"),
+        *("networks", "losses", "transforms", "data.batch", "rng", "distributed", "scalars"),
         *(
             "models.kimg",
             "models.gan",
@@ -70,7 +73,7 @@ ALLOWED = {
             "checkpoint_io",
             "lightning_compat",
         ),
-        *("distributed", "signals"),
+        *("distributed", "signals", "scalars"),
     },
     "commands": None,
     "checkpoint": {"checkpoint_io", "atomic", "outputs", "resources", "trust"},

@@ -136,7 +136,7 @@ def test_report_does_not_read_checkpoints(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["audiogen", "report", str(folder)])
     main()
-    assert "does not tell" in (folder / "report.html").read_text()
+    assert "does not name it" in (folder / "report.html").read_text()
 
 
 TRANSFORM = STFT(sample_rate=8000, n_fft=256, hop_length=64, num_frames=125)

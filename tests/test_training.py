@@ -53,7 +53,7 @@ def differing(a: object, b: object, path: str = "") -> list[str]:
 
 
 def test_a_run_leaves_settings_checkpoints_pictures_sounds_and_metrics(run: Path) -> None:
-    names = [".lock", "checkpoints", "config.yaml", "metrics.csv", "samples"]
+    names = [".lock", "checkpoints", "config.yaml", "metrics.csv", "samples", "scalars.json"]
     assert sorted(p.name for p in run.iterdir()) == names
     assert sorted(p.name for p in (run / "checkpoints").iterdir()) == [Path(KIMG.format(k)).name for k in (8, 16, 24)]
     names = {p.name for p in (run / "samples").iterdir()}

@@ -16,8 +16,10 @@ from audiogen.metrics.embeddings.cache import cached_embedder
 from audiogen.metrics.embeddings.embedding import Embedding
 from audiogen.metrics.evaluator import DatasetView, Embed, Evaluator, view_on
 from audiogen.metrics.metric import EmbeddingMetric
+from audiogen.scalars import SPEED, Scalar
 
 SAMPLE_BATCH = 64
+COST = (Scalar("evaluation/seconds", SPEED, unit="s"), Scalar("evaluation/time_fraction", SPEED))
 
 
 class PeriodicEvaluation(lightning.Callback, ABC):
@@ -58,10 +60,14 @@ class PeriodicEvaluation(lightning.Callback, ABC):
         None stands for a batch that only others have.
         """
 
-    def metric_names(self) -> set[str] | None:
-        """Return the names of all metrics that it logs, once it knows real clips; None where they are not known."""
-        names = self.evaluator.names()
-        return None if names is None else names | {"evaluation/seconds", "evaluation/share"}
+    def metric_names(self) -> set[str]:
+        """Return the names of all metrics that it logs; complete after the real clips have been embedded."""
+        return self.evaluator.names() | {scalar.name for scalar in COST}
+
+    @property
+    def scalars(self) -> list[Scalar]:
+        """Descriptions of the metrics that it logs; complete after the evaluator has been created."""
+        return [*([] if self.evaluator is None else self.evaluator.scalars), *COST]
 
     def setup(self, trainer: lightning.Trainer, pl_module: Any, stage: str) -> None:
         """Set the Trainer's validation interval.
@@ -123,8 +129,8 @@ class PeriodicEvaluation(lightning.Callback, ABC):
         if trainer.state.fn == "fit":
             now = time.monotonic()
             clocks = torch.tensor([now - start, self._seconds / (now - self._started)], device=pl_module.device)
-            seconds, share = all_reduce_mean(clocks).tolist()
-            scores |= {"evaluation/seconds": seconds, "evaluation/share": share}
+            seconds, fraction = all_reduce_mean(clocks).tolist()
+            scores |= {"evaluation/seconds": seconds, "evaluation/time_fraction": fraction}
             pl_module.log_by_clips(scores)
         else:
             pl_module.log_dict({f"{split}/{name}": value for name, value in scores.items()})

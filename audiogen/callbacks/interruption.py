@@ -17,6 +17,7 @@ from audiogen.callbacks.checkpoint import save_interrupted, save_state
 from audiogen.callbacks.metrics_csv import MetricsCSV
 from audiogen.callbacks.monitors import check_monitors
 from audiogen.lightning_compat import validate_if_due
+from audiogen.scalars import Scalars, TakesDescriptions
 
 # Slurm and Lightning's launcher end all processes where one leaves with another status than 0: the first leaves last.
 OTHERS_LEAVE_SECONDS = 1.0
@@ -84,9 +85,12 @@ class Interruption(lightning.Callback):
         same = trainer.strategy.broadcast(pl_module.clips_seen) == pl_module.clips_seen
         if trainer.strategy.reduce_boolean_decision(not same, all=False):
             raise ValueError("the processes found different checkpoints: is the run directory on a shared file system?")
+        scalars = Scalars.of([*trainer.callbacks, pl_module])  # type: ignore[attr-defined]
         for logger in trainer.loggers:
             if isinstance(logger, MetricsCSV):
-                logger.go_on_from(pl_module.clips_seen)
+                logger.resume_from(pl_module.clips_seen)
+            if isinstance(logger, TakesDescriptions):
+                logger.describe_scalars(scalars)
         signals.expect(training=True)
         trainer.should_stop = pl_module.ended  # as it was when that validation was cut off
         if self._continued and self._validated != pl_module.clips_seen:

@@ -1,8 +1,9 @@
-"""Keep all logged metrics in one table, `metrics.csv`, which goes on where a continued run goes on."""
+"""Log all metrics to one table, `metrics.csv`, which a resumed run continues."""
 
 import csv
 from argparse import Namespace
 from collections.abc import Mapping
+from contextlib import suppress
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,10 @@ from typing import Any
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
 
+from audiogen import scalars as descriptions
 from audiogen.atomic import append_text, write_text
 from audiogen.damaged import set_aside
+from audiogen.scalars import Scalars
 from audiogen.untrusted import read_inside
 
 FILE_NAME = "metrics.csv"
@@ -19,7 +22,9 @@ MAX_BYTES = 1 << 28
 
 
 class MetricsCSV(Logger):
-    """Write each row as it is logged. Lightning's CSVLogger deletes the table when a run is continued.
+    """Write every row as soon as it is logged, and keep the table when a run is resumed.
+
+    Lightning's CSVLogger deletes it instead. `scalars.json`, next to the table, describes its columns.
 
     Args:
         folder: The run directory.
@@ -30,7 +35,7 @@ class MetricsCSV(Logger):
         self.path = Path(folder) / FILE_NAME
         self._columns: list[str] = []
         self._rows: list[dict[str, Any]] = []
-        self._fresh = True  # nothing was written yet
+        self._rewrite = True  # the next row needs the whole table to be written
 
     @property
     def name(self) -> str:
@@ -39,37 +44,54 @@ class MetricsCSV(Logger):
 
     @property
     def version(self) -> str:
-        """A run directory holds one run."""
+        """Empty, because a run directory contains a single run."""
         return ""
 
     @rank_zero_only
     def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
-        """Ignore them: config.yaml has them."""
+        """Ignore hyperparameters, which config.yaml contains."""
 
     @rank_zero_only
-    def go_on_from(self, clips_seen: int) -> None:
-        """Take the rows of an earlier part of this run, up to where it goes on."""
+    def describe_scalars(self, scalars: Scalars) -> None:
+        """Write `scalars.json`. Descriptions from earlier parts of the run are kept."""
+        path = self.path.with_name(descriptions.FILE_NAME)
+        with suppress(FileNotFoundError, ValueError):  # a damaged file is replaced
+            text = read_inside(path.parent, path.name, descriptions.MAX_BYTES).decode()
+            scalars |= Scalars.from_json(text, str(path))
+        write_text(path, scalars.to_json())
+
+    @rank_zero_only
+    def resume_from(self, clips_seen: int) -> None:
+        """Read the rows of an earlier part of this run, up to the number of clips where it resumes."""
         self._rows = self._read(clips_seen)
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Append a row, or add to the last one; `step` counts clips."""
+        """Append a row, or extend the last row if it has the same step.
+
+        Args:
+            metrics: Values by name.
+            step: Number of clips shown.
+        """
         clips = int(step or 0)
         values = {name: float(value) for name, value in metrics.items() if name != "epoch"}
         row: dict[str, Any] = {**values, "step": clips, "kimg": clips / 1000}
-        if self._rows and int(self._rows[-1]["step"]) == clips:  # a second logging at the same time
+        if self._rows and int(self._rows[-1]["step"]) == clips:
             row = self._rows.pop() | row
-            self._fresh = True
+            self._rewrite = True
         self._rows.append(row)
         columns = sorted({*self._columns, *row}, key=lambda name: (name not in ("step", "kimg"), name))
-        if self._fresh or columns != self._columns:
-            self._columns, self._fresh = columns, False
+        if self._rewrite or columns != self._columns:
+            self._columns, self._rewrite = columns, False
             write_text(self.path, self._text([dict(zip(columns, columns, strict=True)), *self._rows]))
         else:
             append_text(self.path, self._text([row]))
 
     def _read(self, up_to: int) -> list[dict[str, Any]]:
-        """Return the rows up to a number of clips; a damaged table is set aside, and its whole rows are kept."""
+        """Return the rows up to a number of clips.
+
+        A damaged table is renamed, and its intact rows are kept. Only a truncated last row is dropped silently.
+        """
         try:
             content = read_inside(self.path.parent, self.path.name, MAX_BYTES)
         except FileNotFoundError:
@@ -79,7 +101,7 @@ class MetricsCSV(Logger):
             return []
         columns, *rows = [_fields(line) for line in lines]
         whole = [row for row in rows if _is_row(row, columns)]
-        bad = len(rows) - len(whole) - (rows != [] and not _is_row(rows[-1], columns))  # the last one may be cut off
+        bad = len(rows) - len(whole) - (rows != [] and not _is_row(rows[-1], columns))
         whole_header = b"\n" in content and "\ufffd" not in lines[0] and len(set(columns)) == len(columns)
         if not whole_header or not {"step", "kimg"} <= set(columns):
             rank_zero_info(set_aside(self.path, "its header"))
@@ -91,14 +113,14 @@ class MetricsCSV(Logger):
         return [row for row in found if int(row["step"]) <= up_to]
 
     def _text(self, rows: list[dict[str, Any]]) -> str:
-        """Return rows as lines of the table."""
+        """Return rows as CSV lines."""
         lines = StringIO()
         csv.DictWriter(lines, self._columns).writerows(rows)
         return lines.getvalue()
 
 
 def _fields(line: str) -> list[str]:
-    """Return the values in a line of a table; none where it is no such line."""
+    """Return the values of a CSV line; empty if it cannot be parsed."""
     try:
         return next(csv.reader([line]), [])
     except csv.Error:
@@ -106,7 +128,7 @@ def _fields(line: str) -> list[str]:
 
 
 def _is_row(fields: list[str], columns: list[str]) -> bool:
-    """Return whether a row has a number or nothing in each column, and a number of clips."""
+    """Return whether every column has a number or is empty, and the step is a number of clips."""
     clips = dict(zip(columns, fields, strict=False)).get("step", "")
     try:
         _ = [float(value) for value in fields if value]

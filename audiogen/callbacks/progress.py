@@ -1,4 +1,4 @@
-"""Show where the training stands: kimg, losses, speed and time left."""
+"""Print the progress of a training: kimg, losses, scores, speed and remaining time."""
 
 import sys
 import time
@@ -7,13 +7,15 @@ from typing import Any
 import lightning
 from lightning.pytorch.callbacks import ProgressBar
 
-SECONDS_TERMINAL = 0.5
-SECONDS_LOG = 10.0  # between lines where the output is a file
+from audiogen.scalars import Scalars
+
+SECONDS_TERMINAL = 0.5  # between updates
+SECONDS_LOG = 10.0  # between lines if the output is a file
 SMOOTHING = 0.9
 
 
 class KimgProgress(ProgressBar):
-    """One line that is rewritten on a terminal, and a line every ten seconds in a log file."""
+    """Update one line on a terminal, or write a line every ten seconds to a log file."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -23,22 +25,22 @@ class KimgProgress(ProgressBar):
         self._clips_per_second = 0.0
 
     def disable(self) -> None:
-        """Show nothing (on other ranks than zero)."""
+        """Print nothing. Lightning calls it on all ranks but zero."""
         self._enabled = False
 
     def enable(self) -> None:
-        """Show progress."""
+        """Print progress."""
         self._enabled = True
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
-        """Start the clock."""
+        """Start measuring the speed."""
         self._shown_at = time.monotonic()
         self._measured = (self._shown_at, pl_module.clips_seen)
 
     def on_train_batch_end(
         self, trainer: lightning.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Show the line where it is due."""
+        """Print the line if the last one is old enough, or the training ends."""
         now = time.monotonic()
         terminal = sys.stderr.isatty()
         due = now - self._shown_at >= (SECONDS_TERMINAL if terminal else SECONDS_LOG)
@@ -51,22 +53,27 @@ class KimgProgress(ProgressBar):
         print(f"{start}{self.line(trainer, pl_module)}", end=end, file=sys.stderr, flush=True)
 
     def line(self, trainer: lightning.Trainer, pl_module: Any) -> str:
-        """Return the line, such as `kimg 12.3/50.0 | generator 1.20, discriminator 0.98 | 95.1 clips/s | 6:37 left`."""
-        losses = {
-            name.removeprefix("loss/"): float(value)
-            for name, value in trainer.callback_metrics.items()
-            if name.startswith("loss/")
-        }
-        parts = [f"kimg {pl_module.kimg:.1f}/{pl_module.total_kimg:g}"]
-        if losses:
-            parts.append(", ".join(f"{name} {value:.3f}" for name, value in losses.items()))
-        scores = {"fad": ".1f", "target_share": ".2f", "content_kept": ".2f"}
-        known = {name: float(trainer.callback_metrics[name]) for name in scores if name in trainer.callback_metrics}
-        parts += [f"{name} {value:{scores[name]}}" for name, value in known.items()]
-        parts.append(f"{self._clips_per_second:.1f} clips/s")
-        left = pl_module.total_kimg * 1000 - pl_module.clips_seen
-        parts.append(f"{_clock(left / max(self._clips_per_second, 1e-9))} left")
-        return " | ".join(parts)
+        """Return the progress line, with the scalars whose descriptions are headlines.
+
+        For example `kimg 12.3/50 | generator 1.2, discriminator 0.98 | fad 35.1 | 95.1 clips/s | 6:37 left`.
+        """
+        scalars = Scalars.of([pl_module, *trainer.callbacks])  # type: ignore[attr-defined]
+        names = [name for name in trainer.callback_metrics if scalars[name].headline]
+        parts: dict[str, list[str]] = {}
+        for name in sorted(names, key=scalars.position):
+            title = scalars[name].title
+            shown = f"{name.removeprefix(f'{title}/')} {float(trainer.callback_metrics[name]):.3g}"
+            parts.setdefault(title, []).append(shown)
+        speed = max(self._clips_per_second, 1e-9)
+        left = (pl_module.total_kimg * 1000 - pl_module.clips_seen) / speed
+        return " | ".join(
+            [
+                f"kimg {pl_module.kimg:.1f}/{pl_module.total_kimg:g}",
+                *(", ".join(shown) for shown in parts.values()),
+                f"{self._clips_per_second:.1f} clips/s",
+                f"{_clock(left)} left",
+            ]
+        )
 
     def _measure(self, now: float, clips_seen: int) -> None:
         then, clips_then = self._measured
@@ -77,7 +84,7 @@ class KimgProgress(ProgressBar):
 
 
 def _clock(seconds: float) -> str:
-    """Return h:mm:ss or m:ss.
+    """Format a duration as h:mm:ss or m:ss.
 
     Example:
         >>> _clock(3725), _clock(65)

@@ -15,6 +15,7 @@ from wandb.errors import Error as WandbError
 
 from audiogen.atomic import write_text
 from audiogen.lightning_compat import wandb_has_begun, wandb_settings
+from audiogen.scalars import DESCRIPTIONS, Scalars
 from audiogen.untrusted import read_inside
 
 ID_FILE = "wandb-id.txt"
@@ -98,6 +99,11 @@ class KimgWandbLogger(WandbLogger):
     def log_config(self, config: dict[str, Any]) -> None:
         """Show the resolved config on the dashboard."""
         self.experiment.config.update(config, allow_val_change=True)
+
+    @rank_zero_only
+    def describe_scalars(self, scalars: Scalars) -> None:
+        """Keep the descriptions of the logged scalars in the run's config, where `dashboard` finds them."""
+        self.experiment.config.update({DESCRIPTIONS: scalars.to_json()}, allow_val_change=True)
 
     @rank_zero_only
     def alert(self, title: str, text: str) -> None:

@@ -1,95 +1,89 @@
-"""Build a W&B workspace for this package's runs: the metrics in sections, over kimg, with pictures and sounds.
+"""Build a W&B workspace for this package's runs: metrics over kimg in sections, with pictures and sounds.
 
-Names of metrics end with those of the embeddings, which the workspace cannot know: its plots find them by patterns.
+The sections are the same as in `report`, and come from the descriptions that a run uploads with its config.
 """
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import wandb
 from wandb.errors import Error as WandbError
 
-from audiogen.curves import DIVERSITY
+from audiogen.scalars import DESCRIPTIONS, Scalar, Scalars, heading_order
 
 NAME = "audiogen"
-# Patterns of metrics without the embedding's name, by the titles of their plots.
-DISTANCES = {"fad, fid": "f[ai]d", "kad, kid": "k[ai]d"}
-QUALITY = DISTANCES | {name: name for name in ("coherence", "precision", "density")}
-OF_CLASSES = {"fad, fid": DISTANCES["fad, fid"], "coherence": "coherence", "diversity": "diversity"}
-# Figures of fixed names, by the titles of their plots.
-COLLAPSE = {
-    "logits": ["logits/real", "logits/fake", "val/logits_real", "val/logits_train", "val/logits_fake"],
-    "logits/real_positive": ["logits/real_positive"],
-    "minibatch_stddev/ratio": ["minibatch_stddev/ratio"],
-    "path_length/mean": ["path_length/mean"],
-}
-SPEED = ("speed/clips_per_second", "evaluation/share", "evaluation/seconds")
-LOSSES = ("loss", "penalty", "gradient_norm")
 PICTURES = ("samples/real", "samples/generated")
 SOUNDS = "sounds/"
 
 
 @dataclass(frozen=True)
 class Dashboard:
-    """A workspace that was saved.
+    """Result of `dashboard`.
 
     Attributes:
-        url: Where it is.
+        url: URL of the saved workspace.
     """
 
     url: str
 
     def __str__(self) -> str:
-        """Say so."""
+        """Return the URL."""
         return f"Open {self.url}"
 
 
 def dashboard(project: str = "audiogen", entity: str | None = None) -> Dashboard:
-    """Build a W&B workspace with sections for quality, diversity, collapse, losses, speed and samples, and save it.
+    """Build and save a W&B workspace with a section for each group of metrics, and one for samples.
 
-    Each call saves a new one, beside those that were made or changed before.
+    Metrics and sounds are those of the project's newest run. Each call saves another workspace and leaves existing ones
+    unchanged.
 
     Args:
-        project: Of W&B. Sounds are shown by the names that its newest run has logged.
-        entity: User or team; by default that of the key.
+        project: Name of the W&B project.
+        entity: User or team; by default the owner of the API key.
 
     Raises:
-        ValueError: Without the package wandb-workspaces, and where W&B cannot be used: no key, no such project.
+        ValueError: If the package wandb-workspaces is missing, there is no API key, or the project has no run that
+            describes its metrics.
     """
     _workspaces()
     try:
         api = wandb.Api()
         owner = entity or str(api.default_entity)
         newest = next(iter(api.runs(f"{owner}/{project}", per_page=1)), None)
-        names = [] if newest is None else sorted(newest.summary.keys())
-        saved = workspace(project, owner, [name for name in names if name.startswith(SOUNDS)]).save()
+        if newest is None or DESCRIPTIONS not in newest.config:
+            raise ValueError(f"no run of {owner}/{project} describes its metrics")
+        scalars = Scalars.from_json(newest.config[DESCRIPTIONS], f"{owner}/{project}")
+        sounds = [name for name in sorted(newest.summary.keys()) if name.startswith(SOUNDS)]
+        saved = workspace(project, owner, scalars, sounds).save()
     except (WandbError, OSError, ValueError) as error:
         raise ValueError(
-            f"W&B cannot be used ({(str(error) or type(error).__name__).splitlines()[0]}): log in with `wandb login`, "
-            "and name a project that has runs (`fit` with configs/trainer/wandb.yaml makes one)"
+            f"cannot build a dashboard ({(str(error) or type(error).__name__).splitlines()[0]}): log in with `wandb "
+            "login`, and name a project with runs (`fit` with configs/trainer/wandb.yaml creates one)"
         ) from error
     return Dashboard(saved.url)
 
 
-def workspace(project: str, entity: str, sounds: Sequence[str] = ()) -> Any:
-    """Return the workspace, a `wandb_workspaces.workspaces.Workspace`, unsaved; needs no network.
+def workspace(project: str, entity: str, scalars: Scalars, sounds: Sequence[str] = ()) -> Any:
+    """Return an unsaved workspace; needs no network.
 
     Args:
-        project: Of W&B.
+        project: Name of the W&B project.
         entity: User or team.
+        scalars: Descriptions of the metrics to plot.
         sounds: Names of logged sounds.
+
+    Returns:
+        A `wandb_workspaces.workspaces.Workspace`.
     """
     workspaces, panels = _workspaces()
-    sections = {
-        "Quality": [_plot("fad", ["fad", "fad_floor"]), *_of_metrics(QUALITY, "$")],
-        "Diversity": _of_metrics({name: name for name in DIVERSITY}, "$"),
-        "Of each class": _of_metrics(OF_CLASSES, "/"),
-        "Collapse signals": [_plot(title, names) for title, names in COLLAPSE.items()],
-        "Losses": [_plot(prefix, pattern=f"^{prefix}/") for prefix in LOSSES],
-        "Speed": [_plot(name, [name]) for name in SPEED],
-        "Samples": [panels.MediaBrowser(title=name, num_columns=1, media_keys=[name]) for name in [*PICTURES, *sounds]],
-    }
+    groups: dict[str, dict[str, list[Scalar]]] = {}
+    for scalar in scalars:
+        groups.setdefault(scalar.group, {}).setdefault(scalar.title, []).append(scalar)
+    sections = {group: [_plot(*plot) for plot in groups[group].items()] for group in heading_order(groups)}
+    media = [*PICTURES, *sounds]
+    sections["Samples"] = [panels.MediaBrowser(title=name, num_columns=1, media_keys=[name]) for name in media]
     axis = workspaces.SectionPanelSettings(x_axis="kimg")
     return workspaces.Workspace(
         entity=entity,
@@ -104,7 +98,7 @@ def workspace(project: str, entity: str, sounds: Sequence[str] = ()) -> Any:
 
 
 def _workspaces() -> tuple[Any, Any]:
-    """Return the modules of workspaces and of panels."""
+    """Return the modules for workspaces and for panels."""
     try:
         from wandb_workspaces import workspaces
         from wandb_workspaces.reports import v2
@@ -113,12 +107,23 @@ def _workspaces() -> tuple[Any, Any]:
     return workspaces, v2
 
 
-def _of_metrics(metrics: Mapping[str, str], end: str) -> list[Any]:
-    """Return a plot for each metric, of the metrics in all embeddings; `end` follows the embedding's name."""
-    return [_plot(title, pattern=f"^{stem}(_[^/]*)?{end}") for title, stem in metrics.items()]
+def _plot(title: str, scalars: Sequence[Scalar]) -> Any:
+    """Return a plot of scalars and their references: by their names, or by a pattern if one describes many names."""
+    names = list(_names(scalars))
+    pattern = "|".join(re.escape(name) + (".*" if name.endswith("/") else "") for name in names)
+    many = any(name.endswith("/") for name in names)
+    return _workspaces()[1].LinePlot(
+        title=title,
+        x="kimg",
+        y=[] if many else names,
+        metric_regex=f"^({pattern})$" if many else None,
+        title_y=scalars[0].unit or None,
+        log_y=any(scalar.log_scale for scalar in scalars),
+    )
 
 
-def _plot(title: str, names: Sequence[str] = (), pattern: str | None = None) -> Any:
-    """Return a plot of metrics, by their names or by a pattern; distances and losses on a logarithmic axis."""
-    log = title in ("fad", *DISTANCES, *LOSSES)
-    return _workspaces()[1].LinePlot(title=title, x="kimg", y=list(names), metric_regex=pattern, log_y=log)
+def _names(scalars: Iterable[Scalar]) -> Iterable[str]:
+    for scalar in scalars:
+        yield scalar.name
+        if reference := scalar.reference_name(scalar.name):
+            yield reference

@@ -13,7 +13,7 @@ from audiogen.metrics.embeddings.embedding import Embedding
 from audiogen.metrics.evaluator import view_on
 
 SCORES = {  # and which figure is that of the sources, and of real clips of the target
-    "target_share": ("target_share_source", "target_share_real"),
+    "target_fraction": ("target_fraction_source", "target_fraction_real"),
     "content_kept": (None, None),
     "success": (None, None),
     "fad": ("fad_source", "fad_floor"),

@@ -1,1 +1,1 @@
-"""What generated clips are worth: pure functions and thin torchmetrics classes over embeddings of clips."""
+"""Evaluation of generated clips: pure functions, and thin torchmetrics classes over embeddings of clips."""

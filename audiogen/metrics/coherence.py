@@ -1,33 +1,37 @@
-"""Are generated clips taken for the class they were made for? The coherence of Goel & Mehta.
+"""Measure by a classifier whether clips belong to the class they were generated for.
 
-The share of them is to be read beside the classifier's accuracy on real clips of the same split.
+`coherence` is the metric of Goel et al. (2020). Compare it with the classifier's accuracy on real clips of the same
+split.
 """
 
 import torch
 from torch import Tensor
 from torchmetrics.classification import MulticlassConfusionMatrix
 
+from audiogen.scalars import DIVERSITY, QUALITY, Scalar
+
 
 def coherence(confusion: Tensor) -> Tensor:
-    """Return the share of clips on the diagonal of a confusion matrix, float64 [], of int64 [K, K]."""
+    """Return the fraction of clips on the diagonal of a confusion matrix int64 [K, K], float64 []."""
     return confusion.diagonal().sum().double() / confusion.sum()
 
 
 def class_entropy(confusion: Tensor) -> Tensor:
-    """Return the entropy of the predicted classes, relative to that of the wanted ones: 0 where all are one class.
+    """Return the entropy of the predicted classes, divided by the entropy of the intended classes.
 
     Args:
-        confusion: int64 [K, K], wanted classes in rows.
+        confusion: int64 [K, K], with intended classes in rows and predicted classes in columns.
 
     Returns:
-        float64 [], 1 where every class is predicted as often as it is wanted.
+        float64 []: 0 if all clips are predicted as one class, 1 if the predicted classes are as balanced as the
+        intended ones.
 
     Example:
         >>> float(class_entropy(torch.tensor([[5, 0], [5, 0]]))), float(class_entropy(torch.tensor([[0, 5], [5, 0]])))
         (0.0, 1.0)
     """
-    wanted, predicted = (_entropy(confusion.sum(dim=dim)) for dim in (1, 0))
-    return predicted / wanted
+    intended, predicted = (_entropy(confusion.sum(dim=dim)) for dim in (1, 0))
+    return predicted / intended
 
 
 def _entropy(counts: Tensor) -> Tensor:
@@ -35,11 +39,16 @@ def _entropy(counts: Tensor) -> Tensor:
 
 
 class Coherence(MulticlassConfusionMatrix):
-    """Share of clips taken for their class, overall and of each class, and the entropy of the predicted classes.
+    """Fraction of clips classified as intended, overall and per class, and relative entropy of the predictions.
 
     Args:
         num_classes: K, at least 2.
     """
+
+    scalars = (
+        Scalar("coherence", QUALITY, higher_is_better=True, reference="real", headline=True),
+        Scalar("class_entropy", DIVERSITY, higher_is_better=True),
+    )
 
     def compute(self) -> dict[str, Tensor]:  # type: ignore[override]
         """Return coherence [], coherence_of [K] and class_entropy [], float64."""

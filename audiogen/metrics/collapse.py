@@ -1,7 +1,8 @@
-"""Tell from logged metrics that a GAN is about to collapse, or has.
+"""Detect mode collapse of a GAN from its logged metrics.
 
-A rule looks at one signal: at its value, or at its ratio to what it was before. What fires before the Frechet distance
-gets worse was calibrated on runs that were made to collapse and on healthy ones (`python -m benchmarks.collapse`).
+A rule compares one signal, or its ratio to earlier values, with bounds. The bounds were calibrated on runs that were
+made to collapse and on healthy runs, so that rules fire before the Frechet distance rises
+(`python -m benchmarks.collapse`).
 """
 
 import math
@@ -11,30 +12,30 @@ from statistics import median
 from typing import Any, Literal, NamedTuple
 
 Against = Literal["nothing", "median", "lowest", "highest"]
-MIN_VALUES = 4  # before a median says anything
-WINDOW = 40  # values that the median is of
-CALM = 8  # values in a row that are fine before a rule that fired may fire again
+MIN_VALUES = 4  # for a median
+WINDOW = 40  # most recent values, for the median
+CALM = 8  # values within the bounds, in a row, before a rule that fired may fire again
 
 
 @dataclass(frozen=True)
 class Rule:
-    """When a signal tells of a collapse.
+    """Bounds of a signal whose violation indicates a collapse.
 
     Attributes:
-        name: What has happened, in a word or two.
-        signal: Name of the logged metric, or of one that `derived` computes; without the embedding's name.
-        low: Below this it fires; None for no lower bound.
-        high: Above this it fires; None for no upper bound.
-        against: What the value is divided by before: "nothing", the "median", the "lowest" or the "highest" of the
-            values before.
-        above: Reference values have to be above this: of what is not positive there is no share, and of next to
-            nothing no meaningful one.
-        patience: How often running.
+        name: Short name of the symptom.
+        signal: Name of a logged metric or of a signal from `derived`. The name of the embedding can be omitted.
+        low: The rule fires below this bound; None for no lower bound.
+        high: The rule fires above this bound; None for no upper bound.
+        against: Statistic of earlier values that the signal is divided by: "median", "lowest", "highest", or "nothing"
+            to compare the value itself.
+        above: Minimum of that statistic, since a ratio to a value near or below zero is meaningless. The rule is
+            skipped at or below it.
+        patience: Number of consecutive violations before the rule fires.
         stop: Whether the training should end.
-        meaning: What it says, in words.
+        meaning: Explanation for the user.
 
     Raises:
-        ValueError: Without any bound, or for a patience below 1.
+        ValueError: If there is no bound, or the patience is below 1.
     """
 
     name: str
@@ -53,12 +54,12 @@ class Rule:
 
 
 class Alarm(NamedTuple):
-    """A rule that fired.
+    """Report of a rule that fired.
 
     Attributes:
-        kimg: When.
-        rule: Its name.
-        text: What was seen, in words.
+        kimg: Thousands of clips shown.
+        rule: Name of the rule.
+        text: Values and explanation for the user.
         stop: Whether the training should end.
     """
 
@@ -70,22 +71,22 @@ class Alarm(NamedTuple):
 
 @dataclass
 class _Seen:
-    """What a rule has seen of its signal; values that are alarming are no measure and left out."""
+    """History of a rule's signal. Values that violate the rule do not count as references."""
 
     recent: list[float] = field(default_factory=list)
     lowest: tuple[float, float] = (math.inf, 0.0)  # value and kimg
     highest: tuple[float, float] = (-math.inf, 0.0)
-    running: int = 0  # alarming values in a row
-    calm: int = 0  # others in a row
-    silent: bool = False  # has fired
+    running: int = 0  # violations in a row
+    calm: int = 0  # values within the bounds, in a row
+    silent: bool = False  # whether it has fired and not been calm since
 
 
 class Watch:
     """Apply rules to metrics as they are logged.
 
     Args:
-        rules: The rules.
-        warm_up_kimg: Before, signals are neither evaluated nor remembered: all runs begin wildly.
+        rules: The rules, with distinct names.
+        warm_up_kimg: Earlier signals are ignored, because all runs start erratically.
     """
 
     def __init__(self, rules: Sequence[Rule], warm_up_kimg: float) -> None:
@@ -93,25 +94,26 @@ class Watch:
         self._seen = {rule: _Seen() for rule in rules}
 
     def update(self, kimg: float, scores: Mapping[str, float]) -> list[Alarm]:
-        """Take the metrics logged at some time.
+        """Check new metrics against all rules.
 
         Args:
-            kimg: Clips shown, in thousands.
-            scores: New metrics by name.
+            kimg: Thousands of clips shown.
+            scores: The new metrics by name.
 
         Returns:
-            The rules that fire; one that fired is silent until its signal has been calm for a while.
+            Alarms of the rules that fire. After that, a rule stays silent until its signal has been within the bounds
+            `CALM` times in a row.
         """
         new = {**scores, **derived(scores)}
         alarms = [self._check(rule, kimg, _find(rule.signal, new)) for rule in self.rules]
         return [alarm for alarm in alarms if alarm is not None]
 
     def state(self) -> dict[str, Any]:
-        """Return what has been seen, as plain values."""
+        """Return the history of all signals as plain values; restored by `load_state`."""
         return {rule.name: asdict(seen) for rule, seen in self._seen.items()}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Go on from `state`; rules that were not there then begin anew."""
+        """Restore the result of `state`. Rules that are not in it start without history."""
         for rule in self.rules:
             if rule.name in state:
                 self._seen[rule] = _Seen(**state[rule.name])
@@ -132,14 +134,15 @@ class Watch:
         if seen.running < rule.patience or seen.silent:
             return None
         seen.silent = True
-        return Alarm(kimg, rule.name, _tell(rule, kimg, value, reference, since), rule.stop)
+        return Alarm(kimg, rule.name, _describe(rule, kimg, value, reference, since), rule.stop)
 
 
 def derived(scores: Mapping[str, float]) -> dict[str, float]:
-    """Return signals that combine several metrics.
+    """Compute signals from several metrics.
 
-    `logits/size` is the larger of the mean logits' sizes. `logits/overfitting` tells where validation clips lie between
-    training clips (0) and generated ones (1) in the eyes of the discriminator (Karras et al., 2020, equation 1).
+    `logits/size` is the larger magnitude of the two mean logits. `logits/overfitting` is the position of the validation
+    clips' mean logit between the mean logits of training clips (0) and generated clips (1) (Karras et al., 2020,
+    equation 1).
 
     Example:
         >>> derived({"val/logits_train": 1.0, "val/logits_real": 0.5, "val/logits_fake": -1.0})
@@ -156,19 +159,19 @@ def derived(scores: Mapping[str, float]) -> dict[str, float]:
 
 
 def _find(signal: str, scores: Mapping[str, float]) -> float | None:
-    """Return a metric by its name, or by its name without the embedding's, of the first embedding."""
+    """Return the metric of that name, or else its value in the first embedding; None if neither exists."""
     if signal in scores:
         return scores[signal]
     ends = [name.removeprefix(f"{signal}_") for name in scores if name.startswith(f"{signal}_") and "/" not in name]
     ends = [end for end in ends if not end.endswith(("_floor", "_real"))]
-    # Of diversity, those of diversity_classifier and diversity_min_classifier: the latter is another metric.
+    # For diversity, the ends are "classifier" and "min_classifier". The latter belongs to diversity_min.
     own = (end for end in ends if not any(end.endswith(f"_{other}") for other in ends))
     found = next(own, None)
     return None if found is None else scores[f"{signal}_{found}"]
 
 
 def _reference(rule: Rule, seen: _Seen) -> tuple[float | None, float]:
-    """Return what a value is compared with and since when, or None where not enough has been seen."""
+    """Return the reference value and its kimg (0 for a median), or None before there are enough values."""
     if rule.against == "nothing":
         return 1.0, 0.0
     if rule.against == "median":
@@ -186,17 +189,17 @@ def _outside(value: float, reference: float, rule: Rule) -> bool:
     )
 
 
-def _tell(rule: Rule, kimg: float, value: float, reference: float | None, since: float) -> str:
-    """Say what was seen."""
+def _describe(rule: Rule, kimg: float, value: float, reference: float | None, since: float) -> str:
+    """Return the values and the explanation for the user."""
     seen = f"{rule.signal} is {value:.3g} at {kimg:.1f} kimg"
     if rule.against == "median":
-        seen += f", {reference:.3g} is usual"
+        seen += f", usually {reference:.3g}"
     elif rule.against != "nothing":
-        seen += f", its best was {reference:.3g} at {since:.1f} kimg"
+        seen += f", the best value was {reference:.3g} at {since:.1f} kimg"
     else:
         bounds = [f"below {rule.low:g}"] if rule.low is not None else []
         bounds += [f"above {rule.high:g}"] if rule.high is not None else []
-        seen += f" ({' or '.join(bounds)} is alarming)"
+        seen += f" (alarm {' or '.join(bounds)})"
     return f"{seen}: {rule.meaning}" if rule.meaning else seen
 
 
@@ -206,37 +209,37 @@ RULES = (
         "logits/size",
         high=20.0,
         stop=True,
-        meaning="the discriminator is sure of everything: a lower learning rate or more R1 would help",
+        meaning="the discriminator is overconfident. Lower the learning rate or raise r1_gamma",
     ),
     Rule(
         "strong discriminator",
         "loss/discriminator",
         low=0.5,
         patience=2,
-        meaning="it tells clips apart too easily: more R1, augmentation or data would help",
+        meaning="the discriminator separates real and generated clips too easily. Raise r1_gamma, or augment",
     ),
     Rule(
         "overfitting",
         "logits/overfitting",
         high=1.0,
         patience=2,
-        meaning="validation clips look less real than generated ones: training clips are known by heart",
+        meaning="the discriminator rates validation clips below generated ones: it has memorised the training clips",
     ),
     Rule(
-        "alike",
+        "falling variety",
         "minibatch_stddev/ratio",
         low=0.7,
         against="median",
         patience=2,
-        meaning="generated clips become alike",
+        meaning="the variety within generated batches is falling",
     ),
     Rule(
-        "all the same",
+        "identical clips",
         "minibatch_stddev/ratio",
         low=0.3,
         against="median",
         stop=True,
-        meaning="generated clips are hardly different from each other",
+        meaning="generated clips are nearly identical",
     ),
     Rule(
         "diversity",
@@ -244,14 +247,14 @@ RULES = (
         low=0.75,
         against="highest",
         patience=2,
-        meaning="clips lose what makes them different",
+        meaning="generated clips have become more similar to each other",
     ),
     Rule(
-        "diversity of a class",
+        "class diversity",
         "diversity_min",
         low=0.4,
         patience=2,
-        meaning="some class has lost its variety",
+        meaning="the clips of some class are nearly identical",
     ),
     Rule(
         "coverage",
@@ -260,7 +263,7 @@ RULES = (
         against="highest",
         above=0.1,
         patience=2,
-        meaning="parts of the data are no longer made",
+        meaning="parts of the data are no longer generated",
     ),
     Rule(
         "coherence",
@@ -268,7 +271,7 @@ RULES = (
         low=0.75,
         against="highest",
         patience=2,
-        meaning="clips are no longer of their class",
+        meaning="fewer clips belong to the class they were generated for",
     ),
     Rule(
         "path length",
@@ -276,7 +279,7 @@ RULES = (
         low=0.4,
         high=2.5,
         against="median",
-        meaning="styles change the clips by another measure than before",
+        meaning="equal steps in style space change the clips more, or less, than before",
     ),
     Rule(
         "distance",
@@ -285,6 +288,6 @@ RULES = (
         against="lowest",
         patience=2,
         stop=True,
-        meaning="the clips get worse",
+        meaning="the generated clips have become worse",
     ),
 )

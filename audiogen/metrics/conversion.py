@@ -1,4 +1,4 @@
-"""What converted clips are worth: taken for the target, the same content, and how far from real clips of the target."""
+"""Score converted clips: reached target, preserved content, and distance to real clips of the target."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
@@ -10,20 +10,28 @@ from torchmetrics import MeanMetric
 from audiogen.metrics.embeddings.embedding import Embedded, Embedding, embed
 from audiogen.metrics.evaluator import DatasetView, Embed
 from audiogen.metrics.frechet import FrechetDistance
+from audiogen.scalars import QUALITY, Scalar
 from audiogen.transforms.transform import SpectrogramTransform
 
 BATCH = 64
-Conversions = Iterable[
-    tuple[Tensor, Tensor, Tensor]
-]  # spec, float32 [B, C, F, L], number of the source, target: int64 [B]
+# spec, float32 [B, C, F, L], index of the source clip, int64 [B], and target, int64 [B]
+Conversions = Iterable[tuple[Tensor, Tensor, Tensor]]
+_SCALARS = (
+    Scalar("fad", QUALITY, higher_is_better=False, reference="floor", log_scale=True, headline=True),
+    Scalar("fad_source", QUALITY, log_scale=True),
+    Scalar("target_fraction", QUALITY, higher_is_better=True, reference="real", headline=True),
+    Scalar("target_fraction_source", QUALITY),
+    Scalar("content_kept", QUALITY, higher_is_better=True, headline=True),
+    Scalar("success", QUALITY, higher_is_better=True),
+)
 
 
 class Task(NamedTuple):
-    """What is to be converted.
+    """Conversions to make.
 
     Attributes:
-        source: Numbers of clips, int64 [N].
-        target: Their targets, int64 [N].
+        source: Indices of the source clips, int64 [N].
+        target: Domain that each is converted to, int64 [N].
     """
 
     source: Tensor
@@ -31,7 +39,11 @@ class Task(NamedTuple):
 
 
 def all_conversions(label: Tensor, targets: Sequence[int]) -> Task:
-    """Return every clip, int64 [N] of domains, to every target but its own domain.
+    """Pair every clip with every target except its own domain.
+
+    Args:
+        label: Domains of the clips, int64 [N].
+        targets: Indices of the domains to convert to.
 
     Example:
         >>> all_conversions(torch.tensor([0, 1, 1]), [0, 1])
@@ -42,7 +54,16 @@ def all_conversions(label: Tensor, targets: Sequence[int]) -> Task:
 
 
 def convert_clips(model: Any, clips: DatasetView, task: Task) -> Conversions:
-    """Yield conversions by a model that has a method `convert(spec, target) -> spec`."""
+    """Convert clips in batches.
+
+    Args:
+        model: Has a method `convert(spec, target) -> spec`.
+        clips: The source clips.
+        task: The conversions to make.
+
+    Yields:
+        spec, source and target of each batch, as in `Conversions`.
+    """
     for rows in torch.arange(len(task.source)).split(BATCH):
         source, target = task.source[rows], task.target[rows]
         spec = model.convert(clips.take(source), target)
@@ -50,30 +71,32 @@ def convert_clips(model: Any, clips: DatasetView, task: Task) -> Conversions:
 
 
 class ConversionEvaluator:
-    """Score converted clips beside what real clips score.
+    """Score converted clips, next to the scores of source clips and of real clips of the target.
 
-    Figures:
-        target_share: Share of converted clips that the domain classifier takes for their target, beside
-            `target_share_source` (of their sources) and `target_share_real` (of real clips of the target).
-        content_kept: Share of which the content classifier says what it says of the source.
-        success: Share of which both hold, or the first alone without a content classifier: what a checkpoint is chosen
-            by, since a model may reach the target by forgetting what was said, or keep it by changing nothing.
-        fad: Frechet distance to real clips of the target in the domain classifier's features, beside `fad_source`, the
-            sources' own, and `fad_floor`, that of training clips of the target.
+    Each score is the mean over the targets. With several targets, each target has its own score too: fad/nicolas.
 
-    Each is the mean over the targets; with several, those of one have its name: fad/nicolas.
+    - `target_fraction`: fraction of converted clips that the domain classifier assigns to their target.
+      `target_fraction_source` is the fraction of source clips, `target_fraction_real` of real clips of the target.
+    - `content_kept`: fraction of clips whose predicted content class matches the source's.
+    - `success`: fraction of clips that reach the target and keep the content, or only reach the target if there is no
+      content classifier. Choose checkpoints by it: a model can reach the target by losing the content, or keep the
+      content by changing nothing.
+    - `fad`: Frechet distance to real clips of the target, in the features of the domain classifier. `fad_source` is the
+      distance of the source clips, `fad_floor` of training clips of the target.
 
     Args:
-        domain: A classifier of the domains; it may know others too.
-        content: A classifier of what should stay, such as words or notes.
+        domain: Classifier of the domains. It may have further classes.
+        content: Classifier of what a conversion should keep, such as words or notes; None to ignore the content.
         transform: The spectrogram definition of the clips.
-        label_names: The domains in index order.
-        targets: Indices of those that are converted to.
-        device: Where the embeddings go.
+        label_names: Names of the domains in index order.
+        targets: Indices of the domains to convert to.
+        device: Device of the embeddings.
 
     Raises:
-        ValueError: Where the domain classifier does not know a target, or the content classifier knows no classes.
+        ValueError: If the domain classifier lacks a target, or the content classifier has no classes.
     """
+
+    scalars = (*_SCALARS, *(scalar.per_class() for scalar in _SCALARS))
 
     def __init__(
         self,
@@ -86,30 +109,30 @@ class ConversionEvaluator:
     ) -> None:
         if unknown := [label_names[index] for index in targets if label_names[index] not in domain.label_names]:
             raise ValueError(
-                f"{domain.name} cannot tell whether a clip is of {', '.join(unknown)}: it knows "
-                f"{', '.join(domain.label_names) or 'no classes'}"
+                f"{domain.name} has no class {', '.join(unknown)}; its classes are "
+                f"{', '.join(domain.label_names) or 'none'}"
             )
         if content is not None and not content.label_names:
-            raise ValueError(f"{content.name} knows no classes, so it cannot tell whether the content is the same")
+            raise ValueError(f"{content.name} has no classes, so it cannot compare contents")
         self.domain = domain.eval().to(device)
         self.content = None if content is None else content.eval().to(device)
         self.transform, self.label_names, self.targets = transform, list(label_names), list(targets)
-        self.known = {index: list(domain.label_names).index(label_names[index]) for index in targets}
+        self._class_of = {index: list(domain.label_names).index(label_names[index]) for index in targets}
         self.real: dict[str, float] = {}
 
     def set_real(self, reference: DatasetView, train: DatasetView, embedder: Embed = embed) -> Task:
-        """Embed real clips.
+        """Embed real clips and compute the reference scores.
 
         Args:
-            reference: Sources, and what converted clips are compared with: of the validation or the test split.
-            train: As many of each target as there are reference clips score the floor.
-            embedder: Embeds; one with a cache saves time.
+            reference: Validation or test clips: the sources, and the real clips of the targets.
+            train: Training clips of the targets, which score the floor: as many as there are reference clips.
+            embedder: Replaces `embed`, to cache rows for example.
 
         Returns:
-            What is to be converted.
+            The conversions to make.
 
         Raises:
-            ValueError: Where there are too few clips to tell a distance.
+            ValueError: If there are too few clips for a Frechet distance.
         """
         counts = reference.label.bincount(minlength=len(self.label_names))
         counts[[index for index in range(len(counts)) if index not in self.targets]] = 0
@@ -119,8 +142,8 @@ class ConversionEvaluator:
         if self.content is not None:
             self._content = embedder(self.content, reference, self.transform).predicted
         device = real.rows.device
-        names = ["target_share", "success", *(["content_kept"] if self.content is not None else [])]
-        self._shares = {name: {index: MeanMetric().to(device) for index in self.targets} for name in names}
+        names = ["target_fraction", "success", *(["content_kept"] if self.content is not None else [])]
+        self._fractions = {name: {index: MeanMetric().to(device) for index in self.targets} for name in names}
         self._distances: dict[int, FrechetDistance] = {}
         found: dict[str, dict[int, float]] = {}
         for index in self.targets:
@@ -131,28 +154,28 @@ class ConversionEvaluator:
         return all_conversions(reference.label, self.targets)
 
     def _of_real(self, index: int, real: Embedded, known: Embedded) -> dict[str, float]:
-        """Return what sources, real clips of a target, and training clips of it score.
+        """Return the scores of source clips, and of real and training clips of a target.
 
         Raises:
-            ValueError: Where there are too few of them.
+            ValueError: If there are too few clips for a Frechet distance.
         """
         own, others = real.rows[real.label == index], real.rows[real.label != index]
         sample = known.rows[known.label == index]
         least = FrechetDistance().minimum_rows(self.domain.num_features)
         if min(len(own), len(others), len(sample)) < least:
             raise ValueError(
-                f"a distance in {self.domain.num_features} features needs {least} clips, there are {len(own)} of "
-                f"{self.label_names[index]}, {len(sample)} of it to train on and {len(others)} to convert to it: take "
-                "a larger split, or a classifier of fewer features"
+                f"a distance in {self.domain.num_features} features needs {least} clips, got {len(own)} real and "
+                f"{len(sample)} training clips of {self.label_names[index]} and {len(others)} source clips: use a "
+                "larger split, or a classifier with fewer features"
             )
         assert real.predicted is not None
-        taken = (real.predicted == self.known[index]).double()
+        taken = (real.predicted == self._class_of[index]).double()
         found = {
-            "target_share_source": float(taken[real.label != index].mean()),
-            "target_share_real": float(taken[real.label == index].mean()),
+            "target_fraction_source": float(taken[real.label != index].mean()),
+            "target_fraction_real": float(taken[real.label == index].mean()),
         }
         for name, rows in (("fad_source", others), ("fad_floor", sample)):
-            # Every process has these rows, so nothing may be put together here.
+            # Every process has all rows, so they must not be gathered.
             distance = self._distance_to(own, distributed_available_fn=lambda: False)
             distance.update(rows)
             found[name] = float(distance.compute()["fad"])
@@ -160,52 +183,56 @@ class ConversionEvaluator:
 
     @staticmethod
     def _distance_to(rows: Tensor, **settings: Any) -> FrechetDistance:
-        """Return the distance to real clips, float64 [N, K, D]."""
+        """Return a metric of the distance to the rows of real clips, float64 [N, K, D]."""
         distance = FrechetDistance(**settings).to(rows.device)
         distance.set_real(rows)
         return distance
 
     @torch.no_grad()
     def update(self, conversions: Conversions) -> None:
-        """Add converted clips, those of this process."""
+        """Add this process's converted clips."""
         for spec, source, target in conversions:
             found = self._embed(self.domain, spec, target)
             assert found.predicted is not None
-            wanted = torch.tensor([self.known[index] for index in found.label.tolist()], device=found.predicted.device)
-            held = {"target_share": found.predicted == wanted}
+            classes = [self._class_of[index] for index in found.label.tolist()]
+            wanted = torch.tensor(classes, device=found.predicted.device)
+            met = {"target_fraction": found.predicted == wanted}
             if self.content is not None and self._content is not None:
-                heard = self._embed(self.content, spec, target).predicted
-                assert heard is not None
-                held["content_kept"] = heard == self._content[source.to(heard.device)]
-            held["success"] = torch.stack(list(held.values())).all(dim=0)
+                predicted = self._embed(self.content, spec, target).predicted
+                assert predicted is not None
+                met["content_kept"] = predicted == self._content[source.to(predicted.device)]
+            met["success"] = torch.stack(list(met.values())).all(dim=0)
             for index in self.targets:
                 chosen = found.label == index
                 if chosen.any():
                     self._distances[index].update(found.rows[chosen])
-                    for name, metrics in self._shares.items():
-                        metrics[index].update(held[name][chosen].double())
+                    for name, metrics in self._fractions.items():
+                        metrics[index].update(met[name][chosen].double())
 
     def compute(self) -> dict[str, float]:
-        """Return the metrics, and start anew."""
+        """Return the scores over all processes, and reset the metrics."""
         found = {"fad": {index: float(metric.compute()["fad"]) for index, metric in self._distances.items()}}
-        for name, metrics in self._shares.items():
+        for name, metrics in self._fractions.items():
             found[name] = {index: float(metric.compute()) for index, metric in metrics.items()}
-        for metric in (*self._distances.values(), *(each for of in self._shares.values() for each in of.values())):
+        for metric in (
+            *self._distances.values(),
+            *(x for by_target in self._fractions.values() for x in by_target.values()),
+        ):
             metric.reset()
         return self._named(found) | self.real
 
     def names(self) -> set[str]:
-        """Return the names of all that `compute` returns, once real clips are known."""
-        found = {name: dict.fromkeys(self.targets, 0.0) for name in ("fad", *self._shares)}
+        """Return the names of all scores that `compute` returns, after `set_real`."""
+        found = {name: dict.fromkeys(self.targets, 0.0) for name in ("fad", *self._fractions)}
         return self._named(found).keys() | self.real.keys()
 
     def _embed(self, embedding: Embedding, spec: Tensor, label: Tensor) -> Embedded:
         return embed(embedding, [(spec, label)], self.transform)
 
     def _named(self, found: dict[str, dict[int, float]]) -> dict[str, float]:
-        """Return means over the targets and, with several, those of each."""
-        scores = {name: sum(of.values()) / len(of) for name, of in found.items()}
+        """Return the means over the targets and, with several targets, the scores of each."""
+        scores = {name: sum(by_target.values()) / len(by_target) for name, by_target in found.items()}
         if len(self.targets) > 1:
-            for name, of in found.items():
-                scores |= {f"{name}/{self.label_names[index]}": value for index, value in of.items()}
+            for name, by_target in found.items():
+                scores |= {f"{name}/{self.label_names[index]}": value for index, value in by_target.items()}
         return scores

@@ -1,23 +1,26 @@
-"""How different generated clips are from each other, relative to real ones."""
+"""Measure the diversity of generated clips, relative to real ones."""
 
 import torch
 from torch import Tensor
 
 from audiogen.metrics.frechet import moments
 from audiogen.metrics.metric import ClipMetric
+from audiogen.scalars import DIVERSITY, Scalar
+
+DIVERSITY_MIN = Scalar("diversity_min", DIVERSITY)  # `diversity` of the least diverse class
 
 
 def vendi_score(rows: Tensor) -> Tensor:
-    """Return the Vendi score (Friedman & Dieng, 2023): the effective number of different rows.
+    """Return the Vendi score (Friedman & Dieng, 2023): the effective number of distinct rows.
 
-    The exponential of the entropy of the eigenvalues of K / N, K being the cosine similarities of all pairs. These are
-    also those of a D x D matrix, which is the smaller one for many rows.
+    It is the exponential of the entropy of the eigenvalues of K / N, where K [N, N] contains the cosine similarities.
+    With N > D, the nonzero eigenvalues are computed from a smaller matrix [D, D].
 
     Args:
         rows: float [N, D].
 
     Returns:
-        float64 [], from 1 (all rows point the same way) to N.
+        float64 [], from 1 (all rows have the same direction) to N.
 
     Example:
         >>> round(float(vendi_score(torch.tensor([[1.0, 0.0], [0.0, 2.0], [3.0, 0.0], [0.0, 1.0]]))), 6)
@@ -29,10 +32,10 @@ def vendi_score(rows: Tensor) -> Tensor:
 
 
 def effective_rank(matrix: Tensor) -> Tensor:
-    """Return the effective rank (Roy & Vetterli, 2007) of a symmetric matrix: exp of the entropy of its eigenvalues.
+    """Return the effective rank of a matrix (Roy & Vetterli, 2007): the exponential of its eigenvalues' entropy.
 
     Args:
-        matrix: float [D, D], positive semi-definite.
+        matrix: float [D, D], symmetric and positive semi-definite.
 
     Returns:
         float64 [], from 1 to D; 0 for the zero matrix.
@@ -40,12 +43,11 @@ def effective_rank(matrix: Tensor) -> Tensor:
     values = torch.linalg.eigvalsh(matrix.double()).clamp_min(0)
     if not values.sum():
         return values.sum()
-    share = values / values.sum()
-    return torch.special.entr(share).sum().exp()
+    return torch.special.entr(values / values.sum()).sum().exp()
 
 
 def mean_distance(rows: Tensor) -> Tensor:
-    """Return the mean distance of all pairs of rows, float64 [], of float [N, D].
+    """Return the mean pairwise distance, float64 [], of rows float [N, D].
 
     Example:
         >>> mean_distance(torch.tensor([[0.0, 0.0], [3.0, 4.0]]))
@@ -55,8 +57,9 @@ def mean_distance(rows: Tensor) -> Tensor:
 
 
 class Diversity(ClipMetric):
-    """Mean distance of pairs of generated clips, over that of pairs of real ones: 1 is as diverse as the data."""
+    """Mean pairwise distance of generated clips, divided by the mean of real clips; 1 is as diverse as the data."""
 
+    scalars = (Scalar("diversity", DIVERSITY, reference="real"),)
     per_class = True
 
     def compute(self) -> dict[str, Tensor]:
@@ -65,7 +68,12 @@ class Diversity(ClipMetric):
 
 
 class Spread(ClipMetric):
-    """Total variance and effective rank of the covariance, generated over real: which of many directions are used."""
+    """Total variance and effective rank of the covariance of generated clips, relative to real ones."""
+
+    scalars = (
+        Scalar("variance_ratio", DIVERSITY, reference="real"),
+        Scalar("rank_ratio", DIVERSITY, reference="real"),
+    )
 
     def compute(self) -> dict[str, Tensor]:
         """Return {"variance_ratio": float64 [], "rank_ratio": float64 []}."""
@@ -77,7 +85,9 @@ class Spread(ClipMetric):
 
 
 class Vendi(ClipMetric):
-    """The Vendi score: an effective number of different clips, to be read beside that of real ones."""
+    """The Vendi score of the generated clips; compare it with the score of real ones."""
+
+    scalars = (Scalar("vendi", DIVERSITY, reference="real"),)
 
     def compute(self) -> dict[str, Tensor]:
         """Return {"vendi": float64 []}."""

@@ -1,6 +1,6 @@
-"""All metrics of a generator: embeddings times metrics, overall and for each class, beside those of real clips."""
+"""Score a generator: every metric in every embedding, overall and per class, next to the scores of real clips."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import Any
@@ -8,13 +8,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from audiogen.distributed import num_processes, process_rank, rank_batches
 from audiogen.metrics.coherence import Coherence
-from audiogen.metrics.diversity import Diversity, Spread, Vendi
+from audiogen.metrics.diversity import DIVERSITY_MIN, Diversity, Spread, Vendi
 from audiogen.metrics.embeddings.embedding import Batches, Embedded, Embedding, embed
 from audiogen.metrics.frechet import FrechetDistance, FrechetInfinity
 from audiogen.metrics.kernel import KernelDistance
 from audiogen.metrics.metric import EmbeddingMetric
 from audiogen.metrics.neighbours import Neighbours
+from audiogen.scalars import Scalar
 from audiogen.transforms.transform import SpectrogramTransform
 
 Embed = Callable[[Embedding, Batches, SpectrogramTransform], Embedded]
@@ -22,13 +24,13 @@ Embed = Callable[[Embedding, Batches, SpectrogramTransform], Embedded]
 
 @dataclass(frozen=True)
 class DatasetView:
-    """Real clips that can be gone through more than once: spectrograms on demand, and classes.
+    """Real clips that can be iterated over repeatedly. Spectrograms are loaded on demand.
 
     Attributes:
-        take: Returns spec, float32 [B, C, F, L], of indices int64 [B].
+        take: Returns spec, float32 [B, C, F, L], for indices int64 [B].
         label: int64 [N].
-        indices: The clips that are meant, int64 [M]; all by default.
-        batch_size: How many are taken at once.
+        indices: Indices of the clips in the view, int64 [M]; all clips by default.
+        batch_size: Clips per batch.
     """
 
     take: Callable[[Tensor], Tensor]
@@ -37,36 +39,36 @@ class DatasetView:
     batch_size: int = 64
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield spec and label of the clips in batches."""
+        """Yield batches of spec, float32 [B, C, F, L], and label, int64 [B]."""
         indices = torch.arange(len(self.label)) if self.indices is None else self.indices
         for part in indices.split(self.batch_size):
             yield self.take(part), self.label[part]
 
     def of_classes(self, counts: Tensor) -> "DatasetView":
-        """Return up to `counts` clips of each class, int64 [K], drawn once and for all."""
+        """Return a fixed random selection of up to `counts` clips per class, int64 [K]."""
         order = torch.randperm(len(self.label), generator=torch.Generator().manual_seed(0))
         chosen = [order[self.label[order] == index][:num] for index, num in enumerate(counts.tolist())]
         return replace(self, indices=torch.cat(chosen))
 
 
 def view_on(device: torch.device | str, clips: Any) -> DatasetView:
-    """Return the clips of a data module's split, to be taken to a device."""
+    """Return a view of a data module's split that moves its clips to a device."""
     return DatasetView(lambda rows: clips.take(rows).to(device), clips.label)
 
 
-def share_out(num_clips: int, label: Tensor, num_classes: int) -> Tensor:
-    """Share clips out among classes as real ones are: other shares would count as a difference.
+def clips_per_class(num_clips: int, label: Tensor, num_classes: int) -> Tensor:
+    """Distribute clips over classes in the proportions of the real ones, so that proportions do not affect distances.
 
     Args:
-        num_clips: In all.
-        label: int64 [N], of real clips.
+        num_clips: Total number of clips; rounding changes it slightly.
+        label: Classes of the real clips, int64 [N].
         num_classes: K, at least 1.
 
     Returns:
-        int64 [K]: at least 2 of each class that there are real clips of, and none of others.
+        int64 [K]: at least 2 clips for each class with real clips, and 0 for the others.
 
     Example:
-        >>> share_out(100, torch.tensor([0, 0, 0, 1]), 3)
+        >>> clips_per_class(100, torch.tensor([0, 0, 0, 1]), 3)
         tensor([75, 25,  0])
     """
     real = label.bincount(minlength=num_classes)
@@ -74,7 +76,7 @@ def share_out(num_clips: int, label: Tensor, num_classes: int) -> Tensor:
 
 
 def default_metrics(embedding: Embedding) -> list[EmbeddingMetric]:
-    """Return the metrics that are always computed."""
+    """Return the metrics that are computed in every embedding."""
     kernel = KernelDistance("gaussian" if embedding.kind == "a" else "polynomial")
     return [FrechetDistance(), FrechetInfinity(), kernel, Neighbours(), Diversity(), Spread(), Vendi()]
 
@@ -82,21 +84,21 @@ def default_metrics(embedding: Embedding) -> list[EmbeddingMetric]:
 class Evaluator:
     """Score generated clips against real ones.
 
-    Names of metrics are those of the metrics with the embedding's: fad_classifier, coverage_vggish; of one class
-    fad_classifier/zero. The score of real training clips in the same number has the suffix _floor (of distances) or
-    _real: nothing better can be asked for. `fad` and `fad_floor` repeat those of the first embedding of sounds.
+    A score is named after its metric and its embedding: fad_classifier, coverage_vggish. The score of one class ends
+    in the class: fad_classifier/zero. Real training clips, as many as are generated, score the reference, with the
+    suffix _floor for distances and _real for other scores: a generator cannot be expected to score better. `fad` and
+    `fad_floor` repeat the scores of the first audio embedding.
 
     Args:
-        embeddings: At least one; names must differ.
+        embeddings: At least one, with distinct names.
         transform: The spectrogram definition of the clips.
-        label_names: Class names in index order, empty without classes.
-        num_clips: To be generated, of each class as large a share as of the real ones. As many training clips score the
-            floor.
-        device: Where the embeddings go.
-        extra_metrics: Metrics beside the default ones.
+        label_names: Class names in index order; empty without classes.
+        num_clips: Number of clips to generate, at least 2. The classes have the proportions of the real clips.
+        device: Device of the embeddings.
+        extra_metrics: Metrics in addition to `default_metrics`.
 
     Raises:
-        ValueError: For less than two clips, no embedding, or two of one name.
+        ValueError: If `num_clips` is below 2, there is no embedding, or two embeddings share a name.
     """
 
     def __init__(
@@ -112,7 +114,7 @@ class Evaluator:
         if num_clips < 2:
             raise ValueError(f"need at least two clips, got {num_clips}")
         if not names or len(set(names)) < len(names):
-            raise ValueError(f"need embeddings of different names, got {names or 'none'}")
+            raise ValueError(f"need embeddings with distinct names, got {names or 'none'}")
         self.embeddings = [embedding.eval().to(device) for embedding in embeddings]
         self.transform, self.label_names = transform, list(label_names)
         self.num_clips, self.extra_metrics = num_clips, extra_metrics
@@ -123,33 +125,47 @@ class Evaluator:
 
     @property
     def wanted(self) -> tuple[Tensor, Tensor]:
-        """Class of each clip to make, and its number within the class, int64 [N]; known once there are real ones."""
+        """Class of each clip to generate and its index within the class, int64 [N]; empty before `set_real`."""
         label = torch.arange(len(self.counts)).repeat_interleave(self.counts)
         return label, torch.cat([torch.arange(num) for num in self.counts.tolist()])
 
+    @property
+    def scalars(self) -> list[Scalar]:
+        """Descriptions of all scores: metric by metric, each in all embeddings."""
+        metrics = [[*default_metrics(embedding), *self.extra_metrics] for embedding in self.embeddings]
+        first = [embedding.full_name("fad") for embedding in self.embeddings if embedding.kind == "a"][:1]
+        found = [replace(FrechetDistance.scalars[0], headline=True, alias_of=name) for name in first]
+        found += [*Coherence.scalars, Coherence.scalars[0].per_class()]
+        for same in zip(*metrics, strict=True):
+            for embedding, metric in zip(self.embeddings, same, strict=True):
+                for scalar in metric.scalars:
+                    full = replace(scalar, name=embedding.full_name(scalar.name))
+                    found += [full, full.per_class()] if metric.per_class else [full]
+        return [*found, *(replace(DIVERSITY_MIN, name=each.full_name(DIVERSITY_MIN.name)) for each in self.embeddings)]
+
     def set_real(self, reference: DatasetView, train: DatasetView, embedder: Embed = embed) -> None:
-        """Embed real clips and compute what real training clips score.
+        """Embed real clips and compute the reference scores.
 
         Args:
-            reference: What generated clips are compared with: of the validation or the test split.
-            train: As many of each class as are generated, or all there are, score the floor.
-            embedder: Embeds; one with a cache saves time.
+            reference: Validation or test clips, which generated clips are compared with.
+            train: Training clips, which score the reference: as many per class as are generated, if there are enough.
+            embedder: Replaces `embed`, to cache rows for example.
 
         Raises:
-            ValueError: Where there are too few clips to tell anything.
+            ValueError: If a metric needs more clips.
         """
-        self.counts = share_out(self.num_clips, reference.label, len(self.counts))
+        self.counts = clips_per_class(self.num_clips, reference.label, len(self.counts))
         sample = train.of_classes(self.counts)
         self.notes, self.real, self._panels = [], {}, []
         if missing := [name for name, num in zip(self.label_names, self.counts.tolist(), strict=False) if not num]:
-            self.notes.append(f"no real clips of {', '.join(missing)}: none are made")
+            self.notes.append(f"no clips of {', '.join(missing)} are generated, because there are no real ones")
         for embedding in self.embeddings:
             real = embedder(embedding, reference, self.transform)
             metrics = [*default_metrics(embedding), *self.extra_metrics]
             panel = _Panel(embedding, metrics, self.label_names, real, self.counts)
             known = embedder(embedding, sample, self.transform)
-            panel.update(_share(known))
-            self.real |= panel.compute(of_real=known.label)
+            panel.update(_slice_of_rank(known))
+            self.real |= panel.compute_reference(known.label)
             if panel.coherence is not None and real.predicted is not None:
                 self.real["coherence_real"] = float((real.predicted == real.label).double().mean())
             self.notes += [embedding.describe(self.transform), *panel.notes]
@@ -157,7 +173,7 @@ class Evaluator:
         self._add_short_names(self.real)
 
     def update(self, batches: Batches) -> None:
-        """Add generated clips, those of this process, in batches of spec [B, C, F, L] and label [B]."""
+        """Add this process's generated clips, in batches of spec [B, C, F, L] and label [B]."""
         seen = 0
         for spec, label in batches:
             for panel in self._panels:
@@ -165,21 +181,16 @@ class Evaluator:
             seen += len(label)
 
     def compute(self) -> dict[str, float]:
-        """Return all metrics of the clips added since the last call, over all processes, and those of real ones."""
+        """Return the scores of the clips added since the last call, over all processes, and the reference scores."""
         scores: dict[str, float] = {}
         for panel in self._panels:
             scores |= panel.compute()
         self._add_short_names(scores)
         return scores | self.real
 
-    def names(self) -> set[str] | None:
-        """Return the names of all that `compute` returns, once real clips are known.
-
-        None where a metric had too few training clips to be computed, and so to give its names.
-        """
-        if not all(panel.names_known for panel in self._panels):
-            return None
-        found = dict.fromkeys({name for panel in self._panels for name in panel.names}, 0.0)
+    def names(self) -> set[str]:
+        """Return the names of all scores that `compute` returns; empty before `set_real`."""
+        found = dict.fromkeys({name for panel in self._panels for name in panel.names()}, 0.0)
         self._add_short_names(found)
         return found.keys() | self.real.keys()
 
@@ -191,7 +202,7 @@ class Evaluator:
 
 
 class _Panel:
-    """All metrics in one embedding: of all clips, and of those of each class."""
+    """All metrics in one embedding, over all clips and over the clips of each class."""
 
     def __init__(
         self,
@@ -204,8 +215,6 @@ class _Panel:
         self.embedding, self.label_names = embedding, label_names
         self.metrics: list[tuple[int | None, EmbeddingMetric]] = []  # class index, None for all clips
         self.notes: list[str] = []
-        self.names: set[str] = set()  # of what generated clips score
-        self.names_known = True
         skipped: dict[str, list[str]] = {}
         classes = enumerate(label_names) if len(label_names) > 1 else ()
         for index, name in [(None, ""), *classes]:
@@ -222,13 +231,11 @@ class _Panel:
                     own.set_real(rows)
                     self.metrics.append((index, own))
         for kind, names in skipped.items():
-            self.notes.append(f"no {kind} of {len(names)} of {len(label_names)} classes, such as {names[0]}")
+            self.notes.append(f"no {kind} for {len(names)} of {len(label_names)} classes, such as {names[0]}")
         knows = len(label_names) > 1 and list(embedding.label_names) == list(label_names)
         self.coherence = Coherence(len(label_names)).to(real.rows.device) if knows else None
-        if knows:
-            self.names |= {"coherence", "class_entropy", *(f"coherence/{name}" for name in label_names)}
         if embedding.label_names and not knows:
-            self.notes.append(f"{embedding.name} was trained on other classes, or in another order: no coherence")
+            self.notes.append(f"no coherence: {embedding.name} was trained on other classes, or in another order")
 
     def update(self, found: Embedded) -> None:
         """Add embedded clips."""
@@ -237,60 +244,88 @@ class _Panel:
         if self.coherence is not None and found.predicted is not None:
             self.coherence.update(found.predicted, found.label)
 
-    def compute(self, of_real: Tensor | None = None) -> dict[str, float]:
-        """Return metrics by their full names, and start anew.
+    def compute(self) -> dict[str, float]:
+        """Return the scores by their full names, and reset the metrics."""
+        scores: dict[str, float] = {}
+        for index, metric in self.metrics:
+            found = _named(metric, metric.compute())
+            scores |= {self._full_name(scalar.name, index): value for scalar, value in found.items()}
+            metric.reset()
+        if self.coherence is not None:
+            scores |= self._coherence()
+            self.coherence.reset()
+        of_classes = [value for name, value in scores.items() if name.startswith(f"{self._full_name('diversity')}/")]
+        if of_classes:
+            scores[self._full_name(DIVERSITY_MIN.name)] = min(of_classes)
+        return scores
+
+    def compute_reference(self, label: Tensor) -> dict[str, float]:
+        """Return the scores of real clips under the names of the references, and reset the metrics.
 
         Args:
-            of_real: Classes, int64 [N], of the clips, where they were real ones: metrics are named so, those of too few
-                clips are left out, and nobody asks for their coherence.
+            label: Classes of the clips of all processes, int64 [N]. Scores that need more clips are left out.
         """
         scores: dict[str, float] = {}
         for index, metric in self.metrics:
-            ending = "" if index is None else f"/{self.label_names[index]}"
-            enough = True
-            if of_real is not None:
-                num = len(of_real) if index is None else int((of_real == index).sum())
-                enough = num >= metric.minimum_rows(self.embedding.num_features)
-                ending = f"_{metric.reference}{ending}"
-            found = metric.compute() if enough else {}
+            num = len(label) if index is None else int((label == index).sum())
+            enough = num >= metric.minimum_rows(self.embedding.num_features)
+            for scalar, value in _named(metric, metric.compute()).items() if enough else ():
+                if name := scalar.reference_name(self._full_name(scalar.name, index)):
+                    scores[name] = value
             metric.reset()
-            if of_real is not None:
-                plain = "" if index is None else f"/{self.label_names[index]}"
-                self.names |= {self.embedding.full_name(name) + plain for name in found}
-                self.names_known = self.names_known and enough
-            scores |= {self.embedding.full_name(name) + ending: float(x) for name, x in found.items()}
         if self.coherence is not None:
-            scores |= {} if of_real is not None else self._coherence()
             self.coherence.reset()
-        if any(name.startswith("diversity") and "/" in name for name in self.names):
-            self.names.add(self.embedding.full_name("diversity_min"))
-        least = [x for name, x in scores.items() if name.startswith("diversity") and "/" in name]
-        if least and of_real is None:
-            scores[self.embedding.full_name("diversity_min")] = min(least)
         return scores
+
+    def names(self) -> set[str]:
+        """Return the names of all scores that `compute` returns."""
+        found = {self._full_name(scalar.name, index) for index, metric in self.metrics for scalar in metric.scalars}
+        if any(name.startswith(f"{self._full_name('diversity')}/") for name in found):
+            found.add(self._full_name(DIVERSITY_MIN.name))
+        if self.coherence is not None:
+            found |= {scalar.name for scalar in Coherence.scalars}
+            found |= {f"coherence/{name}" for name in self.label_names}
+        return found
+
+    def _full_name(self, name: str, index: int | None = None) -> str:
+        return self.embedding.full_name(name) + ("" if index is None else f"/{self.label_names[index]}")
 
     def _coherence(self) -> dict[str, float]:
         assert self.coherence is not None
         found = self.coherence.compute()
-        each = {f"coherence/{name}": float(x) for name, x in zip(self.label_names, found["coherence_of"], strict=True)}
-        return {name: float(found[name]) for name in ("coherence", "class_entropy")} | each
+        each = zip(self.label_names, found["coherence_of"], strict=True)
+        overall = {scalar.name: float(found[scalar.name]) for scalar in Coherence.scalars}
+        return overall | {f"coherence/{name}": float(value) for name, value in each}
 
 
-def _share(found: Embedded) -> Embedded:
-    """Return this process's share of what every process has: `compute` puts the shares together."""
-    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
-        return found
-    own = slice(torch.distributed.get_rank(), None, torch.distributed.get_world_size())
+def _named(metric: EmbeddingMetric, found: Mapping[str, Tensor]) -> dict[Scalar, float]:
+    """Return the scores of a metric by their descriptions.
+
+    Raises:
+        ValueError: If the metric returned other scores than it describes.
+    """
+    if found.keys() != {scalar.name for scalar in metric.scalars}:
+        described = ", ".join(scalar.name for scalar in metric.scalars) or "nothing"
+        raise ValueError(
+            f"{type(metric).__name__}.compute returned {', '.join(found) or 'nothing'}, but its scalars describe "
+            f"{described}"
+        )
+    return {scalar: float(found[scalar.name]) for scalar in metric.scalars}
+
+
+def _slice_of_rank(found: Embedded) -> Embedded:
+    """Return this rank's slice of clips that every process has embedded; `compute` gathers the slices."""
+    num = len(found.label)
+    own = next(rank_batches(num, num, process_rank(), num_processes())).to(found.label.device)
     return Embedded(found.rows[own], found.label[own], None if found.predicted is None else found.predicted[own])
 
 
 def _too_few(metric: EmbeddingMetric, embedding: Embedding, num_real: int, num_generated: int) -> str:
-    """Say why there are too few clips for a metric; nothing where there are enough."""
+    """Return the reason why there are too few clips for a metric; empty if there are enough."""
     least = metric.minimum_rows(embedding.num_features)
     if min(num_real, num_generated) >= least:
         return ""
     return (
-        f"{type(metric).__name__} in {embedding.num_features} features needs {least} clips, there are {num_real} real "
-        f"and {num_generated} generated ones: take more (num_clips, a larger validation split) or an embedding of "
-        "fewer features"
+        f"{type(metric).__name__} in {embedding.num_features} features needs {least} clips, got {num_real} real and "
+        f"{num_generated} generated ones: increase num_clips, use a larger split, or an embedding with fewer features"
     )

@@ -1,12 +1,12 @@
 """The Frechet distance between two sets of embeddings: FAD (Kilgour et al., 2019), FID (Heusel et al., 2017).
 
-torchmetrics' FrechetInceptionDistance is right where a clip is one row, and tests hold that ours equals it there. It is
-not used, because it counts clips where an audio embedding gives several rows for each, takes square roots of a matrix
-that is not symmetric, and rounds the result to the features' precision.
+torchmetrics' FrechetInceptionDistance is not used: it counts clips instead of rows, although audio embeddings have
+several rows per clip; it takes the square root of a matrix that is not symmetric; and it rounds the result to the
+precision of the features. Tests check that this implementation equals it for one row per clip.
 
-The distance of finite sets is too large by about trace / N times a constant. Compare with the floor, the distance of
-real training clips in the same number, or take the estimate for infinitely many clips (Chong & Forsyth, 2020; Gui et
-al., 2024).
+For finite sets, the distance is biased upwards by a term proportional to 1 / N. Compare it with the floor, the distance
+of equally many real training clips, or use the estimate for infinitely many clips (Chong & Forsyth, 2020; Gui et al.,
+2024).
 """
 
 from typing import NamedTuple
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from audiogen.metrics.metric import ClipMetric, EmbeddingMetric
+from audiogen.scalars import QUALITY, Scalar
 
 
 class Moments(NamedTuple):
@@ -25,7 +26,7 @@ class Moments(NamedTuple):
 
 
 def moments(rows: Tensor) -> Moments:
-    """Return the moments of rows, float [N, D].
+    """Return the mean and the covariance of rows, float [N, D].
 
     Example:
         >>> moments(torch.tensor([[0.0], [2.0]]))
@@ -38,11 +39,11 @@ def moments(rows: Tensor) -> Moments:
 
 
 def frechet_distance(mean_a: Tensor, cov_a: Tensor, mean_b: Tensor, cov_b: Tensor) -> Tensor:
-    """Return the Frechet distance of two normal distributions (Dowson & Landau, 1982).
+    """Return the squared Frechet distance between two normal distributions (Dowson & Landau, 1982).
 
-    |mean_a - mean_b|^2 + tr(cov_a + cov_b - 2 (cov_a cov_b)^(1/2)). The last trace is the sum of the singular values of
-    cov_a^(1/2) cov_b^(1/2): only symmetric matrices are decomposed, so nothing becomes complex and singular matrices do
-    no harm.
+    It is |mean_a - mean_b|^2 + tr(cov_a + cov_b - 2 (cov_a cov_b)^(1/2)). The trace of the root is computed as the sum
+    of the singular values of cov_a^(1/2) cov_b^(1/2). Only symmetric matrices are decomposed, so nothing becomes
+    complex, and singular matrices are allowed. FAD and FID are this squared distance.
 
     Args:
         mean_a: float [D].
@@ -54,7 +55,7 @@ def frechet_distance(mean_a: Tensor, cov_a: Tensor, mean_b: Tensor, cov_b: Tenso
         float64 [], never negative.
 
     Raises:
-        ValueError: For other shapes, and for values that are NaN or infinite.
+        ValueError: If a shape differs, or a value is NaN or infinite.
 
     Example:
         >>> eye = torch.eye(2)
@@ -66,7 +67,7 @@ def frechet_distance(mean_a: Tensor, cov_a: Tensor, mean_b: Tensor, cov_b: Tenso
     if [tuple(x.shape) for x in tensors] != [(size,), (size, size)] * 2:
         raise ValueError(f"expected means [D] and covariances [D, D], got {[list(x.shape) for x in tensors]}")
     if not all(torch.isfinite(x).all() for x in tensors):
-        raise ValueError("means and covariances must be finite")
+        raise ValueError("expected finite means and covariances, got NaN or infinite values")
     mean_a, cov_a, mean_b, cov_b = tensors
     root_a = _root(cov_a)
     distance = (mean_a - mean_b).square().sum() + cov_a.trace() + cov_b.trace() - 2 * _trace_of_root(root_a, cov_b)
@@ -74,20 +75,20 @@ def frechet_distance(mean_a: Tensor, cov_a: Tensor, mean_b: Tensor, cov_b: Tenso
 
 
 def frechet_infinity(rows: Tensor, mean: Tensor, cov: Tensor, num_sizes: int = 5, num_draws: int = 3) -> Tensor:
-    """Extrapolate the Frechet distance of clips to a normal distribution to infinitely many clips.
+    """Extrapolate the Frechet distance to infinitely many generated clips.
 
-    The bias is proportional to 1/N: distances of random subsets of several sizes N are fitted by a line over 1/N
-    (Chong & Forsyth, 2020), whose value at 0 is returned.
+    The bias is proportional to 1 / N. A line over 1 / N is fitted to the distances of random subsets of several sizes N
+    (Chong & Forsyth, 2020). Its value at 0 is the estimate.
 
     Args:
-        rows: float [N, K, D], K rows of each of N clips; clips are drawn.
-        mean: float [D], of what to compare with; its own bias stays.
-        cov: float [D, D].
-        num_sizes: Sizes of subsets, from N/4 to N.
-        num_draws: Subsets of each size but the last; their mean is taken.
+        rows: float [N, K, D], K rows for each of N generated clips. Subsets consist of whole clips.
+        mean: Mean of the real rows, float [D]. The bias due to their finite number remains.
+        cov: Covariance of the real rows, float [D, D].
+        num_sizes: Number of subset sizes, from N / 4 to N.
+        num_draws: Number of subsets per size, whose distances are averaged. The full size has one.
 
     Returns:
-        float64 []; the estimate of a small distance may be negative.
+        float64 []. Estimates of small distances can be negative.
     """
     rows = rows.double()
     generator = torch.Generator().manual_seed(0)
@@ -107,20 +108,20 @@ def frechet_infinity(rows: Tensor, mean: Tensor, cov: Tensor, num_sizes: int = 5
 
 
 class FrechetDistance(EmbeddingMetric):
-    """FAD, or FID of picture embeddings, over rows. Its state is sums: any number of clips takes the same memory."""
+    """FAD, or FID for image embeddings. It keeps running sums, so memory does not depend on the number of clips."""
 
+    scalars = (Scalar("fad", QUALITY, higher_is_better=False, reference="floor", log_scale=True),)
     per_class = True
-    reference = "floor"
     count: Tensor
     total: Tensor
     outer: Tensor
 
     def minimum_rows(self, num_features: int) -> int:
-        """Return D + 1: with fewer clips the covariance has no full rank and the distance is mostly bias."""
+        """Return D + 1. With fewer clips the covariance is singular and the distance is mostly bias."""
         return num_features + 1
 
     def set_real(self, rows: Tensor) -> None:
-        """Take the rows of real clips, float [N, K, D]."""
+        """Set the rows of real clips, float [N, K, D]."""
         self.moments = moments(rows.flatten(0, 1))
         size = rows.shape[2]
         for name, shape in (("count", ()), ("total", (size,)), ("outer", (size, size))):
@@ -128,7 +129,7 @@ class FrechetDistance(EmbeddingMetric):
 
     def update(self, rows: Tensor) -> None:
         """Add rows of generated clips, float [N, K, D]."""
-        # Sums around the real mean: the far smaller numbers keep their digits.
+        # Subtracting the real mean keeps the sums small, and so their precision.
         centred = rows.flatten(0, 1).double() - self.moments.mean
         self.count += len(centred)
         self.total += centred.sum(dim=0)
@@ -144,14 +145,14 @@ class FrechetDistance(EmbeddingMetric):
 class FrechetInfinity(ClipMetric):
     """The Frechet distance extrapolated to infinitely many generated clips."""
 
-    reference = "floor"
+    scalars = (Scalar("fad_infinity", QUALITY, higher_is_better=False, reference="floor", log_scale=True),)
 
     def minimum_rows(self, num_features: int) -> int:
-        """Return D + 1, as for the distance itself."""
+        """Return D + 1, as `FrechetDistance`."""
         return num_features + 1
 
     def set_real(self, rows: Tensor) -> None:
-        """Take the rows of real clips, float [N, K, D]."""
+        """Set the rows of real clips, float [N, K, D]."""
         self.moments = moments(rows.flatten(0, 1))
 
     def compute(self) -> dict[str, Tensor]:
@@ -160,11 +161,11 @@ class FrechetInfinity(ClipMetric):
 
 
 def _root(cov: Tensor) -> Tensor:
-    """Return the symmetric root of a symmetric matrix without its negative part, which is rounding."""
+    """Return the square root of a positive semi-definite matrix; negative eigenvalues are rounding errors."""
     values, vectors = torch.linalg.eigh(cov)
     return vectors * values.clamp_min(0).sqrt() @ vectors.T
 
 
 def _trace_of_root(root_a: Tensor, cov_b: Tensor) -> Tensor:
-    """Return tr((cov_a cov_b)^(1/2)) of root_a = cov_a^(1/2)."""
+    """Return tr((cov_a cov_b)^(1/2)), given root_a = cov_a^(1/2)."""
     return torch.linalg.eigvalsh(root_a @ cov_b @ root_a).clamp_min(0).sqrt().sum()

@@ -1,7 +1,8 @@
-"""Distances by kernels: KAD (Chung et al., 2025) and KID (Binkowski et al., 2018). Unbiased: right on average at any N.
+"""Kernel distances, unbiased for any number of clips: KAD (Chung et al., 2025) and KID (Binkowski et al., 2018).
 
-torchmetrics' KernelInceptionDistance draws random subsets of equal size, for its `poly_mmd` needs equal sizes; tests
-hold that ours equals that function there. With a few hundred clips all can be compared with all, and nothing is random.
+torchmetrics' KernelInceptionDistance averages over random subsets, because its `poly_mmd` needs sets of equal size.
+This implementation compares all pairs and uses no random numbers. Tests check that it equals `poly_mmd` for sets of
+equal size.
 """
 
 from typing import Literal
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 
 from audiogen.metrics.metric import ClipMetric
+from audiogen.scalars import QUALITY, Scalar
 
 Kernel = Literal["gaussian", "polynomial"]
 
@@ -21,18 +23,18 @@ def kernel_distance(a: Tensor, b: Tensor, kernel: Kernel = "gaussian", bandwidth
         a: float [N, D], at least two rows.
         b: float [M, D], real rows, at least two.
         kernel: "gaussian" is exp(-|x - y|^2 / (2 bandwidth^2)) (KAD), "polynomial" (x . y / D + 1)^3 (KID).
-        bandwidth: Of the Gaussian; the median distance among real rows by default.
+        bandwidth: Bandwidth of the Gaussian; by default the median distance among real rows.
 
     Returns:
-        float64 [], unscaled; 0 on average for rows of one distribution, and so at times negative.
+        float64 [], without a scale factor. It is 0 on average for equal distributions, and can be negative.
 
     Raises:
-        ValueError: For fewer than two rows.
+        ValueError: If a set has fewer than two rows.
     """
     if min(len(a), len(b)) < 2:
-        raise ValueError(f"need at least two rows on each side, got {len(a)} and {len(b)}")
+        raise ValueError(f"need at least two rows in each set, got {len(a)} and {len(b)}")
     a, b = a.double(), b.double()
-    # Identical real rows have no median distance above 0: any bandwidth tells them from others.
+    # With identical real rows the median is 0, and any bandwidth will do.
     width = bandwidth or float(torch.pdist(b).median()) or 1.0
 
     def similarity(x: Tensor, y: Tensor) -> Tensor:
@@ -44,13 +46,13 @@ def kernel_distance(a: Tensor, b: Tensor, kernel: Kernel = "gaussian", bandwidth
 
 
 class KernelDistance(ClipMetric):
-    """KAD, or with the polynomial kernel KID.
+    """Kernel distance from generated to real clips.
 
     Args:
-        kernel: See `kernel_distance`.
+        kernel: "gaussian" for KAD, "polynomial" for KID; see `kernel_distance`.
     """
 
-    reference = "floor"
+    scalars = (Scalar("kad", QUALITY, higher_is_better=False, reference="floor", log_scale=True),)
 
     def __init__(self, kernel: Kernel = "gaussian") -> None:
         super().__init__()
@@ -62,5 +64,5 @@ class KernelDistance(ClipMetric):
 
 
 def _mean_of_others(similarity: Tensor) -> Tensor:
-    """Return the mean of a square matrix off its diagonal."""
+    """Return the mean of the off-diagonal elements of a square matrix."""
     return (similarity.sum() - similarity.trace()) / (len(similarity) * (len(similarity) - 1))

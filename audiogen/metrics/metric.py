@@ -1,40 +1,43 @@
-"""What metrics of embedded clips share: torchmetrics classes that compare generated rows with real ones."""
+"""Base classes for metrics that compare embedded clips: generated rows with real ones."""
 
 from abc import ABC, abstractmethod
-from typing import Any, Literal
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
+from audiogen.scalars import Scalar
+
 
 class EmbeddingMetric(Metric, ABC):
     """Compare rows of generated clips with rows of real ones.
 
-    Real rows are given once, to every process the same; generated rows are shared among the processes, which is what
-    torchmetrics puts together in `compute`. All arithmetic is float64.
+    Every process sets all real rows, and adds its own slice of the generated rows. torchmetrics gathers the slices in
+    `compute`. All arithmetic is float64.
 
     Attributes:
-        per_class: Whether the evaluator computes it for each class too.
-        reference: What the score of real training clips is called: "floor" of distances, "real" of others.
+        scalars: Descriptions of the scores, with the names that `compute` returns. The evaluator appends the name of
+            the embedding.
+        per_class: Whether the evaluator also computes it for each class.
     """
 
     full_state_update = False
-    per_class: bool = False
-    reference: Literal["floor", "real"] = "real"
+    scalars: ClassVar[tuple[Scalar, ...]] = ()
+    per_class: ClassVar[bool] = False
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.set_dtype(torch.float64)
 
     def minimum_rows(self, num_features: int) -> int:
-        """Return how many real and generated clips of `num_features` it takes at least."""
+        """Return the minimum number of real, and of generated, clips for rows with `num_features` features."""
         return 2
 
     @abstractmethod
     def set_real(self, rows: Tensor) -> None:
-        """Take the rows of real clips, float [N, K, D]."""
+        """Set the rows of real clips, float [N, K, D]."""
 
     @abstractmethod
     def update(self, rows: Tensor) -> None:
@@ -42,16 +45,16 @@ class EmbeddingMetric(Metric, ABC):
 
     @abstractmethod
     def compute(self) -> dict[str, Tensor]:
-        """Return the metrics by their names, float64 []."""
+        """Return the scores by name, float64 []."""
 
 
-MAX_REAL = 5000  # all pairs of them take 200 MB
+MAX_REAL = 5000  # their pairwise distances take 5000^2 * 8 bytes = 200 MB
 
 
 class ClipMetric(EmbeddingMetric):
-    """A metric that has to see all clips at once. But for those that say otherwise, a clip is the mean of its rows.
+    """Base of metrics that need all clips at once. By default, a clip is represented by the mean of its rows.
 
-    Of more than 5,000 real clips it sees as many, drawn once and for all.
+    A fixed random selection of at most 5,000 real clips is used.
     """
 
     rows: list[Tensor]
@@ -61,7 +64,7 @@ class ClipMetric(EmbeddingMetric):
         self.add_state("rows", default=[], dist_reduce_fx="cat")
 
     def set_real(self, rows: Tensor) -> None:
-        """Take the rows of real clips, float [N, K, D]."""
+        """Set the rows of real clips, float [N, K, D]."""
         chosen = torch.randperm(len(rows), generator=torch.Generator().manual_seed(0))[:MAX_REAL].to(rows.device)
         self.real = (rows[chosen] if len(rows) > MAX_REAL else rows).double().mean(dim=1)  # [N, D]
 
@@ -71,11 +74,11 @@ class ClipMetric(EmbeddingMetric):
 
     @property
     def generated_rows(self) -> Tensor:
-        """All generated clips, float64 [N, K, D], in an order that does not depend on how they were shared."""
+        """All generated clips, float64 [N, K, D], in an order that does not depend on the number of processes."""
         rows = dim_zero_cat(self.rows)
         return rows[rows.sum(dim=(1, 2)).argsort()]
 
     @property
     def generated(self) -> Tensor:
-        """Generated clips, float64 [N, D]."""
+        """All generated clips as means of their rows, float64 [N, D]."""
         return self.generated_rows.mean(dim=1)

@@ -1,8 +1,9 @@
-"""How far generated clips lie among real ones, by nearest neighbours.
+"""Compare the distributions of generated and real clips by nearest neighbours.
 
-Precision and recall (Kynkaanniemi et al., 2019): shares of generated clips within the neighbourhood of a real one, and
-the other way round. Density and coverage (Naeem et al., 2020): how many real neighbourhoods a generated clip lies in,
-in units of k, and the share of real neighbourhoods with a generated clip inside.
+- Precision (Kynkaanniemi et al., 2019): fraction of generated clips within the neighbourhood of a real clip.
+- Recall (same paper): fraction of real clips within the neighbourhood of a generated clip.
+- Density (Naeem et al., 2020): mean number of real neighbourhoods that contain a generated clip, divided by k.
+- Coverage (same paper): fraction of real neighbourhoods that contain a generated clip.
 """
 
 from typing import Any
@@ -11,24 +12,25 @@ import torch
 from torch import Tensor
 
 from audiogen.metrics.metric import ClipMetric
+from audiogen.scalars import DIVERSITY, QUALITY, Scalar
 
 
 def precision_recall_density_coverage(real: Tensor, generated: Tensor, k: int = 5) -> dict[str, Tensor]:
-    """Compare two sets of rows.
+    """Compute the four scores of two sets of rows.
 
     Args:
         real: float [N, D] with N > k.
         generated: float [M, D] with M > k.
-        k: A neighbourhood reaches to the k-th nearest neighbour within its own set.
+        k: The neighbourhood of a row reaches to its k-th nearest neighbour in the same set.
 
     Returns:
         precision, recall and coverage in [0, 1] and density >= 0, float64 [].
 
     Raises:
-        ValueError: For too few rows.
+        ValueError: If a set has k rows or fewer.
     """
     if min(len(real), len(generated)) <= k:
-        raise ValueError(f"need more than k = {k} rows on each side, got {len(real)} and {len(generated)}")
+        raise ValueError(f"need more than k = {k} rows in each set, got {len(real)} and {len(generated)}")
     real, generated = real.double(), generated.double()
     distance = torch.cdist(real, generated)  # [N, M]
     radius_real, radius_generated = _radius(real, k), _radius(generated, k)
@@ -47,11 +49,21 @@ def _radius(rows: Tensor, k: int) -> Tensor:
 
 
 class Neighbours(ClipMetric):
-    """Precision, recall, density and coverage.
+    """Precision, recall, density and coverage of generated clips.
 
     Args:
-        k: See `precision_recall_density_coverage`.
+        k: Size of a neighbourhood; see `precision_recall_density_coverage`.
+
+    Raises:
+        ValueError: If k is below 1.
     """
+
+    scalars = (
+        Scalar("precision", QUALITY, higher_is_better=True, reference="real"),
+        Scalar("density", QUALITY, reference="real"),
+        Scalar("coverage", DIVERSITY, higher_is_better=True, reference="real"),
+        Scalar("recall", DIVERSITY, higher_is_better=True, reference="real"),
+    )
 
     def __init__(self, k: int = 5, **kwargs: Any) -> None:
         super().__init__(**kwargs)

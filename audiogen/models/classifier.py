@@ -12,6 +12,7 @@ from audiogen.data.batch import Batch
 from audiogen.models.kimg import KimgModule
 from audiogen.models.precision import Precision, autocast
 from audiogen.models.schedules import one_cycle
+from audiogen.scalars import QUALITY, Scalar
 from audiogen.transforms.transform import SpectrogramTransform
 
 Shape = tuple[int, int, int]
@@ -38,6 +39,12 @@ class Classifier(KimgModule):
     Raises:
         ValueError: For data without classes or with one, and for an unknown schedule.
     """
+
+    scalars = (
+        Scalar("val/accuracy", QUALITY, higher_is_better=True, plot="accuracy", headline=True),
+        Scalar("train/accuracy", QUALITY, higher_is_better=True, plot="accuracy"),
+        *KimgModule.scalars,
+    )
 
     def __init__(
         self,

@@ -3,7 +3,7 @@
 import math
 import os
 import time
-from typing import Any
+from typing import Any, ClassVar
 
 import lightning
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from audiogen import rng
 from audiogen.distributed import all_gather, all_reduce_mean, all_reduce_mean_, num_processes
 from audiogen.models.optimizer_states import check_optimizer_states
+from audiogen.scalars import LOSSES, SPEED, Scalar
 from audiogen.transforms.transform import SpectrogramTransform
 
 
@@ -37,6 +38,7 @@ class KimgModule(lightning.LightningModule):
         log_every_kimg: How often the means of the recorded values are logged.
 
     Attributes:
+        scalars: Descriptions of the logged scalars.
         averaged: Names of the submodules that hold averaged weights, which make the clips.
         mid_step: Whether a step is under way: one network may be updated and not the other, and logs may be missing.
         stopped: Whether a callback ended the training before all clips were shown; a checkpoint knows it.
@@ -45,6 +47,12 @@ class KimgModule(lightning.LightningModule):
             training; 0 ends it at once.
     """
 
+    scalars: ClassVar[tuple[Scalar, ...]] = (
+        Scalar("loss/", LOSSES, log_scale=True, headline=True),
+        Scalar("penalty/", LOSSES, log_scale=True),
+        Scalar("gradient_norm/", LOSSES, log_scale=True),
+        Scalar("speed/clips_per_second", SPEED, unit="clips/s"),
+    )
     averaged: tuple[str, ...] = ()
     max_skipped: int = 0
     mid_step: bool = False

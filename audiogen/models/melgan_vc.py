@@ -27,6 +27,7 @@ from audiogen.models.gan import GAN
 from audiogen.models.precision import Precision, channels_last
 from audiogen.models.schedules import falling
 from audiogen.models.targets import choose_targets
+from audiogen.scalars import COLLAPSE, LOSSES, Scalar
 from audiogen.transforms.segments import join_segments, overlap_add_segments, overlapping_segments, split_segments
 from audiogen.transforms.transform import SpectrogramTransform
 
@@ -92,6 +93,16 @@ class MelGANVC(GAN):
         ValueError: For data with fewer than two domains, unknown targets, batches too small to hold every domain, clips
             that cannot be cut into segments, and values out of range.
     """
+
+    scalars = (
+        *(Scalar(f"logits/{clips}", COLLAPSE, plot="logits") for clips in ("real", "fake")),
+        *(Scalar(f"val/logits_{clips}", COLLAPSE, plot="logits") for clips in ("real", "fake")),
+        *GAN.scalars,
+        *(
+            Scalar(f"val/{loss}", LOSSES, plot="val")
+            for loss in ("identity", "travel_distance", "travel_angle", "margin")
+        ),
+    )
 
     def __init__(
         self,

@@ -23,6 +23,7 @@ from audiogen.losses.regularizers import mode_seeking, path_length_penalty, path
 from audiogen.models.gan import GAN
 from audiogen.models.precision import Precision
 from audiogen.networks.stylegan2.discriminator import minibatch_stddev
+from audiogen.scalars import COLLAPSE, Scalar
 from audiogen.transforms.transform import SpectrogramTransform
 
 Shape = tuple[int, int, int]
@@ -66,6 +67,15 @@ class StyleGAN2(GAN):
     Raises:
         ValueError: For intervals and probabilities out of range.
     """
+
+    scalars = (
+        *(Scalar(f"logits/{clips}", COLLAPSE, plot="logits") for clips in ("real", "fake")),
+        *(Scalar(f"val/logits_{clips}", COLLAPSE, plot="logits") for clips in ("real", "train", "fake")),
+        Scalar("logits/real_positive", COLLAPSE),
+        Scalar("minibatch_stddev/ratio", COLLAPSE),
+        Scalar("path_length/mean", COLLAPSE),
+        *GAN.scalars,
+    )
 
     def __init__(
         self,

@@ -27,9 +27,9 @@ SCORES = {
     "fad",
     "fad_source",
     "fad_floor",
-    "target_share",
-    "target_share_source",
-    "target_share_real",
+    "target_fraction",
+    "target_fraction_source",
+    "target_fraction_real",
     "content_kept",
     "success",
 }
@@ -78,8 +78,8 @@ def test_losses_have_curves_of_their_own(run: Path) -> None:
 def test_metrics_are_logged_and_the_best_is_kept(run: Path) -> None:
     rows = read_metrics(run)
     assert all(math.isfinite(float(row[name])) for row in rows for name in SCORES)
-    assert float(rows[0]["target_share_source"]) <= 0.25
-    assert float(rows[0]["target_share_real"]) >= 0.75
+    assert float(rows[0]["target_fraction_source"]) <= 0.25
+    assert float(rows[0]["target_fraction_real"]) >= 0.75
     best = audiogen.load(run / "checkpoints" / "best.ckpt")
     success = [float(row["success"]) for row in rows]
     assert best.kimg == pytest.approx(float(rows[success.index(max(success))]["kimg"]))
@@ -147,7 +147,7 @@ def test_evaluate_scores_a_run_by_its_own_classifiers(run: Path, classifier: tup
     text = str(found)
     assert "10 clips to low" in text
     assert [line.split()[0] for line in text.splitlines() if line[:4] in ("targ", "cont", "succ", "fad ")] == [
-        "target_share",
+        "target_fraction",
         "content_kept",
         "success",
         "fad",
@@ -186,7 +186,7 @@ def test_pictures_are_of_training_clips_where_a_domain_has_no_others(tmp_path: P
 
 def test_report_shows_a_conversion_model(run: Path) -> None:
     page = report(str(run)).page.read_text()
-    for text in ("target_share", "content_kept", "loss/travel_angle", "to-low-converted", "last ones"):
+    for text in ("target_fraction", "content_kept", "loss/travel_angle", "to-low-converted", "the last pictures"):
         assert text in page
 
 

@@ -59,7 +59,7 @@ def test_metrics_are_logged_by_kimg_beside_those_of_real_clips(run: Path) -> Non
     rows = [row for row in read_metrics(run) if row["fad"]]
     assert [row["kimg"] for row in rows] == ["0.008", "0.016", "0.024"]
     expected = {"fad", "fad_floor", "fad_classifier", "kad_classifier", "coherence", "coherence_real", "class_entropy"}
-    expected |= {"coverage_classifier", "diversity_min_classifier", "vendi_classifier", "evaluation/share"}
+    expected |= {"coverage_classifier", "diversity_min_classifier", "vendi_classifier", "evaluation/time_fraction"}
     expected |= {"val/logits_real", "val/logits_train", "val/logits_fake"}
     for row in rows:
         assert all(math.isfinite(float(row[name])) for name in expected)
@@ -114,7 +114,7 @@ def test_data_without_validation_clips_are_refused(classifier: tuple[Path, Path]
 
 
 def test_too_few_clips_are_refused_before_training(classifier: tuple[Path, Path], tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="in 4 features needs 5 clips, there are 8 real and 4 generated ones"):
+    with pytest.raises(ValueError, match="in 4 features needs 5 clips, got 8 real and 4 generated ones"):
         main(flags(classifier, tmp_path / "run", 0.008, num_clips=4))
 
 

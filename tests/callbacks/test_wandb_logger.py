@@ -35,6 +35,8 @@ def test_run_on_disk_has_metrics_by_kimg_pictures_sounds_and_the_config(
     for name in ("loss/generator", "logits/real", "samples/generated", "sounds/low/real", "sounds/high/generated"):
         assert name in records
     assert "total_kimg" in records
+    assert "minibatch_stddev/ratio" in records
+    assert "Collapse signals" in records  # the descriptions
     assert (tmp_path / "run" / ID_FILE).read_text() in records
 
 

@@ -1,4 +1,4 @@
-"""The W&B workspace, looked at as the JSON that is sent; nothing is sent here."""
+"""The W&B workspace, as the JSON that would be sent to the server."""
 
 import json
 import re
@@ -11,24 +11,37 @@ import wandb
 from wandb.errors import UsageError
 
 from audiogen.commands.dashboard import dashboard, workspace
-from audiogen.curves import heading_of
+from audiogen.metrics.coherence import Coherence
+from audiogen.metrics.frechet import FrechetDistance
+from audiogen.models.stylegan2 import StyleGAN2
+from audiogen.scalars import DESCRIPTIONS, Scalar, Scalars
 
 workspaces = pytest.importorskip("wandb_workspaces.workspaces", reason="needs the 'dashboard' extra")
 SOUNDS = ["sounds/seven/generated", "sounds/seven/real"]
-# What a run logs, by the section it should be seen in.
+SCALARS = Scalars(
+    [
+        Scalar("novelty", "Novelty", reference="real", unit="dB"),
+        *FrechetDistance.scalars,
+        FrechetDistance.scalars[0].per_class(),
+        *Coherence.scalars,
+        *StyleGAN2.scalars,
+    ]
+)
+# Names that a run logs, by section.
 LOGGED = {
-    "Quality": ["fad", "fad_floor", "fad_vggish", "fid_inception", "kid_inception", "coherence", "coherence_real"],
-    "Diversity": ["coverage_a", "recall_a_real", "diversity_a", "diversity_min_a", "vendi_a", "class_entropy"],
-    "Of each class": ["fad_a/seven", "fad_a_floor/seven", "coherence/seven", "diversity_a/seven"],
+    "Quality": ["fad", "fad_floor", "coherence", "coherence_real"],
+    "Diversity": ["class_entropy"],
+    "Per class": ["fad/seven", "fad_floor/seven"],
     "Collapse signals": ["logits/real", "logits/real_positive", "val/logits_real", "minibatch_stddev/ratio"],
     "Losses": ["loss/generator", "penalty/r1", "gradient_norm/discriminator"],
-    "Speed": ["speed/clips_per_second", "evaluation/share"],
+    "Speed": ["speed/clips_per_second"],
+    "Novelty": ["novelty", "novelty_real"],
     "Samples": ["samples/real", "samples/generated", *SOUNDS],
 }
 
 
 def sent(made: Any) -> list[dict[str, Any]]:
-    """Return the sections of a workspace as they go to the server."""
+    """Return the sections of a workspace as they are sent to the server."""
     spec = json.loads(made._to_model().spec.model_dump_json(by_alias=True, exclude_none=True))
     return spec["section"]["panelBankConfig"]["sections"]
 
@@ -42,16 +55,16 @@ def shows(panel: dict[str, Any], name: str) -> bool:
 
 @pytest.fixture
 def sections() -> list[dict[str, Any]]:
-    return sent(workspace("project", "team", SOUNDS))
+    return sent(workspace("project", "team", SCALARS, SOUNDS))
 
 
-def test_each_metric_is_seen_in_its_section_alone(sections: list[dict[str, Any]]) -> None:
+def test_every_metric_is_shown_in_its_own_section_only(sections: list[dict[str, Any]]) -> None:
     assert [section["name"] for section in sections] == list(LOGGED)
     for heading, names in LOGGED.items():
         for name in names:
             found = [each["name"] for each in sections if any(shows(panel, name) for panel in each["panels"])]
             assert found == [heading], name
-            assert heading == "Samples" or heading_of(name) == heading  # as on the page that `report` writes
+            assert heading == "Samples" or SCALARS[name].group in (heading, "Further")  # Further: a reference
 
 
 def test_all_plots_are_over_kimg(sections: list[dict[str, Any]]) -> None:
@@ -67,11 +80,11 @@ def test_distances_and_losses_are_logarithmic(sections: list[dict[str, Any]]) ->
         for panel in each["panels"]
         if panel["config"].get("yLogScale")
     }
-    assert log == {"fad", "fad, fid", "kad, kid", "loss", "penalty", "gradient_norm"}
+    assert log == {"fad", "loss", "penalty", "gradient_norm"}
 
 
 def pretend(monkeypatch: pytest.MonkeyPatch, runs: list[Any]) -> list[Any]:
-    """Replace the server; return what is saved."""
+    """Replace the server; return the list that saved workspaces are added to."""
     saved: list[Any] = []
 
     def save(self: Any) -> Any:
@@ -85,25 +98,31 @@ def pretend(monkeypatch: pytest.MonkeyPatch, runs: list[Any]) -> list[Any]:
     return saved
 
 
-def test_saves_with_the_sounds_of_the_newest_run_and_tells_where(monkeypatch: pytest.MonkeyPatch) -> None:
-    runs = [SimpleNamespace(summary=dict.fromkeys([*SOUNDS, "fad"])), SimpleNamespace(summary={"sounds/old": 1})]
-    (made,) = pretend_and_run(monkeypatch, runs)
+def test_metrics_and_sounds_are_those_of_the_newest_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    newest = SimpleNamespace(summary=dict.fromkeys([*SOUNDS, "fad"]), config={DESCRIPTIONS: SCALARS.to_json()})
+    saved = pretend(monkeypatch, [newest, SimpleNamespace(summary={"sounds/old": 1}, config={})])
+    assert str(dashboard("p")) == "Open https://wandb.test/me/p?nw=abc"
+    (made,) = saved
     assert (made.entity, made.project) == ("me", "p")
+    assert [section["name"] for section in sent(made)] == list(LOGGED)
     assert [panel["config"]["mediaKeys"][0] for panel in sent(made)[-1]["panels"]][2:] == SOUNDS
 
 
-def pretend_and_run(monkeypatch: pytest.MonkeyPatch, runs: list[Any]) -> list[Any]:
+@pytest.mark.parametrize("runs", [[], [SimpleNamespace(summary={}, config={})]])
+def test_project_without_described_metrics_is_refused(runs: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
     saved = pretend(monkeypatch, runs)
-    assert str(dashboard("p")) == "Open https://wandb.test/me/p?nw=abc"
-    return saved
+    with pytest.raises(ValueError, match=r"no run of me/p describes its metrics.*configs/trainer/wandb.yaml"):
+        dashboard("p")
+    assert saved == []
 
 
-def test_project_without_runs_gets_one_without_sounds(monkeypatch: pytest.MonkeyPatch) -> None:
-    (made,) = pretend_and_run(monkeypatch, [])
-    assert len(sent(made)[-1]["panels"]) == 2
+def test_damaged_descriptions_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend(monkeypatch, [SimpleNamespace(summary={}, config={DESCRIPTIONS: "["})])
+    with pytest.raises(ValueError, match="me/p does not describe scalars"):
+        dashboard("p")
 
 
-def test_without_a_key_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_key_is_reported_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse() -> None:
         raise UsageError("No API key configured.")
 
@@ -112,7 +131,7 @@ def test_without_a_key_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
         dashboard("p")
 
 
-def test_without_the_package_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_package_is_reported_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "wandb_workspaces", None)
     with pytest.raises(ValueError, match=r"pip install 'audiogen\[dashboard\]'"):
         dashboard("p")

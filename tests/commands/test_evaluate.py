@@ -130,7 +130,7 @@ def test_what_cannot_be_compared_is_refused(classifier: tuple[Path, Path], run: 
         audiogen.evaluate(weights, evaluator=weights)
     with pytest.raises(ValueError, match="name a classifier to embed clips with: --evaluator CLASSIFIER"):
         audiogen.evaluate(str(run))
-    with pytest.raises(ValueError, match="holds a StyleGAN2, not a classifier"):
+    with pytest.raises(ValueError, match="is a StyleGAN2, expected a classifier"):
         audiogen.evaluate(str(run), evaluator=str(run))
     with pytest.raises(ValueError, match="name what to compare with"):
         audiogen.evaluate(data, evaluator=weights)

@@ -1,4 +1,4 @@
-"""The page that `report` writes."""
+"""The page that `report` writes: its parts, escaping, and errors."""
 
 import json
 import re
@@ -16,6 +16,7 @@ from audiogen.callbacks.checkpoint import KimgCheckpoint
 from audiogen.cli import main as train
 from audiogen.commands import report as page_of
 from audiogen.commands.report import read_alarms, report
+from audiogen.scalars import FILE_NAME, LOSSES, PER_CLASS, QUALITY, Scalar, Scalars
 from tests.tiny_run import arguments, write_classes
 
 HEADER = "step,kimg,coherence,coherence/<low>,coherence_real,fad,fad_a,fad_a_floor,fad_floor,loss/generator,my <own>"
@@ -25,11 +26,21 @@ ROWS = (
     "2000,2.0,0.75,0.7,0.97,3.5,3.5,1.25,1.25,1.4,8",
     "3000,3.0,0.5,0.6,0.97,4.5,4.5,1.25,1.25,1.3,9",
 )
+SCALARS = Scalars(
+    [
+        Scalar("fad", QUALITY, False, reference="floor", headline=True, alias_of="fad_a"),
+        Scalar("fad_a", QUALITY, False, reference="floor"),
+        Scalar("coherence", QUALITY, True, reference="real", headline=True),
+        Scalar("coherence/", PER_CLASS, True),
+        Scalar("loss/", LOSSES, headline=True),
+        Scalar("my <own>", "My <group>"),
+    ]
+)
 CONFIG = "# <comment>\nmodel:\n  class_path: audiogen.models.stylegan2.StyleGAN2\n"
 
 
 class Page(HTMLParser):
-    """Collect what a page shows."""
+    """Images, sounds, tags, table cells and text of a page."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()
@@ -62,9 +73,10 @@ class Page(HTMLParser):
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Return a run directory with a table alone."""
+    """Return a run directory with a table and its descriptions only."""
     path = tmp_path / "run <7>"
     path.mkdir()
+    (path / FILE_NAME).write_text(SCALARS.to_json())
     (path / "metrics.csv").write_text("\n".join([HEADER, *ROWS]) + "\n")
     return path
 
@@ -82,13 +94,13 @@ def decode(source: str) -> bytes:
     return b64decode(source.partition(";base64,")[2], validate=True)
 
 
-def test_names_of_files_are_those_that_training_writes() -> None:
+def test_file_names_are_those_of_a_training() -> None:
     assert page_of.METRICS == metrics_csv.FILE_NAME
     assert page_of.EVENTS == mode_collapse.EVENTS
     assert page_of.SAMPLES == samples.SAMPLE_FOLDER
 
 
-def test_page_holds_all_it_shows(folder: Path) -> None:
+def test_page_is_self_contained(folder: Path) -> None:
     add_samples(folder, 1, 3)
     (folder / "config.yaml").write_text(CONFIG)
     page = Page(report(str(folder)).page)
@@ -100,7 +112,7 @@ def test_page_holds_all_it_shows(folder: Path) -> None:
     assert "<script" not in text
 
 
-def test_headline_tells_last_best_and_reference(folder: Path) -> None:
+def test_headline_has_last_and_best_value_and_reference(folder: Path) -> None:
     (folder / "config.yaml").write_text(CONFIG)
     found = report(str(folder))
     text = Page(found.page).text
@@ -121,6 +133,20 @@ def test_every_metric_has_a_plot_and_a_row(folder: Path) -> None:
     assert page.cells[start : start + 6] == ["loss/generator", "1.3", "3.0", "", "", ""]
     assert {"coherence/<low>", "my <own>"} <= set(page.cells)
     assert "fad_a_floor" not in page.cells
+    headings = re.findall(r"<h2>(.*?)</h2>", (folder / "report.html").read_text())
+    assert headings == ["Quality", "Per class", "Losses", "My &lt;group&gt;", "All metrics"]
+
+
+@pytest.mark.parametrize("content", [None, "[", '[{"name": "fad", "group": 1}]'])
+def test_metrics_without_readable_descriptions_are_drawn_without_headings(folder: Path, content: str | None) -> None:
+    (folder / FILE_NAME).unlink()
+    if content is not None:
+        (folder / FILE_NAME).write_text(content)
+    page = Page(report(str(folder)).page)
+    assert sorted(page.alts) == sorted(HEADER.split(",")[2:])
+    assert ("scalars.json does not describe scalars" in page.text) == (content is not None)
+    headings = re.findall(r"<h2>(.*?)</h2>", (folder / "report.html").read_text())
+    assert headings[:2] == ["Further", "All metrics"]
 
 
 def test_all_text_is_escaped(folder: Path) -> None:
@@ -153,22 +179,22 @@ def test_warnings_are_listed_and_drawn(folder: Path) -> None:
 @pytest.mark.parametrize(
     "line", ["nonsense", '{"kimg": 1}', "[1, 2]", '{"kimg": "x", "rule": "", "text": "", "stop": 0}']
 )
-def test_warnings_that_cannot_be_read_are_refused(folder: Path, line: str) -> None:
+def test_unreadable_warnings_are_refused(folder: Path, line: str) -> None:
     (folder / "events.jsonl").write_text(f"{line}\n")
     with pytest.raises(ValueError, match=r"events.jsonl, line 1: expected kimg"):
         read_alarms(folder / "events.jsonl")
 
 
-def test_pictures_are_real_last_and_best_ones(folder: Path) -> None:
+def test_pictures_are_the_real_the_last_and_the_best_ones(folder: Path) -> None:
     add_samples(folder, 1, 2.25, 3)
     pictures = [decode(source) for source in Page(report(str(folder)).page).sources["img"]]
     assert pictures[-3:] == [b"real", b"kimg-00003.000", b"kimg-00002.250"]
     (folder / "samples" / "kimg-00003.000.png").unlink()
     pictures = [decode(source) for source in Page(report(str(folder)).page).sources["img"]]
-    assert pictures[-2:] == [b"real", b"kimg-00002.250"]  # the last ones are the best ones
+    assert pictures[-2:] == [b"real", b"kimg-00002.250"]  # the last pictures are the best
 
 
-def test_sounds_of_a_class_stand_side_by_side(folder: Path) -> None:
+def test_real_and_generated_sound_of_a_class_share_a_row(folder: Path) -> None:
     add_samples(folder)
     page = Page(report(str(folder)).page)
     files = ["high & <loud>.wav", "real/low.wav", "low.wav"]  # real before generated; there is no real loud one
@@ -179,7 +205,7 @@ def test_sounds_of_a_class_stand_side_by_side(folder: Path) -> None:
     assert "<td>high &amp; &lt;loud&gt;</td><td></td><td><audio" in text
 
 
-def test_one_row_is_enough(folder: Path) -> None:
+def test_table_with_one_row_has_a_report(folder: Path) -> None:
     (folder / "metrics.csv").write_text("step,kimg,fad\n1,0.001,nan\n")
     page = Page(report(str(folder)).page)
     assert page.alts == ["fad"]
@@ -187,12 +213,12 @@ def test_one_row_is_enough(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("config", ["a: [", "model: StyleGAN2\n", "- 1\n", ""])
-def test_config_that_tells_no_model_is_no_obstacle(folder: Path, config: str) -> None:
+def test_model_is_unknown_if_the_config_does_not_name_it(folder: Path, config: str) -> None:
     (folder / "config.yaml").write_text(config)
     assert "unknown" in Page(report(str(folder)).page).text
 
 
-def test_page_goes_where_it_is_asked_for(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_page_is_written_to_the_given_path(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "new" / "page.html"
     run(["report", str(folder), "--out", str(out)])
     assert out.is_file()
@@ -200,8 +226,8 @@ def test_page_goes_where_it_is_asked_for(folder: Path, tmp_path: Path, capsys: p
     assert str(out) in capsys.readouterr().out
 
 
-def test_what_is_no_run_is_refused(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"nowhere is no directory: name the run directory"):
+def test_folder_without_a_run_is_refused(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"nowhere is not a directory: name the run directory"):
         report(str(tmp_path / "nowhere"))
     with pytest.raises(FileNotFoundError, match=r"has no metrics.csv: name the run directory"):
         report(str(tmp_path))
@@ -211,9 +237,7 @@ def test_what_is_no_run_is_refused(folder: Path, tmp_path: Path) -> None:
     assert not (folder / "report.html").exists()
 
 
-def test_run_that_an_error_ended_before_the_first_row_has_a_report(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_run_that_failed_before_the_first_row_has_a_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = write_classes(tmp_path / "data", {"low": 300, "high": 2000})
 
     def fail(*args: object) -> None:

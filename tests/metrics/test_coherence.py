@@ -6,7 +6,7 @@ import torch
 from audiogen.metrics.coherence import Coherence
 
 
-def test_share_of_clips_taken_for_their_class() -> None:
+def test_coherence_is_the_fraction_classified_as_intended() -> None:
     metric = Coherence(3)
     metric.update(torch.tensor([0, 0, 1, 1]), torch.tensor([0, 0, 0, 1]))
     metric.update(torch.tensor([2, 1]), torch.tensor([2, 2]))
@@ -15,7 +15,7 @@ def test_share_of_clips_taken_for_their_class() -> None:
     assert found["coherence_of"].tolist() == pytest.approx([2 / 3, 1, 1 / 2])
 
 
-def test_entropy_of_predictions_tells_one_class_from_all() -> None:
+def test_entropy_is_zero_for_one_class_and_one_for_balanced_classes() -> None:
     wanted = torch.arange(4).repeat(5)
     for predicted, entropy in (
         (wanted, 1.0),

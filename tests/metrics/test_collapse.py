@@ -1,4 +1,4 @@
-"""Rules, and what they say."""
+"""Rules of mode collapse: when they fire, and their messages."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from audiogen.metrics.collapse import CALM, RULES, Rule, Watch, derived
 
 
 def watch(rule: Rule, values: list[float], warm_up: float = 0.0) -> list[float]:
-    """Return at which kimg a rule fires; values come every kimg."""
+    """Return the kimg at which a rule fires, for one value per kimg."""
     watched = Watch([rule], warm_up)
     return [kimg for kimg, value in enumerate(values, 1) if watched.update(float(kimg), {rule.signal: value})]
 
@@ -17,17 +17,17 @@ def test_bounds_on_the_value_itself() -> None:
     assert watch(rule, [2, 1, 3, 3.1]) == [4]
 
 
-def test_a_rule_fires_once_until_the_signal_was_calm_for_a_while() -> None:
+def test_rule_fires_again_only_after_a_calm_period() -> None:
     rule = Rule("r", "x", high=1.0)
     assert watch(rule, [0, 2, 2, 2, 0, 2, 0, 2]) == [2]
     assert watch(rule, [2, *[0] * (CALM - 1), 2, *[0] * CALM, 2]) == [1, 2 * CALM + 2]
 
 
-def test_patience_asks_for_values_in_a_row() -> None:
+def test_patience_counts_consecutive_violations() -> None:
     assert watch(Rule("r", "x", high=1.0, patience=3), [2, 2, 0, 2, 2, 2, 2]) == [6]
 
 
-def test_ratio_to_the_median_needs_a_few_values_and_leaves_out_alarming_ones() -> None:
+def test_median_needs_a_few_values_and_excludes_violations() -> None:
     rule = Rule("r", "x", low=0.5, against="median")
     assert watch(rule, [1, 0.1, 1, 1]) == []
     assert watch(rule, [1, 1, 1, 1, 0.4]) == [5]
@@ -39,26 +39,26 @@ def test_ratio_to_the_best_so_far() -> None:
     assert watch(Rule("r", "coverage", low=0.5, against="highest"), [0.1, 0.4, 0.3, 0.19]) == [4]
 
 
-def test_nothing_is_evaluated_or_cached_embedder_before_the_warm_up() -> None:
+def test_values_before_the_warm_up_are_ignored() -> None:
     rule = Rule("r", "x", high=1.5, against="lowest")
     assert watch(rule, [1, 100, 100, 100], warm_up=2) == []
     assert watch(rule, [1, 10, 16], warm_up=2) == [3]
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_values_that_are_no_numbers_fire(value: float) -> None:
+def test_values_that_are_not_finite_fire(value: float) -> None:
     assert watch(Rule("r", "x", low=0.5), [1, value]) == [2]
 
 
-def test_alarm_says_what_was_seen_when_and_what_it_means() -> None:
+def test_alarm_has_value_reference_and_meaning() -> None:
     watched = Watch([Rule("distance", "fad", high=1.5, against="lowest", stop=True, meaning="the clips get worse")], 0)
     watched.update(10.0, {"fad": 20.0})
     (alarm,) = watched.update(12.5, {"fad": 41.0})
-    assert alarm.text == "fad is 41 at 12.5 kimg, its best was 20 at 10.0 kimg: the clips get worse"
+    assert alarm.text == "fad is 41 at 12.5 kimg, the best value was 20 at 10.0 kimg: the clips get worse"
     assert (alarm.kimg, alarm.rule, alarm.stop) == (12.5, "distance", True)
 
 
-def test_signals_are_found_without_the_embedding_name_but_not_those_of_classes_or_real_clips() -> None:
+def test_signal_without_embedding_matches_neither_classes_nor_references() -> None:
     watched = Watch([Rule("r", "diversity", low=0.5)], 0)
     others = {"diversity_classifier/zero": 0.1, "diversity_classifier_real": 0.1}
     assert watched.update(1.0, others) == []
@@ -67,12 +67,12 @@ def test_signals_are_found_without_the_embedding_name_but_not_those_of_classes_o
 
 def test_derived_signals() -> None:
     assert derived({"logits/real": 2.0, "logits/fake": -5.0}) == {"logits/size": 5.0}
-    known_by_heart = {"val/logits_train": 1.0, "val/logits_real": -4.0, "val/logits_fake": -1.0}
-    assert derived(known_by_heart)["logits/overfitting"] == 2.5
-    assert derived({**known_by_heart, "val/logits_fake": 1.0}) == {}
+    memorised = {"val/logits_train": 1.0, "val/logits_real": -4.0, "val/logits_fake": -1.0}
+    assert derived(memorised)["logits/overfitting"] == 2.5
+    assert derived({**memorised, "val/logits_fake": 1.0}) == {}
 
 
-def test_a_watch_goes_on_from_its_state() -> None:
+def test_history_is_restored_from_its_state() -> None:
     rule = Rule("r", "x", high=1.5, against="lowest", patience=2)
     first = Watch([rule], 0)
     for kimg, value in enumerate([10.0, 16.0]):
@@ -89,22 +89,22 @@ def test_rules_without_bounds_or_patience_are_refused() -> None:
         Rule("r", "x", low=1.0, patience=0)
 
 
-def test_names_of_the_default_rules_differ() -> None:
+def test_default_rules_have_distinct_names() -> None:
     assert len({rule.name for rule in RULES}) == len(RULES)
 
 
-def test_references_that_are_nothing_are_none() -> None:
+def test_references_at_or_below_the_minimum_are_not_used() -> None:
     assert watch(Rule("r", "kad", high=1.5, against="lowest"), [-0.002, -0.002, 0.5]) == []
     assert watch(Rule("r", "coverage", low=0.5, against="highest", above=0.1), [0.005, 0.0, 0.2, 0.05]) == [4]
 
 
-def test_a_bound_of_zero_is_told() -> None:
+def test_bound_of_zero_is_in_the_message() -> None:
     (alarm,) = Watch([Rule("r", "x", high=0.0)], 0).update(1.0, {"x": 1.0})
-    assert "(above 0 is alarming)" in alarm.text
+    assert "(alarm above 0)" in alarm.text
 
 
 @pytest.mark.parametrize("order", [1, -1])
-def test_a_signal_is_not_taken_for_another_whose_name_goes_on(order: int) -> None:
+def test_signal_does_not_match_a_longer_metric_name(order: int) -> None:
     scores = {"diversity_classifier": 0.9, "diversity_min_classifier": 0.1}
     watched = Watch([Rule("r", "diversity", low=0.5)], 0)
     assert watched.update(1.0, dict(list(scores.items())[::order])) == []

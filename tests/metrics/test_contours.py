@@ -1,4 +1,4 @@
-"""Correlations of onsets and pitch see what was kept of a melody."""
+"""Correlations of onsets and pitch, for a melody and changed versions of it."""
 
 import math
 
@@ -19,7 +19,7 @@ def test_sound_matches_itself() -> None:
     assert math.isclose(match.pitch, 1, abs_tol=1e-6)
 
 
-def test_transposed_melody_keeps_both() -> None:
+def test_transposed_melody_keeps_onsets_and_pitch() -> None:
     time = np.arange(2 * RATE) / RATE
     pitch = 1.5 * np.array([440.0, 550.0, 660.0, 880.0])[(time * 4).astype(int) % 4] / 2
     lower = 0.4 * np.sin(2 * np.pi * np.cumsum(pitch) / RATE) * np.exp(-8 * (time % 0.25))
@@ -28,12 +28,12 @@ def test_transposed_melody_keeps_both() -> None:
     assert match.pitch > 0.9
 
 
-def test_other_events_do_not_match() -> None:
+def test_different_events_do_not_match() -> None:
     match = contour_match(wav(bursts()), wav(melody()), RATE)
     assert match.onsets < 0.4
     assert math.isnan(match.pitch) or match.pitch < 0.9
 
 
-def test_end_of_a_longer_sound_does_not_count() -> None:
+def test_only_the_common_duration_is_compared() -> None:
     longer = np.concatenate([melody(), bursts()])
     assert contour_match(wav(longer), wav(melody()), RATE).onsets > 0.99

@@ -1,4 +1,4 @@
-"""Scores of conversions, by classifiers whose answers are known."""
+"""Scores of conversions, by classifiers with known predictions."""
 
 from collections.abc import Iterator
 
@@ -10,6 +10,7 @@ from audiogen.metrics.conversion import ConversionEvaluator, all_conversions
 from audiogen.metrics.embeddings.embedding import Embedding
 from audiogen.metrics.evaluator import DatasetView
 from audiogen.metrics.frechet import frechet_distance, moments
+from audiogen.scalars import FURTHER, Scalars
 from audiogen.transforms.mel import LogMel
 
 TRANSFORM = LogMel(8000, 256, 128, n_mels=8, num_frames=4)
@@ -17,7 +18,7 @@ NAMES = ("anna", "bert", "carl")
 
 
 class Rounded(Embedding):
-    """Features are the first bands of the first frame; the class is the first one, rounded."""
+    """Embed the first two bands of the first frame; the class is four times the first one, rounded."""
 
     def __init__(self, name: str, label_names: tuple[str, ...], band: int = 0) -> None:
         super().__init__(name, 2, 8000, TRANSFORM)
@@ -31,7 +32,7 @@ class Rounded(Embedding):
 
 
 def speak(domain: Tensor, word: Tensor, seed: int = 0) -> Tensor:
-    """Return clips whose first band says who speaks, and whose fifth what is said."""
+    """Return clips with the domain in the first band and the word in the fifth."""
     spec = 0.02 * torch.randn(len(domain), 1, 8, 4, generator=torch.Generator().manual_seed(seed))
     spec[:, 0, 0] += domain[:, None] / 4
     spec[:, 0, 4] += word[:, None] / 4
@@ -55,11 +56,11 @@ def make(targets: tuple[int, ...] = (1,), words: bool = True, known: tuple[str, 
 def convert(
     evaluator: ConversionEvaluator, right: float = 1.0, kept: float = 1.0, parts: int = 1
 ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Yield conversions of which some shares reach their target and keep their word."""
+    """Yield conversions; the fraction `right` reaches the target, and the fraction `kept` keeps the word."""
     task = evaluator.set_real(as_clips(REAL, LABEL), as_clips(speak(LABEL, WORD, 1), LABEL))
-    place = torch.arange(len(task.source)) / len(task.source)
-    domain = torch.where(place < right, task.target, LABEL[task.source])
-    word = torch.where(place < kept, WORD[task.source], (WORD[task.source] + 1) % 4)
+    position = torch.arange(len(task.source)) / len(task.source)
+    domain = torch.where(position < right, task.target, LABEL[task.source])
+    word = torch.where(position < kept, WORD[task.source], (WORD[task.source] + 1) % 4)
     spec = speak(domain, word, 2)
     for rows in torch.arange(len(spec)).chunk(parts):
         yield spec[rows], task.source[rows], task.target[rows]
@@ -72,18 +73,18 @@ def test_every_clip_is_converted_to_every_other_target() -> None:
 
 
 @pytest.mark.parametrize(("right", "kept"), [(1.0, 1.0), (0.5, 0.25), (0.0, 0.75)])
-def test_shares_are_counted(right: float, kept: float) -> None:
+def test_fractions_are_those_of_the_conversions(right: float, kept: float) -> None:
     evaluator = make()
     evaluator.update(convert(evaluator, right, kept))
     scores = evaluator.compute()
-    assert scores["target_share"] == pytest.approx(right)
+    assert scores["target_fraction"] == pytest.approx(right)
     assert scores["content_kept"] == pytest.approx(kept)
-    assert scores["success"] == pytest.approx(min(right, kept))  # the first clips, in both
-    assert scores["target_share_source"] == 0
-    assert scores["target_share_real"] == 1
+    assert scores["success"] == pytest.approx(min(right, kept))  # both are the first clips
+    assert scores["target_fraction_source"] == 0
+    assert scores["target_fraction_real"] == 1
 
 
-def test_distances_are_those_of_moments() -> None:
+def test_distances_match_those_of_the_moments() -> None:
     evaluator = make()
     evaluator.update(convert(evaluator, 0.5))
     scores = evaluator.compute()
@@ -99,18 +100,18 @@ def test_distances_are_those_of_moments() -> None:
     assert scores["fad_floor"] < scores["fad"] < scores["fad_source"]
 
 
-def test_several_targets_have_metrics_of_their_own_and_a_mean() -> None:
+def test_several_targets_have_one_score_each_and_a_mean() -> None:
     evaluator = make((0, 2))
-    evaluator.update(convert(evaluator, right=0.5))  # the first half: those to anna
+    evaluator.update(convert(evaluator, right=0.5))  # the first half are the conversions to anna
     scores = evaluator.compute()
-    assert scores["target_share/anna"] == 1
-    assert scores["target_share/carl"] == 0
-    assert scores["target_share"] == 0.5
+    assert scores["target_fraction/anna"] == 1
+    assert scores["target_fraction/carl"] == 0
+    assert scores["target_fraction"] == 0.5
     assert scores["fad"] == pytest.approx((scores["fad/anna"] + scores["fad/carl"]) / 2)
-    assert {"fad_floor/anna", "fad_source/carl", "target_share_real/carl", "content_kept/anna"} <= set(scores)
+    assert {"fad_floor/anna", "fad_source/carl", "target_fraction_real/carl", "content_kept/anna"} <= set(scores)
 
 
-def test_batches_do_not_matter_and_the_next_pass_starts_anew() -> None:
+def test_scores_do_not_depend_on_batches_and_compute_resets_them() -> None:
     evaluator = make((0, 1, 2))
     evaluator.update(convert(evaluator, 0.6, 0.7))
     first = evaluator.compute()
@@ -118,35 +119,43 @@ def test_batches_do_not_matter_and_the_next_pass_starts_anew() -> None:
     assert evaluator.compute() == pytest.approx(first)
 
 
-def test_domains_are_found_by_name_among_others() -> None:
+def test_domains_of_the_classifier_are_matched_by_name() -> None:
     evaluator = make(known=("zora", "bert", "anna"))
     evaluator.update(convert(evaluator))
-    assert evaluator.compute()["target_share"] == 1  # bert is class 1 there too
+    assert evaluator.compute()["target_fraction"] == 1  # bert is class 1 there too
     evaluator = make((0,), known=("zora", "bert", "anna"))
     evaluator.update(convert(evaluator))
-    assert evaluator.compute()["target_share"] == 0  # anna's clips are class 0, which that classifier takes for zora
+    assert evaluator.compute()["target_fraction"] == 0  # anna's clips are class 0, which that classifier calls zora
 
 
-def test_without_a_classifier_of_the_content_nothing_is_said_of_it() -> None:
+def test_success_is_the_target_fraction_without_a_content_classifier() -> None:
     evaluator = make(words=False)
     evaluator.update(convert(evaluator))
     scores = evaluator.compute()
     assert "content_kept" not in scores
-    assert scores["success"] == scores["target_share"] == 1
+    assert scores["success"] == scores["target_fraction"] == 1
 
 
-def test_classifiers_that_cannot_tell_are_refused() -> None:
-    with pytest.raises(ValueError, match="speaker cannot tell whether a clip is of bert: it knows anna, carl"):
+def test_every_score_is_described() -> None:
+    evaluator = make((0, 1))
+    evaluator.update(convert(evaluator))
+    scores, scalars = evaluator.compute(), Scalars(evaluator.scalars)
+    references = {scalars[name].reference_name(name) for name in scores}
+    assert {name for name in scores if scalars[name].group == FURTHER} == references & scores.keys()
+    assert evaluator.names() == set(scores)
+
+
+def test_classifiers_without_the_needed_classes_are_refused() -> None:
+    with pytest.raises(ValueError, match="speaker has no class bert; its classes are anna, carl"):
         make(known=("anna", "carl"))
-    with pytest.raises(ValueError, match="it knows no classes"):
+    with pytest.raises(ValueError, match="its classes are none"):
         make(known=())
-    with pytest.raises(ValueError, match="word knows no classes"):
+    with pytest.raises(ValueError, match="word has no classes, so it cannot compare contents"):
         ConversionEvaluator(Rounded("speaker", NAMES), Rounded("word", ()), TRANSFORM, NAMES, [1])
 
 
-def test_too_few_clips_are_refused() -> None:
+def test_too_few_clips_for_a_distance_are_refused() -> None:
     few = as_clips(REAL[:6], LABEL[:6])
-    with pytest.raises(
-        ValueError, match="a distance in 2 features needs 3 clips, there are 2 of bert, 2 of it to train on and 4 to"
-    ):
+    message = "in 2 features needs 3 clips, got 2 real and 2 training clips of bert and 4 source clips"
+    with pytest.raises(ValueError, match=message):
         make().set_real(few, few)

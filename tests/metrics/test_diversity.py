@@ -1,4 +1,4 @@
-"""Vendi score, effective rank and ratios of diversity where the answer is known."""
+"""Vendi score, effective rank and diversity ratios, for rows with known results."""
 
 import math
 
@@ -15,7 +15,7 @@ def test_vendi_score_counts_orthogonal_rows() -> None:
     assert float(vendi_score(torch.ones(10, 3))) == pytest.approx(1)
 
 
-def test_vendi_score_is_that_of_the_similarity_matrix() -> None:
+def test_vendi_score_equals_the_one_of_the_similarity_matrix() -> None:
     rows = torch.randn(12, 30, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     for some in (rows, rows.T):
         unit = some / some.norm(dim=1, keepdim=True)
@@ -27,13 +27,13 @@ def test_effective_rank_of_equal_and_unequal_variances() -> None:
     assert float(effective_rank(torch.eye(5))) == pytest.approx(5)
     assert float(effective_rank(torch.diag(torch.tensor([1.0, 0.0, 0.0])))) == pytest.approx(1)
     assert float(effective_rank(torch.zeros(3, 3))) == 0
-    share = [0.9, 0.1]
+    fractions = [0.9, 0.1]
     assert float(effective_rank(torch.diag(torch.tensor([9.0, 1.0])))) == pytest.approx(
-        math.exp(-sum(p * math.log(p) for p in share))
+        math.exp(-sum(p * math.log(p) for p in fractions))
     )
 
 
-def test_real_clips_score_one_and_shrunk_ones_less() -> None:
+def test_real_clips_score_one_and_shrunk_clips_less() -> None:
     real = torch.randn(50, 1, 6, generator=torch.Generator().manual_seed(0))
     for metric, at_half in ((Diversity(), {"diversity": 0.5}), (Spread(), {"variance_ratio": 0.25, "rank_ratio": 1.0})):
         metric.set_real(real)
@@ -43,7 +43,7 @@ def test_real_clips_score_one_and_shrunk_ones_less() -> None:
             metric.reset()
 
 
-def test_clips_that_are_all_the_same_have_no_diversity() -> None:
+def test_identical_clips_have_no_diversity() -> None:
     real = torch.randn(50, 1, 6, generator=torch.Generator().manual_seed(0))
     same = real[:1].expand(50, 1, 6)
     for metric, expected in (
@@ -56,7 +56,7 @@ def test_clips_that_are_all_the_same_have_no_diversity() -> None:
         assert {name: float(x) for name, x in metric.compute().items()} == pytest.approx(expected, abs=1e-6)
 
 
-def test_of_very_many_real_clips_some_are_compared_with() -> None:
+def test_number_of_real_clips_is_limited() -> None:
     metric = Diversity()
     metric.set_real(torch.randn(MAX_REAL + 1000, 1, 2, generator=torch.Generator().manual_seed(0)))
     assert metric.real.shape == (MAX_REAL, 2)

@@ -1,4 +1,4 @@
-"""The evaluator: names of metrics, references, refusals, and processes that share the work."""
+"""The evaluator: names, references, descriptions, errors, and equality of one and two processes."""
 
 import os
 from pathlib import Path
@@ -10,6 +10,8 @@ from torch import Tensor
 
 from audiogen.metrics.embeddings.embedding import Embedding
 from audiogen.metrics.evaluator import DatasetView, Evaluator
+from audiogen.metrics.metric import ClipMetric
+from audiogen.scalars import DIVERSITY, PER_CLASS, Scalar, Scalars
 from audiogen.transforms.mel import LogMel
 
 NAMES = ["low", "high"]
@@ -55,7 +57,7 @@ def evaluator_of(*embeddings: Embedding, num: int = 40) -> Evaluator:
     return found
 
 
-def test_metrics_are_named_after_metric_embedding_and_class() -> None:
+def test_scores_are_named_after_metric_embedding_and_class() -> None:
     evaluator = evaluator_of(Means(), Means("other", kind="i", knows=False))
     evaluator.update([clips(20, 2)])
     scores = evaluator.compute()
@@ -68,7 +70,7 @@ def test_metrics_are_named_after_metric_embedding_and_class() -> None:
     assert all(isinstance(value, float) for value in scores.values())
 
 
-def test_clips_like_the_real_ones_score_like_them_and_others_worse() -> None:
+def test_collapsed_clips_score_worse_than_clips_from_the_real_distribution() -> None:
     evaluator = evaluator_of(Means())
     evaluator.update([clips(20, 2)])
     alike = evaluator.compute()
@@ -84,7 +86,7 @@ def test_clips_like_the_real_ones_score_like_them_and_others_worse() -> None:
     assert collapsed["diversity_min_means"] == 0
 
 
-def test_each_computation_starts_anew() -> None:
+def test_compute_resets_the_metrics() -> None:
     evaluator = evaluator_of(Means())
     found = []
     for _ in range(2):
@@ -93,7 +95,7 @@ def test_each_computation_starts_anew() -> None:
     assert found[0] == pytest.approx(found[1], rel=1e-9, abs=1e-12)  # BLAS rounds by the alignment of memory
 
 
-def test_batches_and_their_order_change_nothing() -> None:
+def test_scores_do_not_depend_on_batches_or_their_order() -> None:
     evaluator, (spec, label) = evaluator_of(Means(rows=2)), clips(20, 2)
     evaluator.update([(spec, label)])
     at_once = evaluator.compute()
@@ -102,13 +104,13 @@ def test_batches_and_their_order_change_nothing() -> None:
     assert evaluator.compute() == pytest.approx(at_once, rel=1e-6, abs=1e-9)
 
 
-def test_too_few_clips_for_the_embedding_are_refused() -> None:
+def test_fewer_clips_than_features_are_refused() -> None:
     evaluator = Evaluator([Means()], transform(), NAMES, 4)
-    with pytest.raises(ValueError, match="in 4 features needs 5 clips, there are 50 real and 4 generated ones"):
+    with pytest.raises(ValueError, match="in 4 features needs 5 clips, got 50 real and 4 generated ones"):
         evaluator.set_real(real(25, 0), real(40, 1))
 
 
-def test_classes_with_too_few_clips_are_left_out_and_said() -> None:
+def test_classes_with_too_few_clips_are_skipped_with_a_note() -> None:
     evaluator = Evaluator([Means()], transform(), NAMES, 40)
     evaluator.set_real(real(4, 0), real(40, 1))
     evaluator.update([clips(20, 2)])
@@ -116,18 +118,18 @@ def test_classes_with_too_few_clips_are_left_out_and_said() -> None:
     assert "fad_means" in scores
     assert "fad_means/low" not in scores
     assert "diversity_means/low" in scores
-    assert any("no FrechetDistance of 2 of 2 classes, such as low" in note for note in evaluator.notes)
+    assert any("no FrechetDistance for 2 of 2 classes, such as low" in note for note in evaluator.notes)
 
 
-def test_classifier_of_other_classes_gives_no_coherence() -> None:
+def test_classifier_with_other_classes_has_no_coherence() -> None:
     evaluator = Evaluator([Means()], transform(), ["a", "b"], 40)
     evaluator.set_real(real(25, 0), real(40, 1))
     evaluator.update([clips(20, 2)])
     assert "coherence" not in evaluator.compute()
-    assert any("other classes" in note for note in evaluator.notes)
+    assert any("no coherence: means was trained on other classes" in note for note in evaluator.notes)
 
 
-def test_data_without_classes_are_evaluated_as_a_whole() -> None:
+def test_data_without_classes_have_no_scores_per_class() -> None:
     evaluator = Evaluator([Means(knows=False)], transform(), [], 30)
     spec, _ = clips(25, 0)
     label = torch.zeros(50, dtype=torch.long)
@@ -138,14 +140,14 @@ def test_data_without_classes_are_evaluated_as_a_whole() -> None:
     assert not any("/" in name for name in scores)
 
 
-def test_embeddings_need_different_names() -> None:
-    with pytest.raises(ValueError, match=r"embeddings of different names, got \['means', 'means'\]"):
+def test_embeddings_with_the_same_name_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"embeddings with distinct names, got \['means', 'means'\]"):
         Evaluator([Means(), Means()], transform(), NAMES, 40)
-    with pytest.raises(ValueError, match="different names, got none"):
+    with pytest.raises(ValueError, match="distinct names, got none"):
         Evaluator([], transform(), NAMES, 40)
 
 
-def test_embedding_that_is_nan_names_the_clip() -> None:
+def test_nan_in_an_embedding_is_reported_with_the_clip() -> None:
     evaluator = evaluator_of(Means())
     spec, label = clips(20, 2)
     spec[33] = torch.nan
@@ -153,7 +155,7 @@ def test_embedding_that_is_nan_names_the_clip() -> None:
         evaluator.update([(spec, label)])
 
 
-def _evaluate_a_share(rank: int, folder: str) -> None:
+def _evaluate_one_slice(rank: int, folder: str) -> None:
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": Path(folder, "port").read_text()}
     torch.distributed.init_process_group("gloo", rank=rank, world_size=2)
     evaluator, (spec, label) = evaluator_of(Means(rows=2)), clips(20, 2)
@@ -162,17 +164,17 @@ def _evaluate_a_share(rank: int, folder: str) -> None:
     torch.distributed.destroy_process_group()
 
 
-def test_two_processes_find_what_one_does(tmp_path: Path) -> None:
+def test_two_processes_compute_the_scores_of_one(tmp_path: Path) -> None:
     evaluator = evaluator_of(Means(rows=2))
     evaluator.update([clips(20, 2)])
     alone = evaluator.compute()
     (tmp_path / "port").write_text(str(20000 + os.getpid() % 20000))
-    torch.multiprocessing.spawn(_evaluate_a_share, args=(str(tmp_path),), nprocs=2)
+    torch.multiprocessing.spawn(_evaluate_one_slice, args=(str(tmp_path),), nprocs=2)
     for rank in range(2):
         assert torch.load(tmp_path / f"{rank}.pt") == pytest.approx(alone, rel=1e-6, abs=1e-9)
 
 
-def test_clips_are_made_in_the_shares_of_real_ones() -> None:
+def test_generated_classes_have_the_proportions_of_real_ones() -> None:
     """A perfect generator of unbalanced data scores as well as the data themselves."""
     spec, label = clips(200, 0)
     unbalanced = torch.cat([torch.arange(180), torch.arange(200, 220)])
@@ -190,12 +192,12 @@ def test_clips_are_made_in_the_shares_of_real_ones() -> None:
     assert scores["diversity_means"] == pytest.approx(1, abs=0.3)
 
 
-def test_classes_without_real_clips_are_not_made_and_said() -> None:
+def test_classes_without_real_clips_are_skipped_with_a_note() -> None:
     spec, label = clips(30, 0)
     evaluator = Evaluator([Means()], transform(), NAMES, 20)
     evaluator.set_real(DatasetView(lambda rows: spec[:30][rows], label[:30]), real(40, 1))
     assert evaluator.wanted[0].tolist() == [0] * 20
-    assert "no real clips of high: none are made" in evaluator.notes
+    assert "no clips of high are generated, because there are no real ones" in evaluator.notes
 
 
 def test_classes_with_too_few_training_clips_have_no_floor() -> None:
@@ -207,7 +209,7 @@ def test_classes_with_too_few_training_clips_have_no_floor() -> None:
     assert "diversity_means_real/high" not in evaluator.real
 
 
-def test_no_coherence_of_real_clips_by_a_classifier_of_other_classes() -> None:
+def test_classifier_with_other_classes_has_no_reference_coherence() -> None:
     evaluator = Evaluator([Means()], transform(), ["a", "b"], 40)
     evaluator.set_real(real(25, 0), real(40, 1))
     assert "coherence_real" not in evaluator.real
@@ -219,9 +221,49 @@ def test_fid_is_not_called_fad() -> None:
     assert "fad_floor" not in evaluator_of(Means(kind="i")).real
 
 
-def test_nan_is_told_by_the_number_of_the_clip_over_all_batches() -> None:
+def test_clip_numbers_in_errors_count_over_all_batches() -> None:
     evaluator = evaluator_of(Means())
     spec, label = clips(20, 2)
     spec[33] = torch.nan
     with pytest.raises(ValueError, match="the embedding of clip 33 "):
         evaluator.update((spec[part], label[part]) for part in torch.arange(40).split(8))
+
+
+class Loudest(ClipMetric):
+    scalars = (Scalar("loudest", "Loudness", higher_is_better=True, unit="dB", reference="real"),)
+    per_class = True
+
+    def compute(self) -> dict[str, Tensor]:
+        return {"loudest": self.generated.max()}
+
+
+def test_every_score_is_described_under_its_full_name() -> None:
+    evaluator = Evaluator([Means(), Means("pictures", kind="i")], transform(), NAMES, 40, extra_metrics=[Loudest()])
+    scalars = Scalars(evaluator.scalars)  # known before the real clips are
+    evaluator.set_real(real(25, 0), real(40, 1))
+    evaluator.update([clips(20, 2)])
+    scores = evaluator.compute()
+    references = {scalars[name].reference_name(name) for name in scores}
+    assert {name for name in scores if scalars[name].group == "Further"} == references & scores.keys()
+    assert evaluator.names() == set(scores)
+    assert scalars["loudest_means"] == Scalar("loudest_means", "Loudness", True, "dB", "real")
+    assert scalars["loudest_pictures/high"].group == PER_CLASS
+    assert scalars["diversity_min_pictures"].group == DIVERSITY
+    assert scalars["fad"].alias_of == "fad_means"
+    assert scalars["fid_pictures"].higher_is_better is False
+
+
+def test_scalars_are_described_metric_by_metric() -> None:
+    names = [scalar.name for scalar in Evaluator([Means(), Means("b")], transform(), NAMES, 40).scalars]
+    assert names[:2] == ["fad", "coherence"]
+    assert names.index("fad_means") < names.index("fad_b") < names.index("kad_means") < names.index("kad_b")
+
+
+def test_metric_that_returns_other_scores_than_it_describes_is_refused() -> None:
+    class Misspelt(Loudest):
+        def compute(self) -> dict[str, Tensor]:
+            return {"loudset": self.generated.max()}
+
+    evaluator = Evaluator([Means()], transform(), NAMES, 40, extra_metrics=[Misspelt()])
+    with pytest.raises(ValueError, match=r"Misspelt\.compute returned loudset, but its scalars describe loudest"):
+        evaluator.set_real(real(25, 0), real(40, 1))

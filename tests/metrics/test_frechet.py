@@ -61,15 +61,15 @@ def test_constant_rows_lie_at_the_trace_plus_the_squared_difference() -> None:
     assert float(frechet_distance(*a, point, zero)) == pytest.approx(expected, rel=1e-9)
 
 
-def test_shapes_and_values_that_make_no_sense_are_refused() -> None:
+def test_mismatched_shapes_and_infinite_values_are_refused() -> None:
     eye = torch.eye(3)
     with pytest.raises(ValueError, match=r"expected means \[D\] and covariances \[D, D\], got .*\[4, 4\]"):
         frechet_distance(torch.zeros(3), eye, torch.zeros(3), torch.eye(4))
-    with pytest.raises(ValueError, match="must be finite"):
+    with pytest.raises(ValueError, match="expected finite means and covariances"):
         frechet_distance(torch.zeros(3), eye, torch.full((3,), torch.nan), eye)
 
 
-def test_metric_in_parts_equals_the_function() -> None:
+def test_metric_updated_in_parts_equals_the_function() -> None:
     real, generated = rows(90, 8), rows(70, 8, seed=2, shift=100.0)
     metric = FrechetDistance()
     metric.set_real(real[:, None])
@@ -106,7 +106,7 @@ class Same(torch.nn.Module):
         return pictures.flatten(1)
 
 
-def test_distance_equals_torchmetrics_where_a_clip_is_one_row() -> None:
+def test_distance_equals_torchmetrics_for_one_row_per_clip() -> None:
     real, generated = rows(90, 8), rows(70, 8, seed=2)
     theirs = FrechetInceptionDistance(feature=Same(), input_img_size=(8, 1, 1)).set_dtype(torch.float64)
     theirs.update(real[:, :, None, None], real=True)
@@ -128,7 +128,7 @@ def test_extrapolation_removes_most_of_the_bias_of_few_rows() -> None:
     assert extrapolated < biased / 5
 
 
-def test_extrapolation_is_the_same_in_any_order() -> None:
+def test_extrapolation_does_not_depend_on_the_order() -> None:
     real, generated = rows(90, 8)[:, None], rows(200, 8, seed=2)[:, None]
     found = []
     for order in (torch.arange(200), torch.arange(199, -1, -1)):

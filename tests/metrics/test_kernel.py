@@ -36,7 +36,7 @@ def test_bandwidth_is_the_median_distance_of_real_rows() -> None:
     assert float(kernel_distance(a, b)) == pytest.approx(by_loops(a, b, width), rel=1e-9)
 
 
-def test_distance_of_one_distribution_is_zero_on_average_at_any_size() -> None:
+def test_distance_of_equal_distributions_is_zero_on_average_at_any_size() -> None:
     for num in (10, 100):
         found = torch.stack([kernel_distance(normal(num, seed), normal(num, 1000 + seed)) for seed in range(100)])
         assert abs(float(found.mean())) < 3 * float(found.std()) / 10
@@ -50,17 +50,17 @@ def test_distance_grows_with_the_difference() -> None:
     assert found[-1] > 0.5
 
 
-def test_identical_real_rows_do_no_harm() -> None:
+def test_identical_real_rows_give_a_finite_distance() -> None:
     distance = kernel_distance(normal(10, 0), torch.zeros(10, 5))
     assert torch.isfinite(distance)
 
 
-def test_one_row_is_refused() -> None:
-    with pytest.raises(ValueError, match="at least two rows on each side, got 1 and 5"):
+def test_single_row_is_refused() -> None:
+    with pytest.raises(ValueError, match="at least two rows in each set, got 1 and 5"):
         kernel_distance(normal(1, 0), normal(5, 1))
 
 
-def test_polynomial_kernel_is_that_of_torchmetrics_kid() -> None:
+def test_polynomial_kernel_equals_torchmetrics_kid() -> None:
     a, b = normal(20, 0, 0.5), normal(20, 1)
     metric = KernelDistance("polynomial")
     metric.set_real(b[:, None])
@@ -68,6 +68,6 @@ def test_polynomial_kernel_is_that_of_torchmetrics_kid() -> None:
     assert float(metric.compute()["kad"]) == pytest.approx(float(poly_mmd(a, b)), rel=1e-9)
 
 
-def test_sets_of_different_size_are_unbiased_too() -> None:
+def test_distance_is_unbiased_for_sets_of_different_sizes() -> None:
     found = [kernel_distance(normal(10, seed), normal(50, 1000 + seed), "polynomial") for seed in range(100)]
     assert abs(float(torch.stack(found).mean())) < 3 * float(torch.stack(found).std()) / 10

@@ -1,4 +1,4 @@
-"""Precision, recall, density and coverage against loops, and where the answer is known."""
+"""Precision, recall, density and coverage against loops, and for rows with known results."""
 
 import pytest
 import torch
@@ -40,16 +40,16 @@ def test_clips_from_one_of_two_clusters_have_precision_one_and_half_the_coverage
     assert float(found["recall"]) == 0.5
 
 
-def test_clips_far_away_score_nothing() -> None:
+def test_distant_clips_score_zero() -> None:
     real = torch.randn(20, 3, generator=torch.Generator().manual_seed(0))
     assert all(float(x) == 0 for x in precision_recall_density_coverage(real, real + 100).values())
 
 
 def test_too_few_rows_are_refused() -> None:
-    with pytest.raises(ValueError, match="more than k = 5 rows on each side, got 20 and 5"):
+    with pytest.raises(ValueError, match="more than k = 5 rows in each set, got 20 and 5"):
         precision_recall_density_coverage(torch.zeros(20, 3), torch.zeros(5, 3))
 
 
-def test_neighbourhoods_of_no_neighbours_are_refused() -> None:
+def test_k_below_one_is_refused() -> None:
     with pytest.raises(ValueError, match="k must be at least 1, got 0"):
         Neighbours(k=0)

@@ -1,1 +1,1 @@
-"""Embeddings of clips, in which distances are measured: one file each."""
+"""Embeddings of clips, in which metrics are computed: one file each."""

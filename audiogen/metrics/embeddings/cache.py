@@ -1,4 +1,4 @@
-"""Embed real clips once: their rows are kept on disk, by a key of all that decides them."""
+"""Cache the rows of real clips on disk, under a key of everything that they depend on."""
 
 import warnings
 from collections.abc import Callable
@@ -16,20 +16,20 @@ from audiogen.transforms.transform import SpectrogramTransform
 
 
 def cached_embedder(folder: Path) -> Callable[[Embedding, Batches, SpectrogramTransform], Embedded]:
-    """Return `embed` with a memory in a folder; where that cannot be written, it embeds each time.
+    """Return a version of `embed` that caches its results. If the folder cannot be written, it embeds every time.
 
     Args:
-        folder: For files of a few MB each; made where it is missing.
+        folder: Folder of the cache, created if it is missing. Each entry takes a few MB.
     """
 
     def look_up(embedding: Embedding, batches: Batches, transform: SpectrogramTransform) -> Embedded:
-        """Embed, or read what was embedded before; arguments as of `embed`."""
+        """Return the cached rows, or embed the clips and cache their rows; see `embed`."""
         path = folder / f"{_key(embedding, batches, transform)}.pt"
         device = device_of_rows(next(iter(batches))[0].device)
         try:
             content = BytesIO(unsealed(path.read_bytes()))
             return Embedded(*torch.load(content, map_location=device, weights_only=True))
-        except OSError:  # missing
+        except OSError:  # not cached
             pass
         except Exception as error:
             warnings.warn(f"{path} is damaged ({error}). Embedding the clips again", stacklevel=2)
@@ -43,9 +43,9 @@ def cached_embedder(folder: Path) -> Callable[[Embedding, Batches, SpectrogramTr
 
 
 def _key(embedding: Embedding, batches: Batches, transform: SpectrogramTransform) -> str:
-    """Return a fingerprint of the clips, of the embedding and of the way to it.
+    """Return a fingerprint of the clips, the embedding and the transform.
 
-    The phase method makes the sounds that are embedded, unless the embedding takes the spectrograms as they are.
+    The phase method is left out if the embedding takes the spectrograms directly, since no audio is made then.
     """
     clips = [fingerprint(spec, label) for spec, label in batches]
     unused = transform.phase if embedding.takes(transform) else None

@@ -1,4 +1,4 @@
-"""Features of a classifier trained on the data at hand (Jiralerspong & Gidel, 2022)."""
+"""Embed clips by a classifier trained on the same data, as Jiralerspong & Gidel (2022) do; nothing is downloaded."""
 
 from typing import Any
 
@@ -13,12 +13,12 @@ class Classifier(Embedding):
     """The hidden layer of a trained `audiogen.models.classifier.Classifier`.
 
     Args:
-        weights: Its checkpoint, run directory, exported `.safetensors` file, or the name of shipped weights (digits).
-        name: Part of the metrics' names.
+        weights: Checkpoint, run directory, exported `.safetensors` file, or name of shipped weights.
+        name: Suffix of the metrics' names.
 
     Raises:
-        CheckpointError: For a file that is no checkpoint.
-        ValueError: Where there is no such file, and for a checkpoint of another kind of model.
+        CheckpointError: If the file is not a checkpoint.
+        ValueError: If the path does not exist, or the model is not a classifier.
     """
 
     def __init__(self, weights: str, name: str = "classifier") -> None:
@@ -26,12 +26,12 @@ class Classifier(Embedding):
         if not path.exists():
             raise ValueError(
                 f"no classifier {weights}: train one with `python -m audiogen fit --config "
-                "configs/classifier_fsdd.yaml` (or classifier_folder), or name another one"
+                "configs/classifier_fsdd.yaml` (or classifier_folder), or name an existing one"
             )
         model: Any = load(path)
         network: Any = getattr(model, "network", None)
         if not (hasattr(network, "embed") and hasattr(network, "logits")):
-            raise ValueError(f"{weights} holds a {type(model).__name__}, not a classifier")
+            raise ValueError(f"{weights} is a {type(model).__name__}, expected a classifier")
         super().__init__(name, network.num_features, model.transform.sample_rate, model.transform)
         self.network = network.requires_grad_(False)
         self.label_names = model.label_names
@@ -41,5 +41,5 @@ class Classifier(Embedding):
         return self.network.embed(clips)[:, None]
 
     def classify(self, rows: Tensor) -> Tensor:
-        """Return the class index of each clip by its rows [B, 1, D], int64 [B]."""
+        """Return the predicted class index of each clip, int64 [B], for rows [B, 1, D]."""
         return self.network.logits(rows[:, 0]).argmax(dim=1)

@@ -1,4 +1,4 @@
-"""From spectrograms to the rows that metrics compare."""
+"""Turn spectrograms into the rows of features that metrics compare."""
 
 import re
 from abc import ABC, abstractmethod
@@ -18,18 +18,18 @@ Batches = Iterable[tuple[Tensor, Tensor]]  # spec, float32 [B, C, F, L], and lab
 class Embedding(nn.Module, ABC):
     """A fixed network that turns clips into rows of features.
 
-    It takes either spectrograms of a transform of its own or sounds. Clips of another spectrogram are made audible for
-    it, real and generated ones alike, so what is lost on the way to sound counts for neither.
+    It takes either audio or spectrograms of its own transform. Other spectrograms are inverted to audio first, real and
+    generated ones alike, so losses of the inversion favour neither.
 
     Args:
-        name: Part of the names of the metrics, such as fad_classifier.
-        num_features: D of a row.
-        sample_rate: Of the sounds it takes, in Hz.
-        transform: What it takes spectrograms of; None where it takes sounds.
-        kind: "a" for distances called fad and kad, "i" for fid and kid.
+        name: Suffix of the metrics' names, as in fad_classifier.
+        num_features: D, the number of features per row.
+        sample_rate: Sample rate of the audio it takes, in Hz.
+        transform: Definition of the spectrograms it takes; None if it takes audio.
+        kind: "a" for distances named fad and kad (audio), "i" for fid and kid (images).
 
     Attributes:
-        label_names: The classes it can tell apart, none by default.
+        label_names: Classes that `classify` predicts, in index order; none by default.
     """
 
     label_names: Sequence[str] = ()
@@ -54,32 +54,35 @@ class Embedding(nn.Module, ABC):
             clips: spec, float32 [B, C, F, L] of `transform`, or wav, float32 [B, 1, T] at `sample_rate`.
 
         Returns:
-            float [B, K, D]: K rows of each clip.
+            float [B, K, D]: K rows per clip.
         """
 
     def classify(self, rows: Tensor) -> Tensor:
-        """Return the class index of each clip by its rows [B, K, D], int64 [B]; only of one that has `label_names`."""
-        raise NotImplementedError(f"{self.name} knows no classes")
+        """Return the predicted class index of each clip, int64 [B], for rows [B, K, D].
+
+        Embeddings with `label_names` must override it.
+        """
+        raise NotImplementedError(f"{self.name} has no classes")
 
     def takes(self, transform: SpectrogramTransform) -> bool:
-        """Tell whether spectrograms of a transform need not be made audible."""
+        """Return whether spectrograms of a transform are embedded directly, without inversion to audio."""
         return self.transform is not None and self.transform.same_spectrogram(transform)
 
     def full_name(self, metric: str) -> str:
-        """Return the name of a metric in this embedding: fad becomes fad_classifier, or fid_inception."""
+        """Return the full name of a metric in this embedding: fad_classifier, or fid_inception for a metric fad."""
         if self.kind == "i":
             metric = re.sub("^([fk])ad", r"\1id", metric)
         return f"{metric}_{self.name}"
 
     def describe(self, transform: SpectrogramTransform) -> str:
-        """Say how clips of a transform are embedded."""
-        way = f"{self.name}: {self.num_features} features"
+        """Return a sentence for the user on how clips of a transform are embedded."""
+        features = f"{self.name}: {self.num_features} features"
         if self.takes(transform):
-            return f"{way} of the spectrograms as they are"
+            return f"{features} of the spectrograms"
         if self.sample_rate == transform.sample_rate:
-            return f"{way} of sounds made of the spectrograms"
+            return f"{features} of audio inverted from the spectrograms"
         rates = f"{transform.sample_rate} to {self.sample_rate} Hz"
-        return f"{way} of sounds made of the spectrograms, resampled from {rates}"
+        return f"{features} of audio inverted from the spectrograms and resampled from {rates}"
 
 
 class Embedded(NamedTuple):
@@ -88,7 +91,7 @@ class Embedded(NamedTuple):
     Attributes:
         rows: float64 [N, K, D].
         label: int64 [N].
-        predicted: int64 [N], or None where the embedding knows no classes.
+        predicted: Predicted class indices, int64 [N]; None if the embedding has no classes.
     """
 
     rows: Tensor
@@ -101,16 +104,16 @@ def embed(embedding: Embedding, batches: Batches, transform: SpectrogramTransfor
     """Embed clips.
 
     Args:
-        embedding: On the device where it computes.
-        batches: spec, float32 [B, C, F, L] of `transform`, and label, int64 [B].
+        embedding: The network, on the device of the clips.
+        batches: Batches of spec, float32 [B, C, F, L] of `transform`, and label, int64 [B].
         transform: The spectrogram definition of the clips.
-        first: Number of the first clip, for what is said of one.
+        first: Number of the first clip, for error messages.
 
     Returns:
-        The rows, on the embedding's device where it computes in float64.
+        The rows, on the same device, or on the CPU if the device has no float64.
 
     Raises:
-        ValueError: Where an embedding is NaN or infinite, naming the clip, or there are no clips.
+        ValueError: If there are no clips, or an embedding is NaN or infinite. The message has the clip's number.
     """
     rows, labels, predicted, seen = [], [], [], first
     for spec, label in batches:
@@ -119,10 +122,10 @@ def embed(embedding: Embedding, batches: Batches, transform: SpectrogramTransfor
         if len(bad):
             of_class = int(label[bad[0]])
             raise ValueError(f"{embedding.name}: the embedding of clip {seen + int(bad[0])} (class {of_class}) is NaN")
-        place = device_of_rows(found.device)
-        predicted += [embedding.classify(found).to(place)] if embedding.label_names else []
-        rows.append(found.to(place).double())
-        labels.append(label.to(place))
+        device = device_of_rows(found.device)
+        predicted += [embedding.classify(found).to(device)] if embedding.label_names else []
+        rows.append(found.to(device).double())
+        labels.append(label.to(device))
         seen += len(label)
     if not rows:
         raise ValueError(f"{embedding.name}: no clips to embed")
@@ -130,12 +133,21 @@ def embed(embedding: Embedding, batches: Batches, transform: SpectrogramTransfor
 
 
 def device_of_rows(device: torch.device) -> torch.device:
-    """Return where rows of clips on a device are kept: there, unless it has no float64."""
+    """Return the device for the rows of clips on a device: the same, or the CPU if it has no float64 (MPS)."""
     return torch.device("cpu") if device.type == "mps" else device
 
 
 def clips_for(embedding: Embedding, spec: Tensor, transform: SpectrogramTransform) -> Tensor:
-    """Return what an embedding takes of spec [B, C, F, L]: its own spectrograms [B, C, F', L'] or sounds [B, 1, T]."""
+    """Convert clips to the input of an embedding.
+
+    Args:
+        embedding: Takes spectrograms or audio.
+        spec: float [B, C, F, L] of `transform`; values are clamped to [-1, 1].
+        transform: The spectrogram definition of the clips.
+
+    Returns:
+        Spectrograms of the embedding's transform, float [B, C, F', L'], or audio, float [B, 1, T].
+    """
     spec = spec.clamp(-1, 1)
     if embedding.takes(transform):
         return spec

@@ -1,9 +1,9 @@
-"""VGGish features of sounds, those of the FAD of Kilgour et al. (2019).
+"""Embed audio by VGGish, the embedding of the FAD of Kilgour et al. (2019).
 
-Variants give distances that cannot be compared. This is the one of most PyTorch toolkits, with no last ReLU, no PCA and
-patches that do not overlap. Kilgour et al. also leave out the last ReLU and the PCA, but take patches each 0.5 s
-(`patch_hop` 50) and first divide a clip by its largest sample, where that is above 0.1. Clips below 0.975 s, one patch,
-are padded with silence.
+Distances of different VGGish variants are not comparable. This variant is the one of most PyTorch toolkits: without the
+last ReLU, without PCA, and with patches that do not overlap. Kilgour et al. also omit the last ReLU and the PCA, but
+their patches start every 0.5 s (`patch_hop` 50), and they divide clips by their peak if it exceeds 0.1. Clips shorter
+than one patch (0.975 s) are padded with silence.
 """
 
 from torch import Tensor
@@ -14,18 +14,18 @@ from audiogen.networks.weights import VGGISH_URL, other_weights, read_weights, w
 
 
 class VGGish(Embedding):
-    """128 features of each 0.96 s of sound.
+    """128 features per 0.96 s of audio.
 
     Args:
-        weights: File of the weights, in the format of torchvggish; None for the published ones.
-        download: Download the published weights (288 MB) into `cache` if they are not there. Begin with one process:
-            several would all download them.
-        cache: Folder of the published weights; None for that of torch.hub.
-        last_relu: End with a ReLU, as torchvggish does by itself.
-        patch_hop:  Analysisof 10 ms from one row to the next; 96 for patches that do not overlap.
+        weights: Path of the weights in the format of torchvggish; None for the published weights.
+        download: Whether to download the published weights (288 MB) into `cache` if they are missing. Start with a
+            single process, because each process would download them.
+        cache: Folder of the published weights; None for the folder of torch.hub.
+        last_relu: Whether to apply the last ReLU, as torchvggish does by default.
+        patch_hop: Hop between patches in frames of 10 ms; with 96, patches do not overlap.
 
     Raises:
-        ValueError: Where the weights are missing or of something else, and for a `patch_hop` below 1.
+        ValueError: If the weights are missing or belong to another network, or `patch_hop` is below 1.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""What embeddings get to see of clips, and the memory of real ones."""
+"""The input of embeddings, and the cache of embedded clips."""
 
 import math
 from pathlib import Path
@@ -20,7 +20,7 @@ def mel(**changes: Any) -> LogMel:
 
 
 class Level(Embedding):
-    """The mean of what it gets, and how often it was asked."""
+    """Embed clips as their mean magnitude, and record the shapes of the inputs."""
 
     def __init__(self, sample_rate: int = 8000, transform: LogMel | None = None) -> None:
         super().__init__("level", 1, sample_rate, transform)
@@ -37,19 +37,19 @@ def tones(transform: LogMel, frequency: float = 440.0) -> Tensor:
     return transform(0.5 * torch.sin(2 * math.pi * frequency * time).expand(2, 1, -1))
 
 
-def test_spectrograms_of_its_own_definition_are_taken_as_they_are() -> None:
+def test_spectrograms_of_its_own_transform_are_embedded_directly() -> None:
     spec = tones(mel())
     assert torch.equal(clips_for(Level(transform=mel()), spec, mel()), spec)
 
 
-def test_phase_method_and_mode_do_not_make_another_definition_but_settings_do() -> None:
+def test_spectrogram_definition_depends_on_settings_but_not_on_phase_method_or_mode() -> None:
     assert mel().same_spectrogram(mel().eval())
     assert not mel().same_spectrogram(mel(hop_length=100))
     assert not mel().same_spectrogram(mel(f_min=50.0))
     assert not mel().same_spectrogram(mel(num_frames=16))
 
 
-def test_sounds_are_resampled_and_said_to_be() -> None:
+def test_audio_is_resampled_and_the_description_mentions_it() -> None:
     embedding = Level(sample_rate=16000)
     wav = clips_for(embedding, tones(mel()), mel())
     assert wav.shape == (2, 1, 2 * mel().num_samples)
@@ -59,25 +59,25 @@ def test_sounds_are_resampled_and_said_to_be() -> None:
 
 
 @pytest.mark.parametrize("num_frames", [16, 64])
-def test_clips_of_another_length_are_cut_or_padded_for_its_own_spectrogram(num_frames: int) -> None:
+def test_clips_are_cut_or_padded_to_the_length_of_its_own_transform(num_frames: int) -> None:
     other = mel(num_frames=num_frames)
     assert clips_for(Level(transform=other), tones(mel()), mel()).shape == (2, 1, 32, num_frames)
 
 
-def test_another_spectrogram_is_evaluated_by_its_sound() -> None:
+def test_other_spectrograms_are_inverted_to_audio() -> None:
     own = mel(n_mels=64, hop_length=64)
     spec = clips_for(Level(transform=own), tones(mel()), mel())
     distance = spec - own(0.5 * torch.sin(2 * math.pi * 440 * torch.arange(own.num_samples) / 8000)[None, None])
     assert float(distance.abs().mean()) < 0.1
 
 
-def test_nothing_to_embed_is_refused() -> None:
+def test_embedding_no_clips_is_refused() -> None:
     with pytest.raises(ValueError, match="level: no clips to embed"):
         embed(Level(), [], mel())
 
 
 def test_real_clips_are_embedded_once(tmp_path: Path) -> None:
-    look_up, batches = cached_embedder(tmp_path / "memory"), [(tones(mel()), torch.tensor([0, 1]))]
+    look_up, batches = cached_embedder(tmp_path / "cache"), [(tones(mel()), torch.tensor([0, 1]))]
     first, second = Level(transform=mel()), Level(transform=mel())
     rows = look_up(first, batches, mel())
     again = look_up(second, batches, mel())
@@ -86,7 +86,7 @@ def test_real_clips_are_embedded_once(tmp_path: Path) -> None:
     assert torch.equal(rows.label, again.label)
 
 
-def test_other_clips_labels_weights_and_transforms_are_embedded_anew(tmp_path: Path) -> None:
+def test_other_clips_labels_weights_or_transforms_are_not_read_from_the_cache(tmp_path: Path) -> None:
     look_up, batches = cached_embedder(tmp_path), [(tones(mel()), torch.tensor([0, 1]))]
     look_up(Level(transform=mel()), batches, mel())
     louder = Level(transform=mel())
@@ -102,7 +102,7 @@ def test_other_clips_labels_weights_and_transforms_are_embedded_anew(tmp_path: P
         assert len(embedding.seen) == 1
 
 
-def test_phase_method_counts_where_sounds_are_embedded_and_only_there(tmp_path: Path) -> None:
+def test_cache_key_contains_the_phase_method_only_if_audio_is_embedded(tmp_path: Path) -> None:
     look_up, batches = cached_embedder(tmp_path), [(tones(mel()), torch.tensor([0, 1]))]
     other = mel(phase=GriffinLim(2))
     for make, expected in ((lambda: Level(), 1), (lambda: Level(transform=mel()), 0)):
@@ -113,13 +113,13 @@ def test_phase_method_counts_where_sounds_are_embedded_and_only_there(tmp_path: 
         torch.testing.assert_close(found.rows, embed(make(), batches, other).rows)
 
 
-def test_changed_code_of_a_phase_method_is_embedded_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cache_key_contains_the_code_of_the_phase_method(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = Path("audiogen/transforms/phase/griffin_lim.py").read_text()
     (tmp_path / "my_phase.py").write_text(text)
     monkeypatch.syspath_prepend(tmp_path)
     import my_phase  # type: ignore[import-not-found]
 
-    look_up, batches = cached_embedder(tmp_path / "memory"), [(tones(mel()), torch.tensor([0, 1]))]
+    look_up, batches = cached_embedder(tmp_path / "cache"), [(tones(mel()), torch.tensor([0, 1]))]
     counts = []
     for change in ("", "", "\nCHANGED = True\n"):
         (tmp_path / "my_phase.py").write_text(text + change)
@@ -130,21 +130,21 @@ def test_changed_code_of_a_phase_method_is_embedded_anew(tmp_path: Path, monkeyp
 
 
 @pytest.mark.filterwarnings("ignore:.*is damaged")
-def test_flipped_bit_in_the_memory_is_found(tmp_path: Path) -> None:
+def test_flipped_bit_in_the_cache_is_detected(tmp_path: Path) -> None:
     batches = [(tones(mel()), torch.tensor([0, 1]))]
     look_up = cached_embedder(tmp_path)
     expected = look_up(Level(transform=mel()), batches, mel())
     (file,) = tmp_path.iterdir()
     content = file.read_bytes()
-    for place in range(0, len(content), len(content) // 50):
-        file.write_bytes(content[:place] + bytes([content[place] ^ 1 << place % 8]) + content[place + 1 :])
+    for position in range(0, len(content), len(content) // 50):
+        file.write_bytes(content[:position] + bytes([content[position] ^ 1 << position % 8]) + content[position + 1 :])
         embedding = Level(transform=mel())
         assert torch.equal(look_up(embedding, batches, mel()).rows, expected.rows)
         assert len(embedding.seen) == 1
         assert file.read_bytes() == content
 
 
-def test_a_damaged_memory_is_made_anew_and_a_place_that_cannot_be_written_does_no_harm(tmp_path: Path) -> None:
+def test_damaged_cache_is_replaced_and_unwritable_cache_is_skipped(tmp_path: Path) -> None:
     batches = [(tones(mel()), torch.tensor([0, 1]))]
     look_up = cached_embedder(tmp_path)
     look_up(Level(transform=mel()), batches, mel())

@@ -1,4 +1,4 @@
-"""Spectrograms as pictures for FID's Inception."""
+"""Spectrograms as images for FID's Inception."""
 
 import sys
 from pathlib import Path
@@ -9,7 +9,7 @@ from torch import Tensor
 from torch_fidelity import feature_extractor_inceptionv3
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
-from audiogen.metrics.embeddings.inception import URL, Inception, pictures
+from audiogen.metrics.embeddings.inception import URL, Inception, grey_images
 from audiogen.transforms.mel import LogMel
 
 
@@ -45,30 +45,30 @@ def test_rows_are_the_features_of_torch_fidelity(embedding: Inception, weights: 
     assert not rows.requires_grad
 
 
-def test_range_of_spectrograms_is_that_of_pictures() -> None:
+def test_range_of_spectrograms_maps_to_the_range_of_images() -> None:
     spec = torch.tensor([-1.0, -0.5, 0.0, 1.0]).expand(1, 1, 1, 4)
-    assert pictures(spec).tolist() == [[[[0, 64, 128, 255]]] * 3]
+    assert grey_images(spec).tolist() == [[[[0, 64, 128, 255]]] * 3]
 
 
 def test_channels_are_averaged() -> None:
     spec = torch.stack([torch.full((1, 2), -1.0), torch.full((1, 2), 0.5)])[None]  # [1, 2, 1, 2]
-    assert pictures(spec).tolist() == [[[[96, 96]]] * 3]  # (-0.25 + 1) * 127.5 = 95.6
+    assert grey_images(spec).tolist() == [[[[96, 96]]] * 3]  # (-0.25 + 1) * 127.5 = 95.6
 
 
-def test_spectrograms_of_any_transform_are_taken(embedding: Inception) -> None:
+def test_spectrograms_of_any_transform_are_embedded_directly(embedding: Inception) -> None:
     transform = LogMel(sample_rate=8000, n_fft=256, hop_length=128, n_mels=32, num_frames=32)
     assert embedding.takes(transform)
-    assert embedding.describe(transform) == "inception: 2048 features of the spectrograms as they are"
+    assert embedding.describe(transform) == "inception: 2048 features of the spectrograms"
     assert embedding.full_name("fad") == "fid_inception"
 
 
-def test_missing_weights_are_named(tmp_path: Path) -> None:
+def test_missing_weights_are_reported_with_the_remedy(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"no weights .*-6726825d.pth: set download to true") as error:
         Inception(cache=str(tmp_path))
     assert URL in str(error.value)
 
 
-def test_weights_are_looked_for_where_torch_fidelity_publishes_them() -> None:
+def test_url_of_the_weights_is_the_one_of_torch_fidelity() -> None:
     assert feature_extractor_inceptionv3.URL_INCEPTION_V3 == URL
 
 
@@ -78,7 +78,7 @@ def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
         Inception(str(tmp_path / "other.pth"))
 
 
-def test_missing_package_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_package_is_reported_with_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torch_fidelity.feature_extractor_inceptionv3", None)
     with pytest.raises(ImportError, match=r"audiogen\[fid\]"):
         Inception()

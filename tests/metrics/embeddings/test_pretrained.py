@@ -1,4 +1,4 @@
-"""Models of the package transformers, tiny and drawn at random, read from folders as real ones are."""
+"""Models of the package transformers: tiny ones with random weights, loaded from folders."""
 
 import json
 import sys
@@ -91,7 +91,7 @@ def test_clap_rows_are_the_audio_features_of_the_whole_model(tmp_path: Path) -> 
 
 
 @torch.no_grad()
-def test_clap_has_a_row_of_each_whole_segment(tmp_path: Path) -> None:
+def test_clap_has_one_row_per_whole_segment(tmp_path: Path) -> None:
     save_clap(tmp_path)
     embedding, wav = Clap(str(tmp_path)), noise(2, 2 * PIECE + 100)
     rows = embedding(wav)
@@ -101,7 +101,7 @@ def test_clap_has_a_row_of_each_whole_segment(tmp_path: Path) -> None:
 
 
 @torch.no_grad()
-def test_fused_clap_gives_the_same_rows_each_time(tmp_path: Path) -> None:
+def test_fused_clap_is_deterministic(tmp_path: Path) -> None:
     save_clap(tmp_path, fused=True)
     embedding, wav = Clap(str(tmp_path)), noise(3, 6000)
     rows = embedding(wav)
@@ -110,7 +110,7 @@ def test_fused_clap_gives_the_same_rows_each_time(tmp_path: Path) -> None:
     torch.testing.assert_close(embedding(wav[1:2]), rows[1:2])
 
 
-def test_embeddings_are_fixed(tmp_path: Path) -> None:
+def test_weights_are_frozen(tmp_path: Path) -> None:
     save_clap(tmp_path)
     embedding = Clap(str(tmp_path))
     assert not embedding(noise(1, 800)).requires_grad
@@ -133,7 +133,7 @@ def test_rows_are_the_last_hidden_states_or_their_mean(tmp_path: Path, kind: str
 
 
 @torch.no_grad()
-def test_model_that_takes_spectrograms_prepares_them_itself(tmp_path: Path) -> None:
+def test_model_with_spectrogram_input_uses_its_own_feature_extractor(tmp_path: Path) -> None:
     config = transformers.ASTConfig(**TINY, max_length=32, num_mel_bins=16, patch_size=8)
     extractor = transformers.ASTFeatureExtractor(sampling_rate=SAMPLE_RATE, max_length=32, num_mel_bins=16)
     model = save(tmp_path, transformers.ASTModel(config), extractor)
@@ -143,16 +143,16 @@ def test_model_that_takes_spectrograms_prepares_them_itself(tmp_path: Path) -> N
     torch.testing.assert_close(rows, model(**inputs).last_hidden_state.mean(dim=1, keepdim=True))
 
 
-def test_model_with_a_head_is_read_without_it(tmp_path: Path) -> None:
+def test_head_of_a_model_is_ignored(tmp_path: Path) -> None:
     save_wav2vec2(tmp_path, "Wav2Vec2ForCTC")
     assert Pretrained(str(tmp_path)).num_features == 8
 
 
-def test_model_whose_weights_would_be_random_is_refused(tmp_path: Path) -> None:
+def test_model_with_missing_weights_is_refused(tmp_path: Path) -> None:
     model = save_wav2vec2(tmp_path)
     state = {name: value for name, value in model.state_dict().items() if not name.startswith("encoder.layers.0.")}
     model.save_pretrained(tmp_path, state_dict=state)
-    with pytest.raises(ValueError, match=r"is no Wav2Vec2Model: it has no encoder.layers.0.* are missing"):
+    with pytest.raises(ValueError, match=r"is not a Wav2Vec2Model: encoder.layers.0.* is missing"):
         Pretrained(str(tmp_path))
 
 
@@ -164,7 +164,7 @@ def test_mask_vector_may_be_missing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", [Clap, Pretrained])
-def test_missing_model_says_how_to_get_it(kind: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_model_is_reported_with_the_remedy(kind: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(ValueError, match="no model nobody/nothing; set download to true to get it from the Hugging"):
         kind("nobody/nothing")
@@ -193,20 +193,20 @@ class Marker:
         return open, ("unpickled", "w")
 
 
-def test_pickled_weights_are_read_as_tensors_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_tensors_are_read_from_pickled_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     state = save_wav2vec2(tmp_path).state_dict()
     (tmp_path / "model.safetensors").unlink()
     torch.save(state, tmp_path / "pytorch_model.bin")
     assert Pretrained(str(tmp_path)).num_features == 8
     torch.save(state | {"more": Marker()}, tmp_path / "pytorch_model.bin")
-    with pytest.raises(ValueError, match="UnpicklingError: its weights are a pickle of more than tensors"):
+    with pytest.raises(ValueError, match="UnpicklingError: its weights are a pickle with other objects than tensors"):
         Pretrained(str(tmp_path))
     assert not (tmp_path / "unpickled").exists()
 
 
 @pytest.mark.parametrize(("file", "kind"), [("config", "AutoModel"), ("preprocessor_config", "AutoFeatureExtractor")])
-def test_code_that_comes_with_a_model_is_not_run(
+def test_code_in_a_model_folder_is_not_run(
     tmp_path: Path, file: str, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -221,9 +221,9 @@ def test_code_that_comes_with_a_model_is_not_run(
     assert not (tmp_path / "imported").exists()
 
 
-def test_models_that_are_no_encoders_of_sounds_are_refused(tmp_path: Path) -> None:
+def test_models_other_than_audio_encoders_are_refused(tmp_path: Path) -> None:
     save_clap(tmp_path / "clap")
-    with pytest.raises(ValueError, match=r"expected an encoder of sounds, but .*clap is a ClapModel"):
+    with pytest.raises(ValueError, match=r"expected an audio encoder, but .*clap is a ClapModel"):
         Pretrained(str(tmp_path / "clap"))
     save_wav2vec2(tmp_path / "wav2vec2")
     with pytest.raises(ValueError, match="wav2vec2"):
@@ -236,7 +236,7 @@ def test_unknown_choice_of_rows_is_refused() -> None:
 
 
 @pytest.mark.parametrize("kind", [Clap, Pretrained])
-def test_missing_package_names_the_extra(kind: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_package_is_reported_with_the_extra(kind: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(ImportError, match=r"audiogen\[clap\]"):
         kind("unused")

@@ -1,4 +1,4 @@
-"""VGGish rows of sounds: how many, of what, and the weights they need."""
+"""VGGish embeddings: number and content of the rows, and their weights."""
 
 from pathlib import Path
 
@@ -24,7 +24,7 @@ def noise(batch: int, num_samples: int) -> torch.Tensor:
     return 0.1 * torch.randn(batch, 1, num_samples, generator=torch.Generator().manual_seed(0))
 
 
-def test_rows_are_the_features_of_the_patches_of_each_clip(weights: str) -> None:
+def test_rows_are_the_features_of_the_patches(weights: str) -> None:
     embedding = VGGish(weights)
     assert (embedding.name, embedding.num_features, embedding.sample_rate, embedding.kind) == (
         "vggish",
@@ -52,13 +52,13 @@ def test_last_relu_and_hop_are_options(weights: str) -> None:
     torch.testing.assert_close(cut[:, [0, 4]], plain.clamp_min(0))
 
 
-def test_clip_of_a_spectrogram_is_made_audible_for_it(weights: str) -> None:
+def test_spectrograms_are_inverted_to_audio(weights: str) -> None:
     transform = LogMel(sample_rate=8000, n_fft=256, hop_length=128, n_mels=32, num_frames=32)
     clips = clips_for(VGGish(weights), torch.zeros(2, 1, 32, 32), transform)
     assert clips.shape == (2, 1, 2 * 32 * 128)
 
 
-def test_missing_weights_are_named(tmp_path: Path) -> None:
+def test_missing_weights_are_reported_with_the_remedy(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"no weights .*vggish-10086976.pth: set download to true") as error:
         VGGish(cache=str(tmp_path))
     assert VGGISH_URL in str(error.value)
