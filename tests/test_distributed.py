@@ -122,7 +122,7 @@ def test_two_processes_with_half_the_batch_each_train_the_weights_of_one(
                 assert float(theirs[name]) == pytest.approx(float(ours[name]), rel=1e-2, abs=1e-3), name
 
 
-def test_distributed_optimise_their_own_pairs_and_one_writes_the_results(tmp_path: Path) -> None:
+def test_processes_optimise_their_own_pairs_and_one_writes_the_results(tmp_path: Path) -> None:
     config = write_config(tmp_path, iterations=6)
     for name, sound in (("a", melody(0.8)), ("b", clicks(8, 0.6)), ("c", bursts(1.0))):
         write(tmp_path / f"{name}.wav", sound)
@@ -154,7 +154,7 @@ def test_all_processes_stop_together_before_a_collapse(classifier: tuple[Path, P
     assert int(rows(tmp_path / "run")[-1]["step"]) < 160
 
 
-def test_distributed_that_may_lack_a_domain_are_refused(
+def test_processes_that_may_lack_a_domain_are_refused(
     classifier: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(melgan_vc, "num_processes", lambda: 2)

@@ -71,7 +71,7 @@ def test_run_of_others_does_not_choose_where_sounds_lie_and_spectrograms_go(
     ):
         audiogen.evaluate(str(folder), evaluator=str(classifier), split="val", num_clips=20)
     found = audiogen.evaluate(str(folder), evaluator=str(classifier), split="val", num_clips=20, root=data)
-    assert any("data.cache ignored" in note for note in found.settings["notes"])
+    assert any("are ignored: data.cache" in note for note in found.settings["notes"])
     assert not (tmp_path / "away").exists()
     assert "note: " in str(found)
 

@@ -37,7 +37,7 @@ def test_one_process_is_efficient() -> None:
 
 
 @pytest.mark.parametrize("num", [2, 8, 64])
-def test_distributed_that_are_equally_fast_lose_nothing_over_an_infinite_link(num: int) -> None:
+def test_processes_that_are_equally_fast_lose_nothing_over_an_infinite_link(num: int) -> None:
     assert Step(1.0, exchanged=Exchanged(3, 1e9)).efficiency(num, NOTHING) == pytest.approx(1.0)
 
 

@@ -223,7 +223,7 @@ def test_values_out_of_range_are_refused(settings: dict[str, float]) -> None:
         ConversionLogger(**settings)
 
 
-def test_distributed_convert_shares_in_as_many_batches_and_nothing_twice() -> None:
+def test_processes_convert_shares_in_as_many_batches_and_nothing_twice() -> None:
     callback = ConversionEvaluation(domain=None)  # type: ignore[arg-type]
     callback._task = Task(torch.arange(129), torch.arange(129) % 2)  # two whole batches and one clip
     clips = DatasetView(lambda rows: rows.float()[:, None], torch.zeros(129))

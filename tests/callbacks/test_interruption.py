@@ -136,7 +136,7 @@ def test_a_strategy_that_splits_models_is_refused() -> None:
         _check_processes(SimpleNamespace(strategy=type("FSDPStrategy", (), {})(), world_size=2))  # type: ignore[arg-type]
 
 
-def test_distributed_that_slurm_started_and_nobody_asked_for_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_processes_that_slurm_started_and_nobody_asked_for_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     alone = SimpleNamespace(strategy=SingleDeviceStrategy(), world_size=1)
     monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "1")
     _check_processes(alone)  # type: ignore[arg-type]
@@ -274,7 +274,7 @@ def test_damaged_events_are_set_aside(tmp_path: Path, caplog: pytest.LogCaptureF
 
 
 @pytest.mark.parametrize("strategy", ["ddp_spawn", "ddp_fork"])
-def test_distributed_that_are_copies_of_one_are_refused_in_a_sentence(strategy: str, tmp_path: Path) -> None:
+def test_processes_that_are_copies_of_one_are_refused_in_a_sentence(strategy: str, tmp_path: Path) -> None:
     data = write_classes(tmp_path / "data", {"low": 300, "high": 2000})
     flags = ("--trainer.strategy", strategy, "--trainer.devices", "2")
     with pytest.raises(ValueError, match=rf"^--trainer.strategy {strategy} copies .*: use --trainer.strategy ddp, "):

@@ -19,7 +19,7 @@ def test_stream_is_entered_at_any_position() -> None:
     assert indices(2 * 4) == indices()[4:]
 
 
-def test_distributed_share_a_batch_and_each_has_something_to_do() -> None:
+def test_processes_share_a_batch_and_each_has_something_to_do() -> None:
     one, other = indices(0, 0, 2), indices(0, 1, 2)
     assert one == 3 * [[0, 1]] + 3 * [[4, 5]] + 3 * [[8, 9]]
     assert other == 3 * [[2, 3]] + 3 * [[6, 7]] + 3 * [[8, 9]]
