@@ -25,6 +25,7 @@ from audiogen.callbacks.mode_collapse import EVENTS
 from audiogen.callbacks.progress import KimgProgress
 from audiogen.callbacks.samples import SAMPLE_FOLDER
 from audiogen.callbacks.wandb_logger import KimgWandbLogger
+from audiogen.capabilities import Converts, Samples
 from audiogen.checkpoint_io import (
     CHECKPOINT_FOLDER,
     CHECKPOINT_PATTERN,
@@ -221,11 +222,11 @@ class AudiogenCLI(CompatibleCLI):
         }
         lines += [f"  {what:<20} {place}" for what, place in places.items() if place.exists()]
         lines.append(f"See them on one page:\n  {_command('report', str(root))}")
-        if hasattr(self.model, "convert"):
-            names: Any = [self.model.label_names[index] for index in self.model.targets]  # type: ignore[union-attr]
+        if isinstance(self.model, Converts):
+            names = [self.model.label_names[index] for index in self.model.targets]
             more = ["convert", str(newest), "in.wav", "--target", names[-1], "--out", "out.wav"]
             lines.append(f"Convert sounds:\n  {_command(*more)}")
-        if hasattr(self.model, "sample"):
+        if isinstance(self.model, Samples):
             more = ["generate", str(newest), "--num", "8", "--out", str(root / "more")]
             lines.append(f"Make more sounds:\n  {_command(*more)}")
         rank_zero_info("\n".join(lines))

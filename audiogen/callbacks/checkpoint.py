@@ -8,6 +8,7 @@ import lightning
 from lightning.pytorch.callbacks import Checkpoint
 
 from audiogen.atomic import PART_PATTERN
+from audiogen.capabilities import Trained, trained
 from audiogen.checkpoint_io import (
     BEST_CHECKPOINT,
     CHECKPOINT_FOLDER,
@@ -19,14 +20,14 @@ from audiogen.checkpoint_io import (
 )
 
 
-def save_state(trainer: lightning.Trainer, pl_module: Any) -> Path:
+def save_state(trainer: lightning.Trainer, model: Trained) -> Path:
     """Save all that a training needs to go on as `checkpoints/kimg-00050.000.ckpt`, and return the path."""
-    path = _place(trainer, CHECKPOINT_PATTERN.replace("*", f"{pl_module.kimg:09.3f}"))
+    path = _place(trainer, CHECKPOINT_PATTERN.replace("*", f"{model.kimg:09.3f}"))
     trainer.save_checkpoint(path, weights_only=False)  # with optimisers
     return path
 
 
-def save_interrupted(trainer: lightning.Trainer, pl_module: Any) -> Path:
+def save_interrupted(trainer: lightning.Trainer, model: Trained) -> Path:
     """Save the state in the midst of a step as `checkpoints/interrupted.ckpt`, and return the path."""
     path = _place(trainer, INTERRUPTED_CHECKPOINT)
     trainer.save_checkpoint(path, weights_only=False)
@@ -75,7 +76,7 @@ class KimgCheckpoint(Checkpoint):
         """Go on from `state_dict`."""
         self.best = state_dict["best"]
 
-    def on_train_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Forget a best one that is not here: the run may have been continued in another directory."""
         best = _place(trainer, BEST_CHECKPOINT)
         if not is_whole(best):
@@ -84,37 +85,40 @@ class KimgCheckpoint(Checkpoint):
             for part in best.parent.glob(PART_PATTERN):  # of a run that was killed
                 part.unlink(missing_ok=True)
 
-    def on_validation_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+    def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Save `best.ckpt` where the monitored metric is better than ever."""
+        model = trained(pl_module)
         self._went_on = True
         value = trainer.strategy.broadcast(float(trainer.callback_metrics.get(self.monitor, math.nan)))
         if trainer.state.fn != "fit" or trainer.sanity_checking or math.isnan(value):
             return
         sign = 1 if self.mode == "min" else -1
         if self.best is None or sign * value < sign * self.best[0]:
-            self.best = (value, pl_module.kimg)
+            self.best = (value, model.kimg)
             trainer.save_checkpoint(_place(trainer, BEST_CHECKPOINT), weights_only=False)
 
     def on_train_batch_end(
-        self, trainer: lightning.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Save where the step passed a multiple of the interval."""
+        model = trained(pl_module)
         self._went_on = True
-        if pl_module.crossed(self.every_kimg):
-            self._save(trainer, pl_module)
+        if model.crossed(self.every_kimg):
+            self._save(trainer, model)
 
-    def on_train_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+    def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Save the last state, whatever ended the training; that of a finished run is left alone."""
+        model = trained(pl_module)
         if self._went_on:
-            self._save(trainer, pl_module)
+            self._save(trainer, model)
         best = _place(trainer, BEST_CHECKPOINT)
         if self.best is not None and best.exists():
             for logger in trainer.loggers:
                 if hasattr(logger, "log_checkpoint"):
                     logger.log_checkpoint(best, {self.monitor: self.best[0], "kimg": self.best[1]})
 
-    def _save(self, trainer: lightning.Trainer, pl_module: Any) -> None:
-        path = save_state(trainer, pl_module)
+    def _save(self, trainer: lightning.Trainer, model: Trained) -> None:
+        path = save_state(trainer, model)
         if trainer.is_global_zero and self.keep:
             older = [each for each in checkpoints(path.parent.parent) if clips_of(each) <= clips_of(path)]
             for old in older[: -self.keep]:  # newer ones are damaged, and not counted

@@ -16,6 +16,7 @@ from audiogen import signals
 from audiogen.callbacks.checkpoint import save_interrupted, save_state
 from audiogen.callbacks.metrics_csv import MetricsCSV
 from audiogen.callbacks.monitors import check_monitors
+from audiogen.capabilities import Trained, trained
 from audiogen.lightning_compat import validate_if_due
 from audiogen.scalars import Scalars, TakesDescriptions
 
@@ -60,101 +61,111 @@ class Interruption(lightning.Callback):
                 "with those that are there now, and will not be what it would have been without a stop."
             )
 
-    def setup(self, trainer: lightning.Trainer, pl_module: Any, stage: str) -> None:
+    def setup(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
         """Look at the processes and the data.
 
         Raises:
             ValueError: For processes that would not train together, or cannot share the batch.
         """
+        model = trained(pl_module)
         if stage == "fit":
             _check_processes(trainer)
-            if pl_module.batch_size % trainer.world_size:
+            if model.batch_size % trainer.world_size:
                 raise ValueError(
-                    f"batch_size {pl_module.batch_size} is not a multiple of the {trainer.world_size} processes: set "
-                    f"--data.batch_size to {-(-pl_module.batch_size // trainer.world_size) * trainer.world_size}, say"
+                    f"batch_size {model.batch_size} is not a multiple of the {trainer.world_size} processes: set "
+                    f"--data.batch_size to {-(-model.batch_size // trainer.world_size) * trainer.world_size}, say"
                 )
             self._data = trainer.datamodule.fingerprint  # type: ignore[attr-defined]
 
-    def on_train_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Go on where the run was, validate where a validation was cut off, and listen.
 
         Raises:
             ValueError: Where processes start from different places, or a callback monitors what is never logged.
         """
-        check_monitors(trainer, pl_module)
-        same = trainer.strategy.broadcast(pl_module.clips_seen) == pl_module.clips_seen
+        model = trained(pl_module)
+        check_monitors(trainer, model)
+        same = trainer.strategy.broadcast(model.clips_seen) == model.clips_seen
         if trainer.strategy.reduce_boolean_decision(not same, all=False):
             raise ValueError("the processes found different checkpoints: is the run directory on a shared file system?")
-        scalars = Scalars.of([*trainer.callbacks, pl_module])  # type: ignore[attr-defined]
+        scalars = Scalars.of([*trainer.callbacks, model])  # type: ignore[attr-defined]
         for logger in trainer.loggers:
             if isinstance(logger, MetricsCSV):
-                logger.resume_from(pl_module.clips_seen)
+                logger.resume_from(model.clips_seen)
             if isinstance(logger, TakesDescriptions):
                 logger.describe_scalars(scalars)
         signals.expect(training=True)
-        trainer.should_stop = pl_module.ended  # as it was when that validation was cut off
-        if self._continued and self._validated != pl_module.clips_seen:
+        trainer.should_stop = model.ended  # as it was when that validation was cut off
+        if self._continued and self._validated != model.clips_seen:
             validate_if_due(trainer)
         trainer.should_stop = False  # the loop finds out by itself, and ends as it would have
 
-    def on_train_batch_start(self, trainer: lightning.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_start(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
         """Note that all is loaded that a checkpoint holds."""
         self._began = True
 
-    def on_validation_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+    def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Note that this validation is done."""
-        self._validated = pl_module.clips_seen
+        model = trained(pl_module)
+        self._validated = model.clips_seen
 
     def on_train_batch_end(
-        self, trainer: lightning.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Answer signals."""
-        leave_if_asked(trainer, pl_module)
+        model = trained(pl_module)
+        leave_if_asked(trainer, model)
 
-    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Answer signals that came between the last batch and the end."""
-        leave_if_asked(trainer, pl_module)
+        model = trained(pl_module)
+        leave_if_asked(trainer, model)
 
-    def teardown(self, trainer: lightning.Trainer, pl_module: Any, stage: str) -> None:
+    def teardown(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
         """Listen no more, whatever ended the training."""
         signals.expect(training=False)
 
-    def on_train_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+    def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Listen no more: what was asked for has come."""
         signals.expect(training=False)
 
-    def on_exception(self, trainer: lightning.Trainer, pl_module: Any, exception: BaseException) -> None:
+    def on_exception(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, exception: BaseException
+    ) -> None:
         """Save what an error would lose, and listen no more.
 
         Between two steps, the state is that of a checkpoint, and the same command continues from it. In the midst of a
         step, one network may have been updated and not the other: the state is saved as `interrupted.ckpt`, which is
         used only if it is named. With several processes nothing is saved, since the others may not take part.
         """
+        model = trained(pl_module)
         signals.expect(training=False)
         if not isinstance(exception, Exception) or not self._began or trainer.world_size > 1:
             return
-        where = f"An error ended the training at {pl_module.kimg:g} kimg"
-        if not all(bool(weight.isfinite().all()) for weight in pl_module.parameters()):
+        where = f"An error ended the training at {model.kimg:g} kimg"
+        if not all(bool(weight.isfinite().all()) for weight in model.parameters()):
             rank_zero_info(f"{where}. Its weights are not finite, so they were not saved.")
             return
         try:
-            path = _save(trainer, pl_module, save_interrupted if pl_module.mid_step else save_state)
+            path = _save(trainer, model, save_interrupted if model.mid_step else save_state)
         except OSError as error:  # such as a full disk, which may be the exception itself
             rank_zero_info(f"{where}. Its state could not be saved: {error}")
             return
         way = (
             f"To continue from the midst of this step: --ckpt_path {path}"
-            if pl_module.mid_step
+            if model.mid_step
             else "The same command resumes."
         )
         rank_zero_info(f"{where}. Its state was saved as {path}. {way}")
 
 
-def _save(trainer: lightning.Trainer, pl_module: Any, writer: Callable[[lightning.Trainer, Any], Path]) -> Path:
+def _save(trainer: lightning.Trainer, model: Trained, writer: Callable[[lightning.Trainer, Any], Path]) -> Path:
     """Save the state, in an evaluation too, which is made up for later."""
     if trainer.validating:  # else Lightning would go on in its midst
         trainer.fit_loop.epoch_loop.val_loop.batch_progress.reset()
-    return writer(trainer, pl_module)
+    return writer(trainer, model)
 
 
 def arithmetic() -> dict[str, str]:
@@ -182,7 +193,7 @@ def _check_processes(trainer: lightning.Trainer) -> None:
         )
 
 
-def leave_if_asked(trainer: lightning.Trainer, pl_module: Any) -> None:
+def leave_if_asked(trainer: lightning.Trainer, model: Trained) -> None:
     """Save and leave where a signal came to any of the processes; all call it, as often as the others.
 
     In an evaluation too, which is made up for when the training goes on.
@@ -191,16 +202,16 @@ def leave_if_asked(trainer: lightning.Trainer, pl_module: Any) -> None:
         SystemExit: With status 75, of processes but the first with 0.
     """
     name = signals.received()
-    last = trainer.validating and pl_module.ended  # the evaluation at the end
+    last = trainer.validating and model.ended  # the evaluation at the end
     if not trainer.strategy.reduce_boolean_decision(bool(name), all=False) or (trainer.should_stop and not last):
         return
     signals.ignore()
-    path = _save(trainer, pl_module, save_state)
+    path = _save(trainer, model, save_state)
     for logger in trainer.loggers:
         if hasattr(logger, "mark_interrupted"):
             logger.mark_interrupted()
     rank_zero_info(
-        f"Stopped by {name or 'a signal to another process'} at {pl_module.kimg:g} kimg, saved as {path}. The same "
+        f"Stopped by {name or 'a signal to another process'} at {model.kimg:g} kimg, saved as {path}. The same "
         "command goes on from there."
     )
     trainer.strategy.barrier("leaving")

@@ -9,6 +9,7 @@ import lightning
 from lightning.pytorch.utilities import rank_zero_info
 
 from audiogen.atomic import append_text, write_text
+from audiogen.capabilities import Averages, Trained, require, trained
 from audiogen.checkpoint_io import BEST_CHECKPOINT, CHECKPOINT_FOLDER, UnreadableError, read_training_state
 from audiogen.damaged import set_aside
 from audiogen.metrics.collapse import RULES, Alarm, Rule, Watch
@@ -38,7 +39,7 @@ class ModeCollapse(lightning.Callback):
         self.watch = Watch(RULES if rules is None else rules, warm_up_kimg)
         self.stop = stop
 
-    def setup(self, trainer: lightning.Trainer, pl_module: Any, stage: str) -> None:
+    def setup(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
         """Refuse a training without validation, in which most rules could never fire.
 
         Raises:
@@ -55,41 +56,45 @@ class ModeCollapse(lightning.Callback):
         """Go on from `state_dict`."""
         self.watch.load_state(state_dict)
 
-    def on_train_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Drop events of a stretch of training that is done again."""
+        model = trained(pl_module)
         path = Path(trainer.default_root_dir) / EVENTS
         if trainer.is_global_zero and path.exists():
-            kept = [line for line in _events(path) if json.loads(line)["kimg"] <= pl_module.kimg]
+            kept = [line for line in _events(path) if json.loads(line)["kimg"] <= model.kimg]
             write_text(path, "".join(f"{line}\n" for line in kept))
 
-    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Restore the best after the last evaluation, and before the last checkpoint, pictures and sounds."""
-        if pl_module.stopped:
-            told = restore_best(trainer, pl_module)
-            rank_zero_info(f"Stopped at {pl_module.kimg:.1f} kimg. {told}")
+        model = trained(pl_module)
+        if model.stopped:
+            told = restore_best(trainer, model)
+            rank_zero_info(f"Stopped at {model.kimg:.1f} kimg. {told}")
 
     def on_train_batch_end(
-        self, trainer: lightning.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Apply the rules to the means of a stretch of training."""
-        if pl_module.crossed(pl_module.log_every_kimg):
-            self._apply_rules(trainer, pl_module, pl_module.last_logged)
+        model = trained(pl_module)
+        if model.crossed(model.log_every_kimg):
+            self._apply_rules(trainer, model, model.last_logged)
 
-    def on_validation_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+    def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Apply the rules to the metrics of an evaluation."""
+        model = trained(pl_module)
         if trainer.state.fn == "fit":
             known = trainer.callback_metrics
             validated = {name: float(known[name]) for name in VALIDATED if name in known}
-            self._apply_rules(trainer, pl_module, pl_module.last_logged | validated)
+            self._apply_rules(trainer, model, model.last_logged | validated)
 
-    def _apply_rules(self, trainer: lightning.Trainer, pl_module: Any, scores: dict[str, float]) -> None:
-        alarms = self.watch.update(pl_module.kimg, scores)
+    def _apply_rules(self, trainer: lightning.Trainer, model: Trained, scores: dict[str, float]) -> None:
+        alarms = self.watch.update(model.kimg, scores)
         alarms = [alarm._replace(stop=alarm.stop and self.stop) for alarm in alarms]
         alarms = trainer.strategy.broadcast(alarms)  # all processes stop together
         for alarm in alarms:
             self._tell(trainer, alarm)
         if any(alarm.stop for alarm in alarms) and not trainer.should_stop:
-            trainer.should_stop = pl_module.stopped = True
+            trainer.should_stop = model.stopped = True
 
     def _tell(self, trainer: lightning.Trainer, alarm: Alarm) -> None:
         title = f"{'Mode collapse' if alarm.stop else 'Warning'}: {alarm.rule}"
@@ -121,12 +126,12 @@ def _is_event(line: str) -> bool:
     return isinstance(event, dict) and isinstance(event.get("kimg"), int | float)
 
 
-def restore_best(trainer: lightning.Trainer, pl_module: Any) -> str:
+def restore_best(trainer: lightning.Trainer, model: Trained) -> str:
     """Put the averaged networks of `best.ckpt` into a model, and say so.
 
     Args:
         trainer: Knows the run directory.
-        pl_module: A model with `averaged`, the names of its averaged networks.
+        model: A model with `averaged`, the names of its averaged networks.
     """
     path = Path(trainer.default_root_dir) / CHECKPOINT_FOLDER / BEST_CHECKPOINT
     if not path.exists():
@@ -136,11 +141,11 @@ def restore_best(trainer: lightning.Trainer, pl_module: Any) -> str:
     except UnreadableError as error:
         return f"The averaged generator stays that of the last step: {error}"
     kimg = content["clips_seen"] / 1000
-    for name in pl_module.averaged:
+    for name in require(model, Averages, "generator_ema", "restoring the best generator").averaged:
         state = {
             key.removeprefix(f"{name}."): x for key, x in content["state_dict"].items() if key.startswith(f"{name}.")
         }
-        pl_module.get_submodule(name).load_state_dict(state)
+        model.get_submodule(name).load_state_dict(state)
     return (
         f"The averaged generator is again that of {kimg:.1f} kimg, the best one. To train on from there with other "
         f"settings: --ckpt_path {path} --trainer.default_root_dir ANOTHER_DIR"

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import lightning
 import numpy as np
@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from audiogen.audio.io import write_audio
+from audiogen.capabilities import Samples, Trained, require, trained
 from audiogen.pictures import MAX_ROWS, save_figure, spectrogram_grid
 
 SAMPLE_FOLDER = "samples"
@@ -30,44 +31,53 @@ class PeriodicSamples(lightning.Callback, ABC):
         ValueError: For values out of range.
     """
 
+    capability: type[Trained]
+    method: str
+
     def __init__(self, every_kimg: float, num_clips: int) -> None:
         if every_kimg <= 0 or num_clips < 1:
             raise ValueError(f"need every_kimg > 0 and at least one clip in a row, got {every_kimg} and {num_clips}")
         self.every_kimg = every_kimg
 
+    def setup(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
+        """Refuse models that cannot make the clips."""
+        require(pl_module, self.capability, self.method, type(self).__name__)
+
     @abstractmethod
-    def show(self, trainer: lightning.Trainer, pl_module: Any, write: bool) -> None:
+    def show(self, trainer: lightning.Trainer, model: Trained, write: bool) -> None:
         """Make clips, draw them, and hand sounds to the loggers and, with `write`, into files."""
 
     def on_train_batch_end(
-        self, trainer: lightning.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Make clips where the step passed a multiple of the interval."""
-        if trainer.is_global_zero and pl_module.crossed(self.every_kimg):
-            self.show(trainer, pl_module, write=False)
+        model = trained(pl_module)
+        if trainer.is_global_zero and model.crossed(self.every_kimg):
+            self.show(trainer, model, write=False)
 
-    def on_train_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+    def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Make clips of the last state, whatever ended the training, and write sounds."""
+        model = trained(pl_module)
         if trainer.is_global_zero:
-            self.show(trainer, pl_module, write=True)
+            self.show(trainer, model, write=True)
 
     @staticmethod
     def draw(
-        trainer: lightning.Trainer, pl_module: Any, spec: Tensor, row_names: Sequence[str], title: str, tag: str
+        trainer: lightning.Trainer, model: Trained, spec: Tensor, row_names: Sequence[str], title: str, tag: str
     ) -> None:
         """Draw spec [R, N, C, F, L] into a file named by its title, and hand the picture to the loggers as `tag`."""
-        figure = spectrogram_grid(spec, row_names, pl_module.transform, title=title)
+        figure = spectrogram_grid(spec, row_names, model.transform, title=title)
         save_figure(figure, Path(trainer.default_root_dir) / SAMPLE_FOLDER / f"{title}.png")
         for logger in trainer.loggers:
-            log_picture(logger, tag, figure, pl_module.clips_seen)
+            log_picture(logger, tag, figure, model.clips_seen)
 
     @staticmethod
-    def sound(trainer: lightning.Trainer, pl_module: Any, spec: Tensor, places: Mapping[str, str], write: bool) -> None:
+    def sound(trainer: lightning.Trainer, model: Trained, spec: Tensor, places: Mapping[str, str], write: bool) -> None:
         """Make spec [R, C, F, L] audible.
 
         Args:
             trainer: Has the run directory and the loggers.
-            pl_module: Has the transform.
+            model: Has the transform.
             spec: One clip for each place.
             places: File below the folder of samples, without suffix, and name for the loggers.
             write: Whether files are written.
@@ -75,13 +85,13 @@ class PeriodicSamples(lightning.Callback, ABC):
         takers = [logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger | WandbLogger)]
         if not takers and not write:
             return
-        sample_rate = pl_module.transform.sample_rate
-        wavs = pl_module.transform.inverse(spec.to(pl_module.device)).clamp(-1, 1).cpu()  # [R, C, T]
+        sample_rate = model.transform.sample_rate
+        wavs = model.transform.inverse(spec.to(model.device)).clamp(-1, 1).cpu()  # [R, C, T]
         for (file, tag), wav in zip(places.items(), wavs, strict=True):
             if write:
                 write_audio(Path(trainer.default_root_dir) / SAMPLE_FOLDER / f"{file}.wav", wav, sample_rate)
             for logger in takers:
-                log_sound(logger, tag, wav, sample_rate, pl_module.clips_seen)
+                log_sound(logger, tag, wav, sample_rate, model.clips_seen)
 
 
 class SampleLogger(PeriodicSamples):
@@ -99,29 +109,34 @@ class SampleLogger(PeriodicSamples):
         ValueError: For values out of range.
     """
 
+    capability = Samples
+    method = "sample"
+
     def __init__(self, every_kimg: float = 10.0, num_per_class: int = 8, seed: int = 0) -> None:
         super().__init__(every_kimg, num_per_class)
         self.num_per_class, self.seed = num_per_class, seed
 
-    def on_train_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Draw real clips, to compare with."""
+        model = trained(pl_module)
         if trainer.is_global_zero:
             clips = trainer.datamodule.split("train")  # type: ignore[attr-defined]
-            rows = [torch.nonzero(clips.label == i)[:, 0] for i in range(_num_rows(pl_module))]
+            rows = [torch.nonzero(clips.label == i)[:, 0] for i in range(_num_rows(model))]
             num = min(self.num_per_class, *(len(row) for row in rows))
             spec = torch.stack([clips.take(spread(row, num)) for row in rows])
-            self.draw(trainer, pl_module, spec, pl_module.label_names, "real", "samples/real")
-            self.sound(trainer, pl_module, spec[:, 0], _places(pl_module, "real/", "real"), write=True)
+            self.draw(trainer, model, spec, model.label_names, "real", "samples/real")
+            self.sound(trainer, model, spec[:, 0], _places(model, "real/", "real"), write=True)
 
-    def show(self, trainer: lightning.Trainer, pl_module: Any, write: bool) -> None:
+    def show(self, trainer: lightning.Trainer, model: Trained, write: bool) -> None:
         """Make clips of the same seeds each time; see `PeriodicSamples`."""
-        num_rows = _num_rows(pl_module)
-        seeds = pl_module.clip_seeds(self.seed, self.num_per_class)
+        model = cast(Samples, model)  # `setup` has checked it
+        num_rows = _num_rows(model)
+        seeds = model.clip_seeds(self.seed, self.num_per_class)
         label = torch.arange(num_rows).repeat_interleave(self.num_per_class)
-        spec = pl_module.sample(label, seeds * num_rows).unflatten(0, (num_rows, -1))  # [R, N, C, F, L]
-        title = f"kimg-{pl_module.kimg:09.3f}"
-        self.draw(trainer, pl_module, spec[:MAX_ROWS], pl_module.label_names, title, "samples/generated")
-        self.sound(trainer, pl_module, spec[:, 0], _places(pl_module, "", "generated"), write)
+        spec = model.sample(label, seeds * num_rows).unflatten(0, (num_rows, -1))  # [R, N, C, F, L]
+        title = f"kimg-{model.kimg:09.3f}"
+        self.draw(trainer, model, spec[:MAX_ROWS], model.label_names, title, "samples/generated")
+        self.sound(trainer, model, spec[:, 0], _places(model, "", "generated"), write)
 
 
 def spread(indices: Tensor, num: int) -> Tensor:
@@ -134,12 +149,12 @@ def spread(indices: Tensor, num: int) -> Tensor:
     return indices[:: len(indices) // num][:num]
 
 
-def _places(pl_module: Any, folder: str, kind: str) -> dict[str, str]:
-    return {f"{folder}{name}": f"sounds/{name}/{kind}" for name in pl_module.label_names or ["sample"]}
+def _places(model: Trained, folder: str, kind: str) -> dict[str, str]:
+    return {f"{folder}{name}": f"sounds/{name}/{kind}" for name in model.label_names or ["sample"]}
 
 
-def _num_rows(pl_module: Any) -> int:
-    return max(len(pl_module.label_names), 1)
+def _num_rows(model: Trained) -> int:
+    return max(len(model.label_names), 1)
 
 
 def log_picture(logger: Logger, name: str, figure: Figure, step: int) -> None:

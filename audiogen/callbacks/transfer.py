@@ -12,6 +12,7 @@ from torch import Tensor
 from audiogen.atomic import write_text
 from audiogen.audio.io import write_audio
 from audiogen.callbacks.samples import SAMPLE_FOLDER, log_picture, log_sound
+from audiogen.capabilities import Transfers, require
 from audiogen.damaged import set_aside
 from audiogen.distributed import all_gather
 from audiogen.pictures import save_figure, spectrogram_strip
@@ -29,18 +30,22 @@ class TransferLogger(lightning.Callback):
     """
 
     def on_train_batch_end(
-        self, trainer: lightning.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Write results where the step was the last one of its pairs."""
-        if pl_module.finished:
-            found = all_gather(_results(trainer, pl_module, pl_module.clips_seen - 1))
+        model = require(pl_module, Transfers, "begin", type(self).__name__)
+        if model.finished:
+            found = all_gather(_results(trainer, model, model.clips_seen - 1))
             if trainer.is_global_zero:
-                _write(trainer, pl_module, [result for results in found for result in results])
+                _write(trainer, model, [result for results in found for result in results])
 
-    def on_exception(self, trainer: lightning.Trainer, pl_module: Any, exception: BaseException) -> None:
+    def on_exception(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, exception: BaseException
+    ) -> None:
         """Write the last good results of a process where a loss became NaN or infinite."""
-        if isinstance(exception, FloatingPointError) and pl_module.transfer is not None:
-            _write(trainer, pl_module, _results(trainer, pl_module, pl_module.clips_seen))
+        model = require(pl_module, Transfers, "begin", type(self).__name__)
+        if isinstance(exception, FloatingPointError) and model.transfer is not None:
+            _write(trainer, model, _results(trainer, model, model.clips_seen))
 
 
 class _Result(NamedTuple):
@@ -59,17 +64,17 @@ class _Result(NamedTuple):
     losses: dict[str, dict[str, float]]
 
 
-def _results(trainer: lightning.Trainer, pl_module: Any, clips_seen: int) -> list[_Result]:
+def _results(trainer: lightning.Trainer, model: Transfers, clips_seen: int) -> list[_Result]:
     """Return what this process has made of its pairs."""
-    share = pl_module.batch_size // trainer.world_size
-    group = clips_seen // (pl_module.batch_size * pl_module.iterations)
-    first = group * pl_module.batch_size + trainer.global_rank * share
-    transfer = pl_module.transfer
-    names = [name.replace(" ", "-") for name in pl_module.variant_names()]
+    share = model.batch_size // trainer.world_size
+    group = clips_seen // (model.batch_size * model.iterations)
+    first = group * model.batch_size + trainer.global_rank * share
+    transfer = model.transfer
+    names = [name.replace(" ", "-") for name in model.variant_names()]
     spec = transfer.spec
-    wavs = pl_module.transform.inverse(spec).clamp(-1, 1).cpu()
+    wavs = model.transform.inverse(spec).clamp(-1, 1).cpu()
     results = []
-    for index, (content, style) in enumerate(pl_module.pairs):
+    for index, (content, style) in enumerate(model.pairs):
         if first + index >= trainer.datamodule.num_pairs:  # type: ignore[attr-defined]
             break  # of the last batch, another process has it
         stem = f"pair-{first + index:04d}"
@@ -81,18 +86,18 @@ def _results(trainer: lightning.Trainer, pl_module: Any, clips_seen: int) -> lis
     return results
 
 
-def _write(trainer: lightning.Trainer, pl_module: Any, results: Sequence[_Result]) -> None:
+def _write(trainer: lightning.Trainer, model: Transfers, results: Sequence[_Result]) -> None:
     """Write pictures, sounds and losses, and hand them to the loggers."""
-    folder, transform = Path(trainer.default_root_dir) / SAMPLE_FOLDER, pl_module.transform
+    folder, transform = Path(trainer.default_root_dir) / SAMPLE_FOLDER, model.transform
     for result in results:
         figure = spectrogram_strip(result.panels, transform)
         save_figure(figure, folder / f"{result.stem}.png")
         for file, wav in result.sounds.items():
             write_audio(folder / f"{file}.wav", wav, transform.sample_rate)
         for logger in trainer.loggers:
-            log_picture(logger, f"samples/{result.stem}", figure, pl_module.clips_seen)
+            log_picture(logger, f"samples/{result.stem}", figure, model.clips_seen)
             for file, wav in result.sounds.items():
-                log_sound(logger, f"sounds/{file}", wav, transform.sample_rate, pl_module.clips_seen)
+                log_sound(logger, f"sounds/{file}", wav, transform.sample_rate, model.clips_seen)
     _add_rows(folder / "losses.json", {name: row for result in results for name, row in result.losses.items()})
 
 

@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,10 +12,10 @@ from tqdm import tqdm
 
 from audiogen.audio.formats import AUDIO_SUFFIXES
 from audiogen.audio.io import AudioFileError, AudioWriteError, audio_info, audio_writer, stream_audio
+from audiogen.capabilities import Converts, require
 from audiogen.checkpoint import load
 from audiogen.commands.generate import pick_device
 from audiogen.data.datasets.folder import find_sounds
-from audiogen.models.kimg import KimgModule
 from audiogen.outputs import check_output_file, check_output_folder, start_output_folder
 from audiogen.terminal import printable
 from audiogen.transforms.streaming import spectrogram_blocks, waveform_blocks
@@ -56,7 +55,7 @@ class Converted:
 
 
 def convert(
-    checkpoint: str | Path | KimgModule,
+    checkpoint: str | Path | Converts,
     source: str | Path,
     target: str | int | None = None,
     out: str | Path | None = None,
@@ -96,9 +95,8 @@ def convert(
         raise ValueError(f"no sound file or folder {place}")
     inputs = [Path(checkpoint)] if isinstance(checkpoint, str | Path) else []
     places = {} if out is None else _places(place, Path(out), inputs, overwrite)
-    model: Any = load(checkpoint, pick_device(device)) if isinstance(checkpoint, str | Path) else checkpoint
-    if not hasattr(model, "convert"):
-        raise ValueError(f"{type(model).__name__} does not convert sounds: name a checkpoint of a MelGAN-VC")
+    loaded = load(checkpoint, pick_device(device)) if isinstance(checkpoint, str | Path) else checkpoint
+    model = require(loaded, Converts, "convert", "convert")
     index = _target(target, model)
     model.grid(overlap)  # refuses what is out of range
     if out is None:
@@ -128,7 +126,7 @@ def convert(
     return Converted(model.label_names[index], model.transform.sample_rate, seconds, None, files, skipped)
 
 
-def _target(target: str | int | None, model: Any) -> int:
+def _target(target: str | int | None, model: Converts) -> int:
     """Return the index of a target domain; of two domains, the last one where none is named.
 
     Raises:
@@ -179,7 +177,7 @@ def _is_file(source: Path, out: Path) -> bool:
     return source.is_file() and bool(out.suffix) and not out.is_dir()
 
 
-def _convert_file(model: Any, path: Path, out: Path, target: int, overlap: float) -> float:
+def _convert_file(model: Converts, path: Path, out: Path, target: int, overlap: float) -> float:
     """Convert a file to another one and return its seconds."""
     samples = 0
     with ExitStack() as stack:
@@ -192,7 +190,7 @@ def _convert_file(model: Any, path: Path, out: Path, target: int, overlap: float
     return samples / model.transform.sample_rate
 
 
-def _convert_one(model: Any, path: Path, target: int, overlap: float) -> Converted:
+def _convert_one(model: Converts, path: Path, target: int, overlap: float) -> Converted:
     """Convert a file to a waveform.
 
     Raises:
@@ -206,7 +204,7 @@ def _convert_one(model: Any, path: Path, target: int, overlap: float) -> Convert
     return Converted(model.label_names[target], rate, wav.shape[1] / rate, wav)
 
 
-def _stream(model: Any, path: Path, target: int, overlap: float) -> Iterator[Tensor]:
+def _stream(model: Converts, path: Path, target: int, overlap: float) -> Iterator[Tensor]:
     """Yield the converted sound of a file part by part, float32 [C, T] on the CPU.
 
     Raises:
@@ -227,7 +225,7 @@ def _stream(model: Any, path: Path, target: int, overlap: float) -> Iterator[Ten
         raise AudioFileError(f"too short (no sample is left of it at {transform.sample_rate} Hz)")
 
 
-def _converted(model: Any, path: Path, target: int, overlap: float) -> Iterator[Tensor]:
+def _converted(model: Converts, path: Path, target: int, overlap: float) -> Iterator[Tensor]:
     """Yield blocks of the converted spectrogram, float32 [1, C, F, L].
 
     Raises:

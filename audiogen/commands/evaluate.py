@@ -11,6 +11,7 @@ import torch
 
 from audiogen.atomic import write_text
 from audiogen.audio.formats import AUDIO_SUFFIXES
+from audiogen.capabilities import Converts, Samples, Trained, require
 from audiogen.checkpoint import load
 from audiogen.checkpoint_io import CONFIG_NAME, checkpoints, find_config
 from audiogen.commands.evaluate_conversion import EvaluatedConversion, conversion_classifiers, evaluate_conversion
@@ -133,7 +134,7 @@ def evaluate(
     file = _file(out, config, split)
     named = [path, config, *(Path(one) for one in (against, evaluator, content, ratings) if one)]
     check_output_file(file, [inner for one in named if one is not None for inner in _inputs(one)])
-    if hasattr(model, "convert"):
+    if isinstance(model, Converts):
         given = {"--embeddings": embeddings is not None, "--num_clips": num_clips != NUM_CLIPS, "--seed": seed != 0}
         given |= {"--truncation": truncation != 1, "--ratings": ratings is not None}
         if meaningless := [flag for flag, is_given in given.items() if is_given]:
@@ -147,8 +148,8 @@ def evaluate(
         return _written(evaluate_conversion(model, data, classifiers, split, settings, file))
     if content is not None:
         raise ValueError("--content is for conversion models, whose clips have a source")
-    if model is not None and not hasattr(model, "sample"):
-        raise ValueError(f"{checkpoint} is a {type(model).__name__}, which makes no clips")
+    if model is not None:
+        require(model, Samples, "sample", "evaluate")
     chosen = [*([Classifier(evaluator)] if evaluator else []), *(embeddings or [])] or _embeddings_of(config, notes)
     data = _real_data(against, config, root, chosen, model, split, notes)
     real = data.split(split).label
@@ -203,7 +204,7 @@ def _real_data(
     of_run: Path | None,
     root: str | None,
     embeddings: Sequence[Embedding],
-    model: Any,
+    model: Trained | None,
     split: Split,
     notes: list[str],
 ) -> SpectrogramData:
@@ -294,7 +295,7 @@ def _embeddings_of(config: Path | None, notes: list[str]) -> list[Embedding]:
     )
 
 
-def _made(model: Any, evaluator: Evaluator, seed: int, truncation: float) -> Batches:
+def _made(model: Samples, evaluator: Evaluator, seed: int, truncation: float) -> Batches:
     """Yield clips of a generator."""
     label, number = evaluator.wanted
     seeds = torch.tensor(model.clip_seeds(seed, int(number.max()) + 1))[number]

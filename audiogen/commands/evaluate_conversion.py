@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from audiogen.capabilities import Converts
 from audiogen.commands.run_config import callback_arguments
 from audiogen.data.datasets.dataset import Split
 from audiogen.data.module import SpectrogramData
@@ -53,7 +54,7 @@ class EvaluatedConversion:
 
 
 def evaluate_conversion(
-    model: Any,
+    model: Converts,
     data: SpectrogramData,
     classifiers: tuple[Embedding, Embedding | None],
     split: Any,

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from audiogen.audio.io import write_audio
+from audiogen.capabilities import Samples, require
 from audiogen.checkpoint import load
-from audiogen.models.kimg import KimgModule
 from audiogen.outputs import check_output_folder, start_output_folder
 from audiogen.pictures import save_figure, spectrogram_grid
 
@@ -42,7 +42,7 @@ class Generated:
 
 
 def generate(
-    checkpoint: str | Path | KimgModule,
+    checkpoint: str | Path | Samples,
     label: str | int | Sequence[str | int] = "all",
     num: int = 1,
     seed: int = 0,
@@ -80,9 +80,8 @@ def generate(
     if not math.isfinite(truncation):
         raise ValueError(f"truncation must be a number, got {truncation}")
     folder = None if out is None else check_output_folder(Path(out), overwrite)
-    model: Any = load(checkpoint, pick_device(device)) if isinstance(checkpoint, str | Path) else checkpoint
-    if not hasattr(model, "sample"):
-        raise ValueError(f"{type(model).__name__} does not generate from classes: it has no sample method")
+    loaded = load(checkpoint, pick_device(device)) if isinstance(checkpoint, str | Path) else checkpoint
+    model = require(loaded, Samples, "sample", "generate")
     chosen = _choose(label, model.label_names)
     seeds = model.clip_seeds(seed, num)
     spec = model.sample(torch.tensor(chosen).repeat_interleave(num), seeds * len(chosen), truncation).clamp(-1, 1)

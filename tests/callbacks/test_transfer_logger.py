@@ -136,9 +136,9 @@ def test_sounds_in_several_segments_are_refused(pairs: Path, tmp_path: Path) -> 
 
 def test_verbs_that_need_a_trained_model_say_so(pairs: Path, tmp_path: Path) -> None:
     fit(pairs, tmp_path / "run", iterations=1)
-    with pytest.raises(ValueError, match="StyleTransfer does not convert sounds"):
+    with pytest.raises(ValueError, match="convert needs a model with a method convert; StyleTransfer has none"):
         audiogen.convert(tmp_path / "run", tmp_path / "melody.wav")
-    with pytest.raises(ValueError, match="StyleTransfer does not generate from classes"):
+    with pytest.raises(ValueError, match="generate needs a model with a method sample; StyleTransfer has none"):
         audiogen.generate(tmp_path / "run")
     config = ["--config", str(tmp_path / "config.yaml"), "--data.root", str(pairs)]
     with pytest.raises(ValueError, match="No `test_step"):

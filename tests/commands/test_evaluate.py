@@ -126,7 +126,7 @@ def test_human_ratings_give_heep_and_s_gen(classifier: tuple[Path, Path], run: P
 
 def test_what_cannot_be_compared_is_refused(classifier: tuple[Path, Path], run: Path, tmp_path: Path) -> None:
     data, weights = (str(path) for path in classifier)
-    with pytest.raises(ValueError, match="makes no clips"):
+    with pytest.raises(ValueError, match="evaluate needs a model with a method sample"):
         audiogen.evaluate(weights, evaluator=weights)
     with pytest.raises(ValueError, match="name a classifier to embed clips with: --evaluator CLASSIFIER"):
         audiogen.evaluate(str(run))
