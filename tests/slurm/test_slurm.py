@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks.faults_bench import saved_clips
+from tests.faults.bench import saved_clips
 from tests.slurm.cluster import Cluster, Job, free_ports, missing, output_of, wait_until
 from tests.tiny_classifier import write_classifier
 from tests.tiny_run import arguments, write_classes

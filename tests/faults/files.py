@@ -22,7 +22,7 @@ from audiogen.metrics.embeddings.classifier import Classifier
 from audiogen.metrics.embeddings.embedding import Embedded
 from audiogen.run_settings import differences
 from audiogen.transforms.mel import LogMel
-from benchmarks.faults_bench import Bench, Outcome
+from tests.faults.bench import Bench, Outcome
 
 Change = Callable[[bytes, random.Random], bytes]
 
