@@ -126,9 +126,10 @@ def test_another_seed_trains_another_model(run: Path, data: Path, tmp_path: Path
     assert differing(first, other)
 
 
-def test_ckpt_path_last_without_a_checkpoint_starts_from_the_beginning(data: Path, tmp_path: Path) -> None:
+def test_ckpt_path_last_without_a_checkpoint_starts_from_the_beginning(run: Path, data: Path, tmp_path: Path) -> None:
     main(arguments(data, tmp_path / "new", 0.008, "--ckpt_path", "last"))
-    assert (tmp_path / "new" / KIMG.format(8)).exists()
+    states = [torch.load(folder / KIMG.format(8), weights_only=True) for folder in (run, tmp_path / "new")]
+    assert differing(*(state["state_dict"] for state in states)) == []
 
 
 def test_continuing_a_finished_run_changes_nothing(run: Path, data: Path, tmp_path: Path) -> None:

@@ -127,10 +127,6 @@ class Interruption(lightning.Callback):
         """Listen no more, whatever ended the training."""
         signals.expect(training=False)
 
-    def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Listen no more: what was asked for has come."""
-        signals.expect(training=False)
-
     def on_exception(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, exception: BaseException
     ) -> None:

@@ -22,14 +22,13 @@ from audiogen.losses.adversarial import logistic_fake, logistic_real
 from audiogen.losses.regularizers import mode_seeking, path_length_penalty, path_lengths, r1_penalty
 from audiogen.models.gan import GAN
 from audiogen.models.precision import Precision
-from audiogen.networks.stylegan2.discriminator import minibatch_stddev
+from audiogen.networks.stylegan2.discriminator import GROUP_SIZE, minibatch_stddev
 from audiogen.scalars import COLLAPSE, Scalar
 from audiogen.transforms.transform import SpectrogramTransform
 
 Shape = tuple[int, int, int]
 SAMPLE_BATCH = 16
 NUM_RECENT = 4  # batches
-STDDEV_GROUP = 4  # as in the discriminator
 MODE_SEEKING_STRIDE = 4  # one pair for every four clips of the batch
 MODE_SEEKING_INTERVAL = 4  # steps: a pair costs two generated clips, so every step would take a sixth longer
 
@@ -225,7 +224,8 @@ class StyleGAN2(GAN):
         self.record("loss/discriminator", real_loss.detach() + fake_loss.detach())
         self.record("logits/real", real_logits.mean())
         self.record("logits/real_positive", (real_logits > 0).float().mean())
-        spread = [minibatch_stddev(spec.float(), STDDEV_GROUP).mean() for spec in (fake_input.detach(), real)]
+        group = getattr(self.discriminator, "group_size", GROUP_SIZE)
+        spread = [minibatch_stddev(spec.float(), group).mean() for spec in (fake_input.detach(), real)]
         self.record("minibatch_stddev/ratio", spread[0] / spread[1])
         self.record("logits/fake", fake_logits.mean())
 

@@ -23,6 +23,7 @@ from audiogen.cli import LOCK_NAME, main
 from audiogen.models.kimg import KimgModule
 from audiogen.models.stylegan2 import StyleGAN2
 from tests.slurm.cluster import wait_until
+from tests.test_training import differing
 from tests.tiny_run import arguments, write_classes
 
 
@@ -93,7 +94,15 @@ def test_means_over_a_stop_are_those_of_all_their_steps(
 def test_a_signal_in_the_last_step_changes_nothing(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     signal_at(12, monkeypatch, signal.SIGUSR1)
     main(arguments(data, tmp_path / "run", 0.016))
-    assert (tmp_path / "run" / "samples" / "low.wav").exists()
+    monkeypatch.undo()
+    main(arguments(data, tmp_path / "undisturbed", 0.016))
+    sounds = [(tmp_path / run / "samples" / "low.wav").read_bytes() for run in ("run", "undisturbed")]
+    assert sounds[0] == sounds[1]
+    states = [
+        torch.load(tmp_path / run / "checkpoints/kimg-00000.016.ckpt", weights_only=True)["state_dict"]
+        for run in ("run", "undisturbed")
+    ]
+    assert differing(*states) == []
 
 
 def test_pressing_ctrl_c_twice_ends_at_once(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
