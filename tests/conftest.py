@@ -17,6 +17,10 @@ from numpy.typing import NDArray
 
 from audiogen.signals import HANDLED
 
+# Tests that start several processes at once. They share one pytest-xdist worker, so that they never run side by side.
+ONE_WORKER = (
+    *("tests/slurm/", "tests/faults/", "tests/test_distributed.py", "tests/benchmarks/test_scaling_benchmark.py"),
+)
 WriteTone = Callable[..., Path]
 # Tests compute little: on a busy machine, a second thread that waits made them up to ten times slower.
 torch.set_num_threads(1)
@@ -29,6 +33,15 @@ FORMATS = {
     ".snd": {"format": "AU"},
     ".wave": {"format": "WAV"},
 }
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep the tests of a file on one worker, where they share fixtures, and begin with the longest group."""
+    for item in items:
+        path = item.path.relative_to(Path(__file__).parent.parent).as_posix()
+        group = "several processes" if path.startswith(ONE_WORKER) else path
+        item.add_marker(pytest.mark.xdist_group(group))
+    items.sort(key=lambda item: "several processes" not in str(item.get_closest_marker("xdist_group")))
 
 
 def tone(sample_rate: int = 8000, seconds: float = 0.25, frequency: float = 440.0, num_channels: int = 1) -> NDArray:
