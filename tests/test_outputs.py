@@ -382,7 +382,7 @@ def test_metrics_are_shown_where_they_cannot_be_written(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
     monkeypatch.setattr("audiogen.commands.evaluate.write_text", fail)
-    with pytest.raises(OSError, match=r"(?s)No space left on device; found was:.*fad_classifier .*x\.json"):
+    with pytest.raises(OSError, match=r"(?s)No space left on device; the result was:.*fad_classifier .*x\.json"):
         audiogen.evaluate(
             str(runs["generator"]),
             evaluator=str(runs["classifier"]),

@@ -18,14 +18,14 @@ from audiogen.pictures import save_figure, spectrogram_grid
 
 @dataclass(frozen=True)
 class Generated:
-    """What `generate` made.
+    """Result of `generate`.
 
     Attributes:
-        wav: float32 [N, C, T], full scale is [-1, 1]; all sounds of the first class, then of the next.
-        spec: float32 [N, C, F, L] in [-1, 1].
-        label: Class name of each sound, empty strings without classes.
-        sample_rate: In Hz.
-        files: What was written: the sounds in order, then the picture.
+        wav: Sounds, float32 [N, C, T] with full scale [-1, 1], class by class.
+        spec: Spectrograms, float32 [N, C, F, L] in [-1, 1].
+        label: Class name of each sound; empty strings without classes.
+        sample_rate: Sample rate in Hz.
+        files: Files that were written: the sounds in order, then the picture.
     """
 
     wav: Tensor
@@ -35,7 +35,7 @@ class Generated:
     files: list[Path]
 
     def __str__(self) -> str:
-        """Say what was made and where it is."""
+        """Return what was generated and where it is."""
         seconds = self.wav.shape[-1] / self.sample_rate
         made = f"Made {len(self.wav)} sounds of {seconds:.2f} s at {self.sample_rate} Hz"
         return f"{made}: {self.files[0]} ... and the picture {self.files[-1]}" if self.files else made
@@ -51,10 +51,9 @@ def generate(
     device: str | None = None,
     overwrite: bool = False,
 ) -> Generated:
-    """Make sounds of chosen classes.
+    """Generate sounds of chosen classes.
 
-    Sound i of a class depends on the class, the seed, i and the truncation alone: asking for more sounds or other
-    classes leaves it as it is.
+    Sound i of a class depends only on the class, the seed, i and the truncation, not on the other sounds requested.
 
     Args:
         checkpoint: Checkpoint, run directory (its newest checkpoint) or a loaded model.
@@ -70,10 +69,10 @@ def generate(
         The sounds.
 
     Raises:
-        CheckpointError: Where the checkpoint cannot be used.
-        OutputError: If the folder holds an earlier result or files of other origin, or cannot be written.
-        OSError: If the disk is full. The sounds written before are whole.
-        ValueError: For a class that the model does not know, for values out of range, and if the model makes NaN.
+        CheckpointError: If the checkpoint cannot be used.
+        OutputError: If the folder contains an earlier result or other files, or cannot be written.
+        OSError: If the disk is full. Sounds written before that are complete.
+        ValueError: If the model lacks a class, `num` is below 1, `truncation` is not finite, or the model produces NaN.
     """
     if num < 1:
         raise ValueError(f"num must be at least 1, got {num}")
@@ -88,7 +87,9 @@ def generate(
     with torch.no_grad():
         wav = torch.cat([model.transform.inverse(part) for part in spec.split(64)]).cpu()
     if not wav.isfinite().all():
-        raise ValueError("the model makes NaN or infinite samples: its training went wrong, take an earlier checkpoint")
+        raise ValueError(
+            "the model produces NaN or infinite samples: its training diverged, so use an earlier checkpoint"
+        )
     names = [model.label_names[i] if model.label_names else "" for i in chosen]
     inputs = [Path(checkpoint)] if isinstance(checkpoint, str | Path) else []
     files = _write(folder, wav, spec, names, model.transform, inputs) if folder is not None else []
@@ -97,10 +98,10 @@ def generate(
 
 
 def pick_device(name: str | None) -> torch.device:
-    """Return a device that is there; a GPU, where there is one and none is named.
+    """Return the named device, or by default a GPU if there is one.
 
     Raises:
-        ValueError: For one that is not there.
+        ValueError: If the device is not available.
     """
     if name is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -111,10 +112,10 @@ def pick_device(name: str | None) -> torch.device:
 
 
 def _choose(label: str | int | Sequence[str | int], names: list[str]) -> list[int]:
-    """Turn what the user named into class indices; [0] without classes."""
+    """Return class indices for class names or numbers; [0] without classes."""
     if not names:
         if label != "all":
-            raise ValueError(f"this model has no classes, so there is no class {label!r}: leave the label out")
+            raise ValueError(f"this model has no classes: leave out the label {label!r}")
         return [0]
     if label == "all":
         return list(range(len(names)))
@@ -127,7 +128,7 @@ def _choose(label: str | int | Sequence[str | int], names: list[str]) -> list[in
 
 
 def _index(item: str | int, names: list[str]) -> int:
-    """Return the index of a class name or number; a name that looks like a number comes first."""
+    """Return the index of a class name or number. A name that looks like a number takes precedence."""
     if str(item) in names:
         return names.index(str(item))
     if str(item).isdecimal() and int(item) < len(names):
