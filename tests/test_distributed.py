@@ -64,7 +64,7 @@ def command_lines(classifier: tuple[Path, Path], run: Path) -> dict[str, list[st
         # 20 validation clips: two batches in one process, a smaller one in the other
         "Classifier": [
             "fit",
-            *classifier_arguments(data, run, 0.16, *full, "--data.dataset.init_args.val_share", "0.25"),
+            *classifier_arguments(data, run, 0.16, *full, "--data.dataset.init_args.val_fraction", "0.25"),
         ],
     }
 

@@ -314,11 +314,11 @@ def test_validate_reports_logits_of_clips_not_trained_on(
     run: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     flags = arguments(data, run)[1:]
-    more = ["--data.dataset.init_args.val_share", "0.4", "--ckpt_path", str(run / KIMG.format(24))]
+    more = ["--data.dataset.init_args.val_fraction", "0.4", "--ckpt_path", str(run / KIMG.format(24))]
     main(["validate", *flags, *more])
     assert "val/logits_real" in capsys.readouterr().out
     config = yaml.safe_load((run / "config.yaml").read_text())  # still that of the training
-    assert config["data"]["dataset"]["init_args"]["val_share"] == 0.1
+    assert config["data"]["dataset"]["init_args"]["val_fraction"] == 0.1
     assert config["ckpt_path"] is None
 
 

@@ -41,5 +41,5 @@ def conversion_arguments(data: Path, run: Path, kimg: float = 0.024, *more: str,
     }
     flags = [part for name, value in values.items() for part in (f"--{name}", str(value))]
     config = ["fit", "--config", "configs/melgan_vc.yaml", "--config", "configs/trainer/cpu.yaml"]
-    config += ["--data.dataset", "audiogen.data.datasets.folder.ClassFolders", "--data.dataset.val_share", "0.25"]
+    config += ["--data.dataset", "audiogen.data.datasets.folder.ClassFolders", "--data.dataset.val_fraction", "0.25"]
     return [*config, *flags, "--trainer.callbacks", json.dumps(callbacks), *more]

@@ -40,7 +40,7 @@ def transform() -> SpectrogramTransform:
 def read(folder: Path, transform: SpectrogramTransform) -> SpectrogramData:
     write_classes(folder / "data", dict(zip(NAMES, (300, 2000), strict=True)), num=5)
     return SpectrogramData(
-        ClassFolders(val_share=0), transform, root=str(folder / "data"), cache=str(folder / "cache"), num_workers=1
+        ClassFolders(val_fraction=0), transform, root=str(folder / "data"), cache=str(folder / "cache"), num_workers=1
     )
 
 

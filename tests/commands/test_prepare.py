@@ -15,7 +15,7 @@ from tests.tiny_run import write_classes
 CONFIG = {
     "seed_everything": 0,
     "data": {
-        "dataset": {"class_path": "audiogen.data.datasets.folder.ClassFolders", "init_args": {"val_share": 0.34}},
+        "dataset": {"class_path": "audiogen.data.datasets.folder.ClassFolders", "init_args": {"val_fraction": 0.34}},
         "transform": {
             "class_path": "audiogen.transforms.mel.LogMel",
             "init_args": {"sample_rate": 8000, "n_fft": 512, "hop_length": 128, "n_mels": 32, "num_frames": 32},

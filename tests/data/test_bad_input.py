@@ -134,7 +134,7 @@ def loaded(folder: Path, pipeline: Pipeline, tmp_path_factory: pytest.TempPathFa
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pipeline_module, "process", partial(without_privileges, pipeline_module.process))
         patch.setattr(digests, "file_digest", partial(without_privileges, digests.file_digest))
-        return load(ClassFolders(val_share=0).scan(folder), pipeline, tmp_path_factory.mktemp("cache"))
+        return load(ClassFolders(val_fraction=0).scan(folder), pipeline, tmp_path_factory.mktemp("cache"))
 
 
 @pytest.mark.parametrize(("name", "expected"), [(name, reason) for name, _, reason in TABLE], ids=ascii)

@@ -24,7 +24,7 @@ def folder(tmp_path: Path) -> Path:
 
 def stream(folder: Path, batches: int = 30, **settings: Any) -> list[tuple[list[int], int]]:
     """Return the labels of the first batches, and how many different clips they are of."""
-    data = SpectrogramData(ClassFolders(val_share=0), TRANSFORM, batch_size=4, root=str(folder), **settings)
+    data = SpectrogramData(ClassFolders(val_fraction=0), TRANSFORM, batch_size=4, root=str(folder), **settings)
     data.trainer = SimpleNamespace(lightning_module=None, global_rank=0, world_size=1)  # type: ignore[assignment]
     found = list(islice(data.train_dataloader(), batches))
     return [(batch.label.tolist(), len({float(spec.sum()) for spec in batch.spec})) for batch in found]
@@ -44,8 +44,8 @@ def test_crops_of_long_sounds_differ_each_time(tmp_path: Path) -> None:
 
 def test_sounds_in_two_domains_are_left_out(folder: Path) -> None:
     (folder / "few" / "same.wav").write_bytes((folder / "many" / "0.wav").read_bytes())
-    data = SpectrogramData(ClassFolders(val_share=0), TRANSFORM, root=str(folder), domains=True)
+    data = SpectrogramData(ClassFolders(val_fraction=0), TRANSFORM, root=str(folder), domains=True)
     assert {clip.path.name for _, clip in data.loaded.rejected} == {"same.wav", "0.wav"}
     assert "2 left out: in two classes" in data.loaded.summary()
-    classes = SpectrogramData(ClassFolders(val_share=0), TRANSFORM, root=str(folder)).loaded
+    classes = SpectrogramData(ClassFolders(val_fraction=0), TRANSFORM, root=str(folder)).loaded
     assert {clip.path.parent.name for reason, clip in classes.rejected if "in two classes" in reason} == {"many"}

@@ -50,7 +50,7 @@ def test_killed_process_is_named_and_its_work_is_done_again(tmp_path: Path) -> N
 
 
 @pytest.mark.filterwarnings("ignore:a worker process was killed")
-def test_process_that_is_killed_again_at_the_same_input_ends_the_work_naming_it(tmp_path: Path) -> None:
+def test_worker_killed_twice_at_the_same_input_is_an_error_naming_it(tmp_path: Path) -> None:
     task = partial(work, folder=tmp_path, deadly=20, times=9)
     found: list[int] = []
     with pytest.raises(
@@ -75,7 +75,7 @@ list(parallel_map(wait, [sys.argv[1]] * 2, 2))
 """
 
 
-def test_distributed_end_when_the_first_one_is_killed(tmp_path: Path) -> None:
+def test_workers_exit_when_the_main_process_is_killed(tmp_path: Path) -> None:
     with subprocess.Popen([sys.executable, "-c", SCRIPT, str(tmp_path)]) as process:
         while len(found := list(tmp_path.glob("pid-*"))) < 2:
             time.sleep(0.05)
