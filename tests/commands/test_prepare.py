@@ -206,7 +206,7 @@ def test_parts_of_long_files_that_are_dropped_are_counted(
     soundfile.write(folder / "data" / "low" / "gaps.wav", loud, 8000)
     run(folder, monkeypatch, "prepare", "--data.crop", "random", "--data.segment_seconds", "1")
     text = capsys.readouterr().out
-    assert "  2 parts of long files left out, one for: silent (every sample is the same)" in text
+    assert "  2 segments of long files left out, for example: silent (every sample is the same)" in text
 
 
 def test_typo_in_the_data_is_told_in_one_line(
