@@ -151,7 +151,7 @@ def test_config_builds_networks_for_its_spectrogram_and_classes(config: Path, tm
         assert data.domains
         target = torch.tensor(model.targets[:1]).repeat(2)
         assert model.convert(torch.zeros(2, *model.transform.shape), target).shape == (2, *model.transform.shape)
-        assert model.discriminator(torch.zeros(2, *model.transform.shape), model.named(target)).shape == (2,)
+        assert model.discriminator(torch.zeros(2, *model.transform.shape), model.target_input(target)).shape == (2,)
         return
     if isinstance(model, StyleTransfer):
         assert data.num_pairs == 1

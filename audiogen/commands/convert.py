@@ -100,7 +100,7 @@ def convert(
     if not hasattr(model, "convert"):
         raise ValueError(f"{type(model).__name__} does not convert sounds: name a checkpoint of a MelGAN-VC")
     index = _target(target, model)
-    model.grid(overlap)  # refuses what is out of range
+    model.hop_frames(overlap)  # refuses what is out of range
     if out is None:
         if place.is_dir():
             raise ValueError(f"{place} is a folder: name one to write to")
@@ -233,7 +233,7 @@ def _converted(model: Any, path: Path, target: int, overlap: float) -> Iterator[
     Raises:
         ValueError: Where a model makes NaN.
     """
-    transform, step, length = model.transform, model.grid(overlap), model.segment[2]
+    transform, step, length = model.transform, model.hop_frames(overlap), model.segment[2]
     # Blocks and their context are whole steps of the grid of segments: so the segments are those of the whole sound.
     num_frames, context = (step * -(-frames // step) for frames in (BLOCK_FRAMES, length))
     wavs = (wav.to(model.device) for wav in stream_audio(path, transform.sample_rate, transform.shape[0]))

@@ -45,7 +45,7 @@ def test_learning_rate_rises_and_falls_by_kimg(classifier: tuple[Path, Path]) ->
 
 def test_data_of_one_class_are_refused(tmp_path: Path) -> None:
     data = write_classes(tmp_path / "data", {"": 300})
-    with pytest.raises(ValueError, match="at least two classes, the data have 0"):
+    with pytest.raises(ValueError, match="at least two classes, got 0"):
         main(["fit", *classifier_arguments(data, tmp_path / "run")])
 
 

@@ -118,9 +118,9 @@ def test_cycle_converts_back_to_where_clips_came_from() -> None:
     roles = model.roles(Batch(clips(), torch.tensor([0, 1, 2, 0, 1, 2])))
     model.backward_losses(roles, train_generator=True)
     segments = lambda spec, target: model.generator(split_segments(spec, 3), target.repeat_interleave(3))  # noqa: E731
-    converted = join_segments(segments(roles.source, roles.aim), 3)
-    restored = join_segments(segments(converted, roles.origin), 3)
-    adversarial = -model.discriminator(converted, roles.aim).mean()
+    converted = join_segments(segments(roles.source, roles.target), 3)
+    restored = join_segments(segments(converted, roles.source_domain), 3)
+    adversarial = -model.discriminator(converted, roles.target).mean()
     assert_gradients(adversarial + 3.0 * F.l1_loss(restored, roles.source), model.generator)
 
 
@@ -146,9 +146,9 @@ def test_single_target_takes_all_others_as_sources() -> None:
     label = torch.tensor([0, 1, 2, 0, 1, 2])
     roles = model.roles(Batch(clips(), label))
     assert torch.equal(roles.source, clips()[[0, 2, 3, 5]])
-    assert roles.aim.tolist() == [1] * 4
+    assert roles.target.tolist() == [1] * 4
     assert torch.equal(roles.real, clips()[[1, 4]])
-    assert model.named(roles.aim) is None
+    assert model.target_input(roles.target) is None
 
 
 def test_last_domain_is_the_default_target() -> None:
@@ -161,8 +161,8 @@ def test_many_targets_are_drawn_from_all_but_the_own() -> None:
     label = torch.tensor([0, 1, 2] * 100)
     roles = model.roles(Batch(clips(300), label))
     assert len(roles.source) == len(roles.real) == 300
-    assert torch.equal(roles.own, label)
-    pairs = torch.stack([label, roles.aim], dim=1)
+    assert torch.equal(roles.real_domain, label)
+    pairs = torch.stack([label, roles.target], dim=1)
     counts = [int(((pairs[:, 0] == a) & (pairs[:, 1] == b)).sum()) for a in range(3) for b in range(3)]
     assert [counts[0], counts[4], counts[8]] == [0, 0, 0]
     assert min(counts[index] for index in (1, 2, 3, 5, 6, 7)) > 25  # of 50: binomial with deviation 5
@@ -211,7 +211,7 @@ def test_blocks_with_a_segment_of_context_are_converted_as_in_the_whole(overlap:
     model = make()
     spec, target = clips(1, 200), torch.tensor([1])
     whole = model.convert(spec, target, overlap)
-    hop = model.grid(overlap)
+    hop = model.hop_frames(overlap)
     context = hop * -(-model.segment[2] // hop)
     for start in range(context, 200 - 10 * hop - context, 10 * hop):
         start -= start % hop
@@ -243,14 +243,14 @@ def test_averaged_generator_never_trains() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"names": ("anna",)}, "conversion needs two domains or more, and the usable data have anna"),
-        ({"names": ()}, "conversion needs two domains or more, and the usable data have no classes"),
+        ({"names": ("anna",)}, "conversion needs at least two domains, but the usable data have anna"),
+        ({"names": ()}, "conversion needs at least two domains, but the usable data have no classes"),
         ({"targets": ["dora"]}, "targets must be some of anna, bert, got dora"),
         ({"targets": []}, "targets must be some of anna, bert, got none"),
         ({"targets": ["anna", "anna"]}, "targets must be some of anna, bert, got anna, anna"),
-        ({"names": tuple("abcdefg")}, "a batch of 6 cannot hold a clip of each of 7 domains"),
+        ({"names": tuple("abcdefg")}, "a batch of 6 cannot contain a clip of each of 7 domains"),
         ({"cycle_weight": 1.0}, "cycle_weight converts clips back to their own domains: set targets to all"),
-        ({"travel_weight": -1.0}, "need weights and half-life >= 0"),
+        ({"travel_weight": -1.0}, "expected weights and half-life >= 0"),
         ({"decay_from": 1.5}, r"decay_from in \[0, 1\]"),
         ({"generator_interval": 0}, "generator_interval >= 1"),
     ],
@@ -267,7 +267,7 @@ def test_clips_that_cannot_be_cut_in_three_are_refused() -> None:
 
 def test_conversions_that_cannot_be_are_refused() -> None:
     model = make(NAMES, ["anna", "bert"])
-    with pytest.raises(ValueError, match="domain 2 is no target: this model converts to anna, bert"):
+    with pytest.raises(ValueError, match="domain 2 is not a target: this model converts to anna, bert"):
         model.convert(clips(1), torch.tensor([2]))
     with pytest.raises(ValueError, match=r"overlap must be in \[0, 1\), got 1"):
         model.convert(clips(1), torch.tensor([1]), 1.0)

@@ -75,9 +75,9 @@ def test_layers_have_their_features(weights: str) -> None:
 
 
 def test_unknown_layers_and_other_analyses_are_refused(weights: str) -> None:
-    with pytest.raises(ValueError, match="no layer 'relu_7' of VGGish: there are relu_1"):
+    with pytest.raises(ValueError, match="VGGish has no layer 'relu_7': expected one of relu_1"):
         VGGishFeatures(STFT(), weights).features(torch.zeros(1, 1, 1025, 64), ["relu_7"])
-    with pytest.raises(ValueError, match="evenly spaced bins of an STFT, which CQT has not"):
+    with pytest.raises(ValueError, match="evenly spaced bins of an STFT, which CQT does not have"):
         VGGishFeatures(CQT(), weights)
 
 
