@@ -201,7 +201,7 @@ class AudiogenCLI(CompatibleCLI):
 
     def before_fit(self) -> None:
         """Tell the model whether it goes on where a callback had stopped it: with other settings it does."""
-        self.model.goes_on = self._goes_on  # type: ignore[assignment]
+        self.model.resume_stopped = self._goes_on  # type: ignore[assignment]
 
     def after_fit(self) -> None:
         """Say where everything is."""

@@ -1,4 +1,4 @@
-"""Sounds and attacks that several tests need, and one thread for all tests."""
+"""Sounds and attacks that several tests share, and a single thread for all tests."""
 
 import hashlib
 import json
@@ -22,9 +22,9 @@ ONE_WORKER = (
     *("tests/slurm/", "tests/faults/", "tests/test_distributed.py", "tests/benchmarks/test_scaling_benchmark.py"),
 )
 WriteTone = Callable[..., Path]
-# Tests compute little: on a busy machine, a second thread that waits made them up to ten times slower.
+# On a busy machine, waiting for a second thread made these small tests up to ten times slower.
 torch.set_num_threads(1)
-# Suffixes by which soundfile does not know the format.
+# Suffixes that soundfile does not map to a format.
 FORMATS = {
     ".opus": {"format": "OGG", "subtype": "OPUS"},
     ".oga": {"format": "OGG"},
@@ -53,7 +53,7 @@ def tone(sample_rate: int = 8000, seconds: float = 0.25, frequency: float = 440.
 
 @pytest.fixture(scope="session", autouse=True)
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Keep what tests build away from the user's cache."""
+    """Keep the tests' cache separate from the user's."""
     folder = tmp_path_factory.mktemp("cache")
     os.environ["AUDIOGEN_CACHE"] = str(folder)
     return folder
@@ -61,7 +61,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def _signal_handlers() -> Iterator[None]:
-    """Put handlers back that a training leaves behind: Lightning's answer to Ctrl-C is to ignore it from then on."""
+    """Restore the signal handlers after a training run, because Lightning ignores every later Ctrl-C."""
     before = {number: signal.getsignal(number) for number in HANDLED}
     yield
     for number, handler in before.items():
@@ -70,7 +70,7 @@ def _signal_handlers() -> Iterator[None]:
 
 @pytest.fixture
 def write_tone(tmp_path: Path) -> WriteTone:
-    """Return a function that writes a sine to a name below tmp_path; the suffix chooses the format."""
+    """Return a function that writes a sine below tmp_path; the suffix chooses the format."""
 
     def write(name: str, sample_rate: int = 8000, **arguments: float) -> Path:
         path = tmp_path / name
@@ -83,7 +83,7 @@ def write_tone(tmp_path: Path) -> WriteTone:
 
 @pytest.fixture
 def marker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Return the file that an attack makes; a module that makes it too lies in the current folder, as does a config."""
+    """Return a file that an attack would create, such as the module and config beside it; check that none does."""
     file = tmp_path / "attacked"
     (tmp_path / "evil_module.py").write_text(
         f"import torch\nopen({str(file)!r}, 'w').close()\nclass Evil(torch.nn.Module):\n    pass\n"
@@ -98,7 +98,7 @@ def marker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 @pytest.fixture
 def download(tmp_path: Path, marker: Path) -> dict[str, Any]:
-    """Return what calls a function of this package that would write a file of the attacker's wherever he likes."""
+    """Return a call of a function in this package that would write an attacker's file to any path."""
     (tmp_path / "payload").write_text("anything")
     digest = hashlib.sha256(b"anything").hexdigest()
     arguments = {"url": (tmp_path / "payload").as_uri(), "path": str(tmp_path / "away" / f"attacked-{digest[:8]}.pth")}

@@ -179,7 +179,7 @@ def test_store_does_not_run_a_pickle(marker: Path, tmp_path: Path) -> None:
     index = tmp_path / "store" / "index.npz"
     np.savez(index, shape=np.array([Evil(marker)], dtype=object))
     index.write_bytes(seal(index.read_bytes()))
-    with pytest.raises(ValueError, match="holds no whole set of spectrograms"):
+    with pytest.raises(ValueError, match="does not contain a complete set of spectrograms"):
         SpectrogramStore(tmp_path / "store")
 
 

@@ -118,7 +118,7 @@ def test_a_run_of_limited_batches_goes_on_exactly(run: Path, data: Path, tmp_pat
     ],
 )
 def test_validation_comes_when_it_was_asked_for(flags: list[str], kimg: list[str], data: Path, tmp_path: Path) -> None:
-    split = ["--data.dataset.init_args.val_share", "0.2"]
+    split = ["--data.dataset.init_args.val_fraction", "0.2"]
     main(arguments(data, tmp_path / "run", 0.024, *split, *flags))
     assert validated(tmp_path / "run") == kimg
 

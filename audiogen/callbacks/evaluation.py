@@ -89,7 +89,7 @@ class PeriodicEvaluation(lightning.Callback, ABC):
             if "val" not in trainer.datamodule.loaded.splits:  # type: ignore[attr-defined]
                 raise ValueError(
                     f"{name} needs validation clips, and this data set has none: hold some out (such as "
-                    "--data.dataset.init_args.val_share 0.1), or leave the callback out. Test clips are for the end."
+                    "--data.dataset.init_args.val_fraction 0.1), or leave the callback out. Test clips are for the end."
                 )
             if trainer.limit_val_batches == 0:
                 raise ValueError(f"--trainer.limit_val_batches 0 would switch off {name}: remove the callback instead")

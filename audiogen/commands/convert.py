@@ -97,7 +97,7 @@ def convert(
     loaded = load(checkpoint, pick_device(device)) if isinstance(checkpoint, str | Path) else checkpoint
     model = require(loaded, Converts, "convert", "convert")
     index = _target(target, model)
-    model.grid(overlap)  # refuses values out of range
+    model.hop_frames(overlap)  # refuses values out of range
     if out is None:
         if path.is_dir():
             raise ValueError(f"{path} is a folder: name a folder to write to (out)")
@@ -230,7 +230,7 @@ def _converted(model: Converts, path: Path, target: int, overlap: float) -> Iter
     Raises:
         ValueError: If the model produces NaN.
     """
-    transform, hop, length = model.transform, model.grid(overlap), model.segment[2]
+    transform, hop, length = model.transform, model.hop_frames(overlap), model.segment[2]
     # Blocks and their context are multiples of the hop, so the segments are those of the whole sound.
     num_frames, context = (hop * -(-frames // hop) for frames in (BLOCK_FRAMES, length))
     wavs = (wav.to(model.device) for wav in stream_audio(path, transform.sample_rate, transform.shape[0]))

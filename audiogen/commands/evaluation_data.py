@@ -72,7 +72,7 @@ def _data_of_folder(folder: Path, known: Sequence[Any]) -> SpectrogramData:
         raise ValueError(
             "two folders of sounds need an embedding with a spectrogram of its own: --evaluator CLASSIFIER"
         )
-    folders = ClassFolders(val_share=0.5)
+    folders = ClassFolders(val_fraction=0.5)
     folders.label_order = tuple(next((each.label_names for each in known if each.label_names), ()))
     return SpectrogramData(folders, transforms[0], root=str(folder))
 

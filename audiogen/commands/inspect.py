@@ -92,7 +92,7 @@ def _write_page(data: LoadedData, pipeline: Pipeline, out: Path, num: int) -> In
         for column in range(len(clips))
         for kind in KINDS
     ]
-    start_output_folder(out, [PAGE, *PICTURES, *sounds], [clip.path for clip in data.clips])
+    start_output_folder(out, [PAGE, *PICTURES, *sounds], [clip.path for clip in data.items])
     names = [name for name in shown.names if name]
     save_figure(spectrogram_grid(shown.spec, names, pipeline.transform, "real"), out / PICTURES[0])
     save_figure(spectrogram_grid(shown.again, names, pipeline.transform, "round trip"), out / PICTURES[1])
@@ -111,7 +111,7 @@ def _write_page(data: LoadedData, pipeline: Pipeline, out: Path, num: int) -> In
 def _choose(data: LoadedData, pipeline: Pipeline, num: int) -> Shown:
     """Return clips spread over each class, with their round trips."""
     names = data.label_names[:MAX_ROWS] or [""]
-    rows = [[clip for clip in data.clips if (clip.label or "") == name] for name in names]
+    rows = [[clip for clip in data.items if (clip.label or "") == name] for name in names]
     num = min(num, max(map(len, rows)))
     clips = [row[:: max(len(row) // num, 1)][:num] for row in rows]
     wavs = [[clip_waveform(clip.path, pipeline, clip.span) for clip in row] for row in clips]

@@ -1,13 +1,17 @@
-"""Which domains a model converts to."""
+"""Choose the domains that a model converts to."""
 
 from typing import Literal
 
 
 def choose_targets(label_names: list[str], targets: list[str] | Literal["all"] | None) -> list[int]:
-    """Return the indices of domains to convert to.
+    """Return the indices of the domains to convert to.
+
+    Args:
+        label_names: Domain names in index order.
+        targets: Names of target domains, "all", or None for the last domain.
 
     Raises:
-        ValueError: For fewer than two domains, and targets that are none of them.
+        ValueError: If there are fewer than two domains, or if a target is repeated or not a domain.
 
     Example:
         >>> choose_targets(["a", "b"], None), choose_targets(["a", "b"], "all")
@@ -15,8 +19,8 @@ def choose_targets(label_names: list[str], targets: list[str] | Literal["all"] |
     """
     if len(label_names) < 2:
         raise ValueError(
-            "conversion needs two domains or more, and the usable data have "
-            f"{', '.join(label_names) or 'no classes'}: `python -m audiogen prepare` tells what was left out"
+            "conversion needs at least two domains, but the usable data have "
+            f"{', '.join(label_names) or 'no classes'}: `python -m audiogen prepare` lists what was left out"
         )
     chosen = label_names[-1:] if targets is None else label_names if targets == "all" else list(targets)
     if not chosen or any(name not in label_names for name in chosen) or len(set(chosen)) < len(chosen):

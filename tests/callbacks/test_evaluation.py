@@ -110,7 +110,7 @@ def test_test_verb_reports_by_test_clips_only_where_there_are_some(
 
 def test_data_without_validation_clips_are_refused(classifier: tuple[Path, Path], tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="needs validation clips, and this data set has none"):
-        main([*flags(classifier, tmp_path / "run", 0.008), "--data.dataset.init_args.val_share", "0"])
+        main([*flags(classifier, tmp_path / "run", 0.008), "--data.dataset.init_args.val_fraction", "0"])
 
 
 def test_too_few_clips_are_refused_before_training(classifier: tuple[Path, Path], tmp_path: Path) -> None:

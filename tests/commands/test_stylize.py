@@ -192,7 +192,7 @@ def test_trained_network_is_taken_by_its_checkpoint_only_for_its_spectrogram(
         ({"config": "configs/quickstart.yaml"}, "does not describe a style transfer model"),
         ({"balance": 0.5, "sweep": 3}, "--balance and --sweep exclude each other"),
         ({"balance": 0.5, "style_weight": 3.0}, "--balance and --style_weight exclude each other"),
-        ({"balance": 2.0}, "a balance is between 0"),
+        ({"balance": 2.0}, r"balance must be in \[0"),
         ({"sweep": 1}, "a sweep needs at least 2 sounds"),
         ({"seconds": 0.0}, "seconds above 0"),
         ({"out": "made.txt"}, r"should end in one of .*\.wav"),
