@@ -163,7 +163,7 @@ def test_fast_dev_run_goes_through_everything_and_keeps_nothing(
         args = evaluated(classifier, run, 50.0, {"class_path": "audiogen.callbacks.mode_collapse.ModeCollapse"})
         main([*args, "--trainer.fast_dev_run", "3"])
     assert seen[-1] == 12
-    assert "fast_dev_run: 3 batches went through. Nothing was kept." in caplog.text
+    assert "fast_dev_run: 3 batches were trained. Nothing was kept." in caplog.text
     assert not run.exists()
     main(arguments(data, run, 0.008))  # nothing is in the way of the real run
 

@@ -116,7 +116,7 @@ def test_a_run_with_only_damaged_checkpoints_is_not_restarted(run: Path, data: P
     shutil.copytree(run, tmp_path / "copy")
     for path in (tmp_path / "copy" / "checkpoints").iterdir():
         path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(ValueError, match=r"all checkpoints in .* are damaged: take one from a backup"):
+    with pytest.raises(ValueError, match=r"all checkpoints in .* are damaged: restore one from a backup"):
         main(arguments(data, tmp_path / "copy"))
 
 
@@ -159,7 +159,7 @@ def test_learning_rate_flag_overrides_the_checkpoint(data: Path, tmp_path: Path)
     ("flags", "message"),
     [
         (["--data.transform.f_min", "20"], "another transform"),
-        (["--model.generator.channel_max", "8"], "other networks: generator"),
+        (["--model.generator.channel_max", "8"], "other networks: expected generator"),
         (["--data.root", "OTHER"], "another label_names"),
     ],
 )
@@ -175,7 +175,7 @@ def test_a_checkpoint_of_another_model_is_not_resumed(
 
 def test_an_older_checkpoint_is_resumed_only_in_another_folder(run: Path, data: Path, tmp_path: Path) -> None:
     older = str(run / KIMG.format(8))
-    with pytest.raises(ValueError, match=r"went on to kimg-00000\.024\.ckpt"):
+    with pytest.raises(ValueError, match=r"already contains kimg-00000\.024\.ckpt"):
         main(arguments(data, run, 0.032, "--ckpt_path", older))
     main(arguments(data, tmp_path / "branch", 0.016, "--ckpt_path", older))
     whole, branch = (

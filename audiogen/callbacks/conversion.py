@@ -1,4 +1,4 @@
-"""Follow the training of a conversion model: scores of converted clips, and pictures and sounds of fixed ones."""
+"""Follow the training of a conversion model: metrics of converted clips, and pictures and sounds of fixed clips."""
 
 from collections.abc import Iterator
 from typing import Any, cast
@@ -17,17 +17,17 @@ from audiogen.metrics.evaluator import DatasetView, Embed
 
 
 class ConversionEvaluation(PeriodicEvaluation):
-    """Convert all validation clips to every target with the averaged generator, and score them by two classifiers.
+    """Convert all validation clips to every target with the averaged generator, and score them with two classifiers.
 
     The metrics are those of `ConversionEvaluator`.
 
     Args:
-        domain: A classifier of the domains, such as speakers.
-        content: A classifier of what should stay, such as words; null for none.
-        every_kimg: Interval of the validation passes.
+        domain: Classifier of the domains, such as speakers.
+        content: Classifier of what conversion should preserve, such as words; null for none.
+        every_kimg: Interval between validation passes, in thousands of clips shown.
 
     Raises:
-        ValueError: For values out of range.
+        ValueError: If `every_kimg` is not positive.
     """
 
     capability = Converts
@@ -39,7 +39,7 @@ class ConversionEvaluation(PeriodicEvaluation):
         self._task: Task | None = None
 
     def make_evaluator(self, model: Trained, reference: DatasetView, train: DatasetView, embedder: Embed) -> list[str]:
-        """Make an evaluator with the classifiers; see `PeriodicEvaluation`."""
+        """Create an evaluator with the classifiers; see `PeriodicEvaluation`."""
         model = cast(Converts, model)  # `setup` has checked it
         settings = (model.transform, model.label_names, model.targets, model.device)
         self.evaluator = ConversionEvaluator(self.domain, self.content, *settings)
@@ -51,24 +51,23 @@ class ConversionEvaluation(PeriodicEvaluation):
         model = cast(Converts, model)  # `setup` has checked it
         assert self._task is not None
         for rows in rank_batches(len(self._task.source), BATCH, rank, world_size):
-            share = Task(*(part[rows] for part in self._task))
-            yield next(iter(convert_clips(model, reference, share))) if len(rows) else None
+            own = Task(*(part[rows] for part in self._task))
+            yield next(iter(convert_clips(model, reference, own))) if len(rows) else None
 
 
 class ConversionLogger(PeriodicSamples):
-    """Draw the same clips every so often: sources, what is made of them, and clips of the target made into themselves.
+    """Draw the same clips at an interval: sources, their conversions, and reproduced clips of the target.
 
-    In the run directory: `samples/kimg-00010.000.png`, ..., and at the end sounds of one clip for each target:
-    `samples/to-nicolas-source.wav`, `to-nicolas-converted.wav`, `nicolas-real.wav`, `nicolas-reproduced.wav`. Clips are
-    of the validation split where it has all domains. Loggers that take pictures and sounds (TensorBoard, W&B) get them
-    too.
+    Writes `samples/kimg-00010.000.png`, ... in the run directory, and at the end sounds of one clip per target:
+    `samples/to-nicolas-source.wav`, `to-nicolas-converted.wav`, `nicolas-real.wav`, `nicolas-reproduced.wav`. Clips
+    come from the validation split if it has all domains. TensorBoard and W&B receive the pictures and sounds too.
 
     Args:
-        every_kimg: Interval.
-        num_clips: In each row.
+        every_kimg: Interval in thousands of clips shown.
+        num_clips: Clips in each row.
 
     Raises:
-        ValueError: For values out of range.
+        ValueError: If `every_kimg` or `num_clips` is not positive.
     """
 
     capability = Converts
@@ -84,7 +83,7 @@ class ConversionLogger(PeriodicSamples):
         loaded = trainer.datamodule.loaded  # type: ignore[attr-defined]
         clips = loaded.splits.get("val", loaded.splits["train"])
         if len(clips.label.unique()) < len(model.label_names):
-            clips = loaded.splits["train"]  # of a small domain, nothing is held out
+            clips = loaded.splits["train"]  # a small domain has no held-out clips
         num = min(self.num_clips, int(clips.label.bincount().min()))
         rows: dict[str, Tensor] = {}
         for index in model.targets:

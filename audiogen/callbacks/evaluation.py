@@ -1,4 +1,4 @@
-"""Evaluate the averaged generator during training, on validation clips; in the command `test`, on test clips."""
+"""Evaluate the averaged generator: on validation clips during training, on test clips with the command `test`."""
 
 import math
 import time
@@ -24,20 +24,20 @@ COST = (Scalar("evaluation/seconds", SPEED, unit="s"), Scalar("evaluation/time_f
 
 
 class PeriodicEvaluation(lightning.Callback, ABC):
-    """Compute metrics at an interval, log them, and tell what it cost.
+    """Compute and log metrics at an interval.
 
-    It decides when the Trainer validates: metrics come with the validation pass, so that Lightning's ModelCheckpoint
-    and EarlyStopping find them by their names, such as `fad`. The commands `validate` and `test` print them.
+    The callback sets the Trainer's validation interval and logs within the validation pass, so that Lightning's
+    ModelCheckpoint and EarlyStopping can monitor metrics such as `fad`. The commands `validate` and `test` print them.
 
     Args:
-        every_kimg: Interval of the validation passes.
+        every_kimg: Interval between validation passes, in thousands of clips shown.
 
     Attributes:
-        capability: What the model must be able to do.
-        method: Name of the method that does it.
+        capability: Protocol that the model must implement.
+        method: Its principal method.
 
     Raises:
-        ValueError: For values out of range.
+        ValueError: If `every_kimg` is not positive.
     """
 
     capability: type[Trained]
@@ -47,20 +47,20 @@ class PeriodicEvaluation(lightning.Callback, ABC):
         if every_kimg <= 0:
             raise ValueError(f"every_kimg must be > 0, got {every_kimg}")
         self.every_kimg = every_kimg
-        self.evaluator: Any = None  # the one that was made last
-        self._evaluated_split = ""  # the split of the real clips that it has
+        self.evaluator: Any = None  # the current one
+        self._evaluated_split = ""  # split of its real clips
         self._seconds = 0.0
         self._started = 0.0
 
     @abstractmethod
     def make_evaluator(self, model: Trained, reference: DatasetView, train: DatasetView, embedder: Embed) -> list[str]:
-        """Make `evaluator`, give it real clips, and return what there is to say of them."""
+        """Create `evaluator`, set its real clips, and return notes for the user."""
 
     @abstractmethod
     def make_clips(self, model: Trained, reference: DatasetView, rank: int, world_size: int) -> Iterator[Any]:
-        """Make this process's share of the clips in batches for the evaluator, as many batches as other processes do.
+        """Yield this rank's slice of the clips in batches for the evaluator.
 
-        None stands for a batch that only others have.
+        Every rank yields equally many batches; None stands for an empty one.
         """
 
     def metric_names(self) -> set[str]:
@@ -76,20 +76,20 @@ class PeriodicEvaluation(lightning.Callback, ABC):
         """Set the Trainer's validation interval.
 
         Raises:
-            ValueError: For data without the split that is needed, models of another kind, and flags of the Trainer that
-                would validate at other times or never.
+            ValueError: If the data have no validation split, the model lacks the capability, or flags of the Trainer
+                set the validation interval.
         """
         model = trained(pl_module)
-        self._evaluated_split = ""  # by the evaluator of another model
+        self._evaluated_split = ""  # an evaluator of another model does not count
         name = type(self).__name__
         if sum(isinstance(callback, PeriodicEvaluation) for callback in trainer.callbacks) > 1:  # type: ignore[attr-defined]
-            raise ValueError("there are two callbacks that evaluate: name all embeddings in one")
+            raise ValueError("there are two evaluation callbacks: list all embeddings in one")
         require(model, self.capability, self.method, name)
         if stage == "fit":
             if "val" not in trainer.datamodule.loaded.splits:  # type: ignore[attr-defined]
                 raise ValueError(
-                    f"{name} needs validation clips, and this data set has none: hold some out (such as "
-                    "--data.dataset.init_args.val_fraction 0.1), or leave the callback out. Test clips are for the end."
+                    f"{name} needs validation clips, but this data set has none: hold some out (such as "
+                    "--data.dataset.init_args.val_fraction 0.1), or remove the callback."
                 )
             if trainer.limit_val_batches == 0:
                 raise ValueError(f"--trainer.limit_val_batches 0 would switch off {name}: remove the callback instead")
@@ -99,30 +99,30 @@ class PeriodicEvaluation(lightning.Callback, ABC):
                     "--trainer.check_val_every_n_epoch, and set every_kimg of the callback"
                 )
             trainer.check_val_every_n_epoch = None
-            # Rounded up, lest the last pass but one lie a few steps before the end, where there is one in any case.
+            # Rounded up: a pass also runs at the end of the training, and rounding down would put one just before it.
             trainer.val_check_interval = math.ceil(self.every_kimg * 1000 / model.batch_size - 1e-6)
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Embed the real clips, and start the clock."""
+        """Embed the real clips and start the clock."""
         model = trained(pl_module)
         self._prepare(trainer, model, "val")
         self._started, self._seconds = time.monotonic(), 0.0
 
     def on_validation_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Evaluator by validation clips."""
+        """Evaluate on validation clips."""
         model = trained(pl_module)
         if not trainer.sanity_checking:
             self._evaluate(trainer, model, "val")
 
     def on_test_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Evaluator by test clips."""
+        """Evaluate on test clips."""
         model = trained(pl_module)
         self._evaluate(trainer, model, "test")
 
     def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Say what evaluating cost."""
-        share = self._seconds / max(time.monotonic() - self._started, 1e-9)
-        rank_zero_info(f"Evaluation took {self._seconds:.0f} s, {share:.0%} of the training's time")
+        """Report the time spent in evaluations."""
+        fraction = self._seconds / max(time.monotonic() - self._started, 1e-9)
+        rank_zero_info(f"Evaluation took {self._seconds:.0f} s, {fraction:.0%} of the training time")
 
     def _evaluate(self, trainer: lightning.Trainer, model: Trained, split: str) -> None:
         start = time.monotonic()
@@ -142,7 +142,7 @@ class PeriodicEvaluation(lightning.Callback, ABC):
             model.log_dict({f"{split}/{name}": value for name, value in scores.items()})
 
     def _prepare(self, trainer: lightning.Trainer, model: Trained, split: str) -> None:
-        """Have an evaluator made that knows the real clips of a split, where the last one does not."""
+        """Create an evaluator with the real clips of a split, unless the current one has them."""
         if self._evaluated_split == split:
             return
         start = time.monotonic()
@@ -156,17 +156,17 @@ class PeriodicEvaluation(lightning.Callback, ABC):
 
 
 class Evaluation(PeriodicEvaluation):
-    """Make clips with the averaged generator and score them beside real clips.
+    """Generate clips with the averaged generator and compare them with real clips.
 
     Args:
-        embeddings: In which distances are measured; the first gives `fad`.
-        every_kimg: Interval of the validation passes.
-        num_clips: To be made, of each class as large a share as of the real ones.
-        seed: Of the clips: the same ones each time.
-        extra_metrics: Metrics beside the ones that are always computed.
+        embeddings: Embeddings in which distances are measured; the first one defines `fad`.
+        every_kimg: Interval between validation passes, in thousands of clips shown.
+        num_clips: Number of clips to generate, in the proportions of the real classes.
+        seed: Seed of the clips, the same at every pass.
+        extra_metrics: Metrics in addition to the standard ones.
 
     Raises:
-        ValueError: For values out of range.
+        ValueError: If `every_kimg` is not positive.
     """
 
     capability = Samples
@@ -185,14 +185,14 @@ class Evaluation(PeriodicEvaluation):
         self.extra_metrics = extra_metrics or []
 
     def make_evaluator(self, model: Trained, reference: DatasetView, train: DatasetView, embedder: Embed) -> list[str]:
-        """Make an evaluator with the embeddings; see `PeriodicEvaluation`."""
+        """Create an evaluator with the embeddings; see `PeriodicEvaluation`."""
         settings = (model.transform, model.label_names, self.num_clips, model.device, self.extra_metrics)
         self.evaluator = Evaluator(self.embeddings, *settings)
         self.evaluator.set_real(reference, train, embedder)
         return self.evaluator.notes
 
     def make_clips(self, model: Trained, reference: DatasetView, rank: int, world_size: int) -> Iterator[Any]:
-        """Generate clips; clip i of a class has the seed it has in `generate`. See `PeriodicEvaluation`."""
+        """Generate clips; clip i of a class has the same seed as in `generate`. See `PeriodicEvaluation`."""
         model = cast(Samples, model)  # `setup` has checked it
         label, number = self.evaluator.wanted
         seeds = torch.tensor(model.clip_seeds(self.seed, int(number.max()) + 1))[number]
@@ -202,7 +202,7 @@ class Evaluation(PeriodicEvaluation):
 
 
 def _until_stopped(trainer: lightning.Trainer, model: Trained, batches: Iterator[Any]) -> Iterator[Any]:
-    """Yield the batches of this process, and leave the training at a signal to any."""
+    """Yield the batches of this rank; end the training if any rank received a signal."""
     for batch in batches:
         if batch is not None:
             yield batch

@@ -25,6 +25,6 @@ class SkipNonFinite(lightning.Callback):
         self.max_in_a_row = max_in_a_row
 
     def setup(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
-        """Tell the model."""
+        """Set the limit in the model."""
         model = trained(pl_module)
         model.max_skipped = self.max_in_a_row

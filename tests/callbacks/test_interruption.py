@@ -116,7 +116,7 @@ def test_two_trainings_do_not_share_a_run_directory(data: Path, tmp_path: Path) 
     (tmp_path / "run").mkdir()
     with (
         FileLock(tmp_path / "run" / LOCK_NAME),
-        pytest.raises(ValueError, match=r"another training is running in .*run: name another folder"),
+        pytest.raises(ValueError, match=r"another training is running in .*run: wait for its end"),
     ):
         main(arguments(data, tmp_path / "run", 0.008))
     main(arguments(data, tmp_path / "run", 0.008))
@@ -136,7 +136,7 @@ def test_a_closed_terminal_is_a_signal_like_others_but_under_nohup(
 
 def test_a_batch_that_cannot_be_shared_is_refused_with_one_that_can(data: Path, tmp_path: Path) -> None:
     trainer = SimpleNamespace(strategy=SingleDeviceStrategy(), world_size=3)
-    with pytest.raises(ValueError, match=r"batch_size 16 is not a multiple of the 3 processes: set .* to 18, say"):
+    with pytest.raises(ValueError, match=r"batch_size 16 is not divisible by the 3 processes: .* example, 18"):
         Interruption().setup(trainer, SimpleNamespace(batch_size=16), "fit")  # type: ignore[arg-type]
 
 
@@ -150,7 +150,7 @@ def test_processes_that_slurm_started_and_nobody_asked_for_are_refused(monkeypat
     monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "1")
     _check_processes(alone)  # type: ignore[arg-type]
     monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "4")
-    with pytest.raises(ValueError, match="srun started 4 processes, and 1 would train together"):
+    with pytest.raises(ValueError, match="srun started 4 processes, but 1 would train together"):
         _check_processes(alone)  # type: ignore[arg-type]
 
 

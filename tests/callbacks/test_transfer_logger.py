@@ -130,7 +130,7 @@ def test_files_that_cannot_be_used_leave_their_pair_out(pairs: Path, tmp_path: P
 
 def test_sounds_in_several_segments_are_refused(pairs: Path, tmp_path: Path) -> None:
     write(tmp_path / "bursts.wav", bursts(3.2))
-    with pytest.raises(DatasetError, match=r"one clip each is taken: use --data\.crop start or center"):
+    with pytest.raises(DatasetError, match=r"one clip per sound: use --data\.crop start or center"):
         fit(pairs, tmp_path / "run", "--data.crop", "random", "--data.segment_seconds", "1.0")
 
 

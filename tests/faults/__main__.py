@@ -224,7 +224,7 @@ def data_changes(bench: Bench) -> Outcome:
     outcome.injected += 1
     again = bench.fit(run, None, *more)
     assert again.wait() == 0, again.log.read_text()
-    assert "The data are not those that this run was trained on" in again.log.read_text(), again.log.read_text()
+    assert "The data differ from those that this run was trained on" in again.log.read_text(), again.log.read_text()
     outcome.survived += 1
     outcome.note = "goes on without the files; a change before it goes on is told"
     return outcome
