@@ -158,7 +158,7 @@ def test_learning_rate_flag_overrides_the_checkpoint(data: Path, tmp_path: Path)
     ("flags", "message"),
     [
         (["--data.transform.f_min", "20"], "another transform"),
-        (["--model.generator.channel_max", "8"], "other networks: generator"),
+        (["--model.generator.channel_max", "8"], "other networks: expected generator"),
         (["--data.root", "OTHER"], "another label_names"),
     ],
 )
