@@ -158,7 +158,7 @@ def test_processes_that_may_lack_a_domain_are_refused(
     classifier: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(melgan_vc, "num_processes", lambda: 2)
-    with pytest.raises(ValueError, match=r"clips of each domain: set --data.domains true"):
+    with pytest.raises(ValueError, match=r"clips of every domain: set --data.domains true"):
         main([*command_lines(classifier, tmp_path)["MelGAN-VC"], "--data.domains", "false"])
 
 

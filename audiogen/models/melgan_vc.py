@@ -15,14 +15,13 @@ Extensions and deviations:
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from audiogen import rng
 from audiogen.data.batch import Batch
 from audiogen.distributed import num_processes
 from audiogen.losses.adversarial import hinge_fake, hinge_real
@@ -30,7 +29,7 @@ from audiogen.losses.siamese import siamese_margin, travel_angle, travel_distanc
 from audiogen.models.gan import GAN
 from audiogen.models.precision import Precision, channels_last
 from audiogen.models.schedules import falling
-from audiogen.models.targets import choose_targets
+from audiogen.models.targets import Roles, choose_targets, draw_roles, has_roles
 from audiogen.scalars import COLLAPSE, LOSSES, Scalar
 from audiogen.transforms.segments import join_segments, overlap_add_segments, overlapping_segments, split_segments
 from audiogen.transforms.transform import SpectrogramTransform
@@ -38,25 +37,6 @@ from audiogen.transforms.transform import SpectrogramTransform
 Shape = tuple[int, int, int]
 NUM_SEGMENTS = 3  # per clip
 CONVERT_BATCH = 64  # segments
-
-
-class Roles(NamedTuple):
-    """Roles of the clips in a batch.
-
-    Attributes:
-        source: Clips to convert, float32 [N, C, F, L].
-        source_domain: Domain of each source, int64 [N].
-        target: Domain to convert each source to, int64 [N].
-        real: Clips of target domains, float32 [M, C, F, L]. The discriminator sees them as real, and the generator has
-            to reproduce them.
-        real_domain: Domain of each real clip, int64 [M].
-    """
-
-    source: Tensor
-    source_domain: Tensor
-    target: Tensor
-    real: Tensor
-    real_domain: Tensor
 
 
 class MelGANVC(GAN):
@@ -227,30 +207,11 @@ class MelGANVC(GAN):
         self._log_losses("test", batch)
 
     def roles(self, batch: Batch) -> Roles:
-        """Draw a target for each clip that can be converted, and collect the clips of target domains.
-
-        Raises:
-            ValueError: If the batch has no clip to convert or none of a target domain.
-        """
-        if not self._has_roles(batch.label):
-            raise ValueError(
-                f"a batch of {len(batch.label)} clips has none to convert or none of a target: draw domains evenly "
-                "(--data.domains true), with at least one clip of each per process"
-            )
-        allowed = self.allowed[batch.label]  # [B, num_domains]
-        source, real = allowed.any(dim=1), self.allowed.any(dim=0)[batch.label]
-        threshold = rng.rand((len(allowed), 1), allowed.device) * allowed.sum(dim=1, keepdim=True)
-        target = (allowed.cumsum(dim=1) <= threshold).sum(dim=1)
-        return Roles(batch.spec[source], batch.label[source], target[source], batch.spec[real], batch.label[real])
+        """Divide a batch into clips to convert and clips of target domains; see `draw_roles`."""
+        return draw_roles(batch, self.allowed)
 
     def backward_losses(self, roles: Roles, train_generator: bool) -> None:
-        """Compute the gradients of all networks.
-
-        Args:
-            roles: Roles of the clips in the batch.
-            train_generator: Whether to compute gradients of the generator and the siamese network too, not only the
-                discriminator's.
-        """
+        """Compute the discriminator's gradients and, if `train_generator`, those of the other two networks."""
         with torch.set_grad_enabled(train_generator), self.autocast():
             converted, reproduced = self.translate(self.generator, roles)
         fake_input = converted.detach().requires_grad_(train_generator)
@@ -392,12 +353,8 @@ class MelGANVC(GAN):
         """Return the target input of the networks, int64 [B], or None if there is only one target."""
         return target if len(self.targets) > 1 else None
 
-    def _has_roles(self, label: Tensor) -> bool:
-        """Return whether clips with domains int64 [B] include both clips to convert and clips of a target domain."""
-        return bool(self.allowed[label].any() and self.allowed.any(dim=0)[label].any())
-
     def _log_losses(self, split: str, batch: Batch) -> None:
-        if not self._has_roles(batch.label):
+        if not has_roles(batch.label, self.allowed):
             return  # the last batch may lack a domain
         roles = self.roles(batch)
         with self.autocast():
