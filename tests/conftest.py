@@ -35,6 +35,7 @@ FORMATS = {
 }
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep the tests of a file on one worker, where they share fixtures, and begin with the longest group."""
     for item in items:
