@@ -75,7 +75,7 @@ list(parallel_map(wait, [sys.argv[1]] * 2, 2))
 """
 
 
-def test_distributed_end_when_the_first_one_is_killed(tmp_path: Path) -> None:
+def test_processes_end_when_the_first_one_is_killed(tmp_path: Path) -> None:
     with subprocess.Popen([sys.executable, "-c", SCRIPT, str(tmp_path)]) as process:
         while len(found := list(tmp_path.glob("pid-*"))) < 2:
             time.sleep(0.05)

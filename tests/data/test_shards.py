@@ -102,7 +102,7 @@ def test_training_on_shards_continues_as_if_never_stopped(tmp_path: Path, monkey
     assert all(torch.equal(value, weights[1][name]) for name, value in weights[0].items())
 
 
-def test_other_spectrograms_than_the_conmetricd_are_refused(data: LoadedData, tmp_path: Path) -> None:
+def test_other_spectrograms_than_the_configured_ones_are_refused(data: LoadedData, tmp_path: Path) -> None:
     write_shards(data, PIPELINE, new_shard_folder(str(tmp_path / "shards")), 4)
     for pipeline, name in (
         (replace(PIPELINE, transform=LogMel(8000, 512, 128, n_mels=32, num_frames=16, floor_db=-70)), "transform"),
