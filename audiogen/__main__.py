@@ -11,7 +11,7 @@ from typing import NamedTuple
 from audiogen import signals
 from audiogen.terminal import escape_messages, printable
 
-# What the libraries would say of their own insides on each start.
+# Deprecation notes of jsonargparse about itself.
 os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")
 
 
@@ -88,28 +88,28 @@ def run(args: list[str]) -> None:
 
 
 def _innermost(error: BaseException) -> BaseException:
-    """Return the error that started a chain of them."""
+    """Return the first error of a chain."""
     while error.__cause__ is not None:
         error = error.__cause__
     return error
 
 
 def _argument_message(error: BaseException) -> str:
-    """Return where jsonargparse found something wrong and what, without the types and options it tried on the way."""
+    """Return the position and the cause of a parser error, without the types and options that were tried."""
     where = str(error).splitlines()[0].rstrip(":")
     what = str(_innermost(error))
     return where if what in where else f"{where}: {what}"
 
 
 def _lost_process(error: RuntimeError) -> bool:
-    """Tell whether an error is that the processes of a training cannot reach one another."""
+    """Return whether an error means that the processes of a training have lost each other."""
     return "gloo" in str(error) or type(error).__name__.startswith("Dist")
 
 
 def main() -> None:
-    """Run the command line; errors that the user can mend are told in one message, without a stack trace."""
+    """Run the command line. Errors that the user can fix are printed without a traceback."""
     if isinstance(sys.stdout, TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be text
+        sys.stdout.reconfigure(errors="backslashreplace")  # file names need not be valid text
     try:
         run(sys.argv[1:])
     except ArgumentError as error:
@@ -118,17 +118,17 @@ def main() -> None:
     except (ValueError, OSError, FloatingPointError) as error:
         if os.environ.get("AUDIOGEN_TRACEBACK"):
             raise
-        # jsonargparse wraps errors of constructors in all it tried; our own say enough themselves.
+        # jsonargparse wraps errors of constructors in a list of attempts; the innermost message is enough.
         what = _innermost(error) if "Given value" in str(error) else error
-        print(f"audiogen: error: {printable(str(what))}\n(AUDIOGEN_TRACEBACK=1 shows where)", file=sys.stderr)
+        print(f"audiogen: error: {printable(str(what))}\n(AUDIOGEN_TRACEBACK=1 prints the traceback)", file=sys.stderr)
         raise SystemExit(1) from None
     except RuntimeError as error:
         if os.environ.get("AUDIOGEN_TRACEBACK") or not _lost_process(error):
             raise
         reason = str(error).splitlines()[0]
         print(
-            f"audiogen: error: another process of this training is gone or cannot be reached ({reason}).\nThe same "
-            "command goes on from the last checkpoint",
+            f"audiogen: error: another process of this training ended or cannot be reached ({reason}).\nThe same "
+            "command resumes from the last checkpoint",
             file=sys.stderr,
         )
         raise SystemExit(signals.EXIT_LOST) from None

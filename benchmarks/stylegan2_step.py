@@ -1,8 +1,9 @@
 """Speed of the StyleGAN2 training step: `python -m benchmarks.stylegan2_step`.
 
 64 x 64, ten classes, channel_base 4096, channel_max 128, batch 16. Side by side: the step of
-`benchmarks.plain_stylegan2` in float32, the package's step in float32 and in the precision it chooses by itself, and
-bare convolutions, whose rate is what the machine can do. Also: how far gradients of the two penalties are from float64.
+`tests.networks.plain_stylegan2` in float32, the package's step in float32 and in the precision it chooses by itself,
+and bare convolutions, whose rate is what the machine can do. Also: how far gradients of the two penalties are from
+float64.
 """
 
 import json
@@ -22,8 +23,8 @@ from audiogen.models.precision import Precision, has_fast_bf16
 from audiogen.models.stylegan2 import StyleGAN2
 from audiogen.networks.stylegan2 import Discriminator, Generator
 from audiogen.transforms.mel import LogMel
-from benchmarks import plain_stylegan2
 from benchmarks.timing import fastest
+from tests.networks import plain_stylegan2
 
 BATCH = 16
 CHANNELS: dict[str, Any] = {"channel_base": 4096, "channel_max": 128}

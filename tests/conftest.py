@@ -1,4 +1,4 @@
-"""Sounds and attacks that several tests need, and one thread for all tests."""
+"""Sounds and attacks that several tests share, and a single thread for all tests."""
 
 import hashlib
 import json
@@ -17,10 +17,14 @@ from numpy.typing import NDArray
 
 from audiogen.signals import HANDLED
 
+# Tests that start several processes at once. They share one pytest-xdist worker, so that they never run side by side.
+ONE_WORKER = (
+    *("tests/slurm/", "tests/faults/", "tests/test_distributed.py", "tests/benchmarks/test_scaling_benchmark.py"),
+)
 WriteTone = Callable[..., Path]
-# Tests compute little: on a busy machine, a second thread that waits made them up to ten times slower.
+# On a busy machine, waiting for a second thread made these small tests up to ten times slower.
 torch.set_num_threads(1)
-# Suffixes by which soundfile does not know the format.
+# Suffixes that soundfile does not map to a format.
 FORMATS = {
     ".opus": {"format": "OGG", "subtype": "OPUS"},
     ".oga": {"format": "OGG"},
@@ -29,6 +33,16 @@ FORMATS = {
     ".snd": {"format": "AU"},
     ".wave": {"format": "WAV"},
 }
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep the tests of a file on one worker, where they share fixtures, and begin with the longest group."""
+    for item in items:
+        path = item.path.relative_to(Path(__file__).parent.parent).as_posix()
+        group = "several processes" if path.startswith(ONE_WORKER) else path
+        item.add_marker(pytest.mark.xdist_group(group))
+    items.sort(key=lambda item: "several processes" not in str(item.get_closest_marker("xdist_group")))
 
 
 def tone(sample_rate: int = 8000, seconds: float = 0.25, frequency: float = 440.0, num_channels: int = 1) -> NDArray:
@@ -40,7 +54,7 @@ def tone(sample_rate: int = 8000, seconds: float = 0.25, frequency: float = 440.
 
 @pytest.fixture(scope="session", autouse=True)
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Keep what tests build away from the user's cache."""
+    """Keep the tests' cache separate from the user's."""
     folder = tmp_path_factory.mktemp("cache")
     os.environ["AUDIOGEN_CACHE"] = str(folder)
     return folder
@@ -48,7 +62,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def _signal_handlers() -> Iterator[None]:
-    """Put handlers back that a training leaves behind: Lightning's answer to Ctrl-C is to ignore it from then on."""
+    """Restore the signal handlers after a training run, because Lightning ignores every later Ctrl-C."""
     before = {number: signal.getsignal(number) for number in HANDLED}
     yield
     for number, handler in before.items():
@@ -57,7 +71,7 @@ def _signal_handlers() -> Iterator[None]:
 
 @pytest.fixture
 def write_tone(tmp_path: Path) -> WriteTone:
-    """Return a function that writes a sine to a name below tmp_path; the suffix chooses the format."""
+    """Return a function that writes a sine below tmp_path; the suffix chooses the format."""
 
     def write(name: str, sample_rate: int = 8000, **arguments: float) -> Path:
         path = tmp_path / name
@@ -70,7 +84,7 @@ def write_tone(tmp_path: Path) -> WriteTone:
 
 @pytest.fixture
 def marker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Return the file that an attack makes; a module that makes it too lies in the current folder, as does a config."""
+    """Return a file that an attack would create, such as the module and config beside it; check that none does."""
     file = tmp_path / "attacked"
     (tmp_path / "evil_module.py").write_text(
         f"import torch\nopen({str(file)!r}, 'w').close()\nclass Evil(torch.nn.Module):\n    pass\n"
@@ -85,7 +99,7 @@ def marker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 @pytest.fixture
 def download(tmp_path: Path, marker: Path) -> dict[str, Any]:
-    """Return what calls a function of this package that would write a file of the attacker's wherever he likes."""
+    """Return a call of a function in this package that would write an attacker's file to any path."""
     (tmp_path / "payload").write_text("anything")
     digest = hashlib.sha256(b"anything").hexdigest()
     arguments = {"url": (tmp_path / "payload").as_uri(), "path": str(tmp_path / "away" / f"attacked-{digest[:8]}.pth")}

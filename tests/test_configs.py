@@ -33,7 +33,7 @@ SPEAKERS = ("george", "jackson", "lucas", "nicolas", "theo", "yweweler")
 
 
 def merged(config: Path) -> list[Path]:
-    """Return the files of a config in order; a variant's are those that the command in its header names."""
+    """Return the files of a config in order; a variant's header names them in its command."""
     if config in SYSTEMS:
         return [config]
     (command,) = re.findall(r"^#   (python -m audiogen .*)", config.read_text(), re.M)
@@ -45,7 +45,7 @@ def flags_of(config: Path) -> list[str]:
 
 
 def settings_of(config: Path) -> dict[str, Any]:
-    """Return the settings of the file that a config starts from."""
+    """Return the settings of a config's first file."""
     settings: dict[str, Any] = yaml.safe_load(merged(config)[0].read_text())
     return settings
 
@@ -56,14 +56,14 @@ def dataset_of(config: Path) -> str:
 
 
 def first_classes_of(config: Path) -> list[str]:
-    """Return the names of the first two classes of the data that are made for a config."""
+    """Return the names of the first two classes in the data generated for a config."""
     settings = settings_of(config)["data"]["dataset"].get("init_args", {})
     by_label = {"gender": ["male", "female"], "speaker": settings.get("speakers", list(SPEAKERS))[:2]}
     return by_label.get(settings.get("label"), FIRST_CLASSES.get(dataset_of(config), ["zero", "one"]))
 
 
 def data_for(config: Path, folder: Path) -> list[str]:
-    """Make a small data set in the layout of a config and return the flags that name it."""
+    """Create a small data set in a config's layout and return the flags that name it."""
     dataset = dataset_of(config)
     flags = ["--data.root", str(folder)]
     if dataset == "Pairs":
@@ -79,7 +79,9 @@ def data_for(config: Path, folder: Path) -> list[str]:
             name = f"{DIGITS.index(path.parent.name)}_{{}}_{int(path.stem) + 11}.wav"
             for number, speaker in enumerate(SPEAKERS):
                 samples, sample_rate = soundfile.read(path)
-                soundfile.write(folder / name.format(speaker), samples / (1 + number / 10), sample_rate)  # none alike
+                soundfile.write(
+                    folder / name.format(speaker), samples / (1 + number / 10), sample_rate
+                )  # all different
             path.unlink()
     if dataset == "Domains":
         flags += ["--data.dataset.a", "zero", "--data.dataset.b", "one"]
@@ -92,7 +94,7 @@ def data_for(config: Path, folder: Path) -> list[str]:
 
 
 def pairs_for(config: Path, folder: Path) -> list[str]:
-    """Write a pair of sounds and return flags that make a config's networks small."""
+    """Write a pair of sounds and return flags that name it and shrink a config's networks."""
     write(folder / "content.wav", melody(0.8))
     write(folder / "style.wav", bursts(0.8))
     (folder / "pairs.csv").write_text("content,style\ncontent.wav,style.wav\n")
@@ -109,13 +111,13 @@ def classifier(folder: Path) -> Path:
     """Train a small network with the config of Huzaifah & Wyse's (2020) trained weights; return the run directory."""
     write_esc50(folder / "ESC-50")
     small = ["--model.network.width", "4", "--model.total_kimg", "0.02", "--data.num_workers", "1"]
-    place = ["--data.root", str(folder / "ESC-50"), "--trainer.default_root_dir", str(folder / "classifier")]
-    main(["fit", "--config", "configs/classifier_esc50.yaml", *place, *small])
+    paths = ["--data.root", str(folder / "ESC-50"), "--trainer.default_root_dir", str(folder / "classifier")]
+    main(["fit", "--config", "configs/classifier_esc50.yaml", *paths, *small])
     return folder / "classifier"
 
 
 def write_esc50(folder: Path) -> None:
-    """Write two classes of five folds in the layout of ESC-50."""
+    """Write two classes with five folds in ESC-50's layout."""
     (folder / "meta").mkdir(parents=True)
     (folder / "audio").mkdir()
     rows = ["filename,fold,target,category,esc10,src_file,take"]
@@ -128,7 +130,7 @@ def write_esc50(folder: Path) -> None:
 
 
 def write_exvo_table(folder: Path) -> None:
-    """List the clips of the classes zero and one as awe and excitement, each sound beside the table."""
+    """Write a table in which the classes zero and one are awe and excitement, beside the sounds."""
     lines = ["File_ID,Split," + ",".join(EMOTIONS)]
     for path in sorted(folder.rglob("*.wav")):
         scores = ["1", "0"] if path.parent.name == "zero" else ["0", "1"]
@@ -151,7 +153,7 @@ def test_config_builds_networks_for_its_spectrogram_and_classes(config: Path, tm
         assert data.domains
         target = torch.tensor(model.targets[:1]).repeat(2)
         assert model.convert(torch.zeros(2, *model.transform.shape), target).shape == (2, *model.transform.shape)
-        assert model.discriminator(torch.zeros(2, *model.transform.shape), model.named(target)).shape == (2,)
+        assert model.discriminator(torch.zeros(2, *model.transform.shape), model.target_input(target)).shape == (2,)
         return
     if isinstance(model, StyleTransfer):
         assert data.num_pairs == 1
@@ -201,7 +203,7 @@ def test_variant_ends_its_command_and_contains_only_differences(config: Path) ->
 
 
 def flat(content: Any, prefix: str = "") -> dict[str, Any]:
-    """Return nested settings by dotted names."""
+    """Return nested settings as a flat dictionary with dotted names."""
     if not isinstance(content, dict):
         return {prefix: content}
     return {name: value for key, part in content.items() for name, value in flat(part, f"{prefix}.{key}").items()}

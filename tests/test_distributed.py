@@ -1,4 +1,4 @@
-"""Several processes train what one does: the same clips, the same noise, the same weights."""
+"""Several processes train the same as one: the same clips, the same noise, the same weights."""
 
 import csv
 import json
@@ -38,7 +38,7 @@ def with_callbacks(args: list[str], classifier: Path, method: str) -> list[str]:
     }
     evaluation: dict[str, Any] = {
         "class_path": "audiogen.callbacks.evaluation.Evaluation",
-        # One more than two whole batches: the second process has no share of the last one.
+        # One more than two whole batches, so that the second process has no clip of the last one.
         "init_args": {"embeddings": [embedding], "every_kimg": 0.08, "num_clips": 129},
     }
     if method == "convert":
@@ -49,7 +49,7 @@ def with_callbacks(args: list[str], classifier: Path, method: str) -> list[str]:
 
 
 def command_lines(classifier: tuple[Path, Path], run: Path) -> dict[str, list[str]]:
-    """Return command lines of 20 steps of 8 clips, by model."""
+    """Return command lines of 20 steps with 8 clips each, by model."""
     data, weights = classifier
     scale = ["--data.transform.floor_db", "-100", "--data.transform.ceil_db", "20", "--data.batch_size", "8"]
     full = ["--model.precision", "fp32"]
@@ -61,16 +61,16 @@ def command_lines(classifier: tuple[Path, Path], run: Path) -> dict[str, list[st
         "StyleGAN2": with_callbacks(arguments(data, run, 0.16, *gan), weights, "sample"),
         "StyleGAN2 in float64": with_callbacks(arguments(data, run, 0.16, *gan, *exact), weights, "sample"),
         "MelGAN-VC": conversion_arguments(data, run, 0.16, *conversion),
-        # 20 validation clips: two batches in one process, a smaller one in the other
+        # 20 validation clips: two batches in one process, one smaller batch in the other
         "Classifier": [
             "fit",
-            *classifier_arguments(data, run, 0.16, *full, "--data.dataset.init_args.val_share", "0.25"),
+            *classifier_arguments(data, run, 0.16, *full, "--data.dataset.init_args.val_fraction", "0.25"),
         ],
     }
 
 
 def run_command(args: list[str], status: int = 0) -> str:
-    """Run a command line as a user does, and return what it says."""
+    """Run a command line as a user would, and return its output."""
     done = subprocess.run([sys.executable, "-m", "audiogen", *args], capture_output=True, text=True, check=False)
     assert done.returncode == status, done.stderr
     return done.stderr
@@ -87,13 +87,13 @@ def rows(run: Path) -> list[dict[str, str]]:
 
 @pytest.fixture(scope="module")
 def pair(classifier: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """Train a StyleGAN2 in two processes, and return the run and what it said."""
+    """Train a StyleGAN2 in two processes; return the run and its output."""
     run = tmp_path_factory.mktemp("pair") / "run"
     return run, run_command([*command_lines(classifier, run)["StyleGAN2"], *PAIR])
 
 
 @pytest.mark.parametrize("model", ["StyleGAN2", "StyleGAN2 in float64", "MelGAN-VC", "Classifier"])
-def test_two_processes_with_half_the_batch_each_train_the_weights_of_one(
+def test_two_processes_with_half_the_batch_each_train_the_same_weights_as_one(
     model: str, classifier: tuple[Path, Path], pair: tuple[Path, str], tmp_path: Path
 ) -> None:
     alone, together = tmp_path / "alone", tmp_path / "together"
@@ -114,7 +114,7 @@ def test_two_processes_with_half_the_batch_each_train_the_weights_of_one(
     )
     assert model != "Classifier" or float(rows(together)[-1]["val/accuracy"]) > 0
     for ours, theirs in zip(rows(alone), rows(together), strict=True):
-        # Clocks; a mean of ratios is not the ratio of means; logits of other latents for other clips.
+        # These differ: clock times, means of ratios, and logits of other latents for other clips.
         free = ("speed/", "evaluation/", "minibatch_stddev", "val/logits_train", "val/logits_fake")
         for name in [name for name in ours if not name.startswith(free)]:
             assert bool(ours[name]) == bool(theirs[name]), name
@@ -122,15 +122,15 @@ def test_two_processes_with_half_the_batch_each_train_the_weights_of_one(
                 assert float(theirs[name]) == pytest.approx(float(ours[name]), rel=1e-2, abs=1e-3), name
 
 
-def test_distributed_optimise_their_own_pairs_and_one_writes_the_results(tmp_path: Path) -> None:
+def test_processes_optimise_their_own_pairs_and_one_writes_the_results(tmp_path: Path) -> None:
     config = write_config(tmp_path, iterations=6)
     for name, sound in (("a", melody(0.8)), ("b", clicks(8, 0.6)), ("c", bursts(1.0))):
         write(tmp_path / f"{name}.wav", sound)
     (tmp_path / "pairs.csv").write_text("content,style\na.wav,b.wav\na.wav,c.wav\nb.wav,c.wav\n")
     found = []
     for name, more in (("alone", []), ("pair", PAIR)):
-        places = ["--data.root", str(tmp_path / "pairs.csv"), "--trainer.default_root_dir", str(tmp_path / name)]
-        run_command(["fit", "--config", str(config), "--data.batch_size", "2", *places, *more])
+        paths = ["--data.root", str(tmp_path / "pairs.csv"), "--trainer.default_root_dir", str(tmp_path / name)]
+        run_command(["fit", "--config", str(config), "--data.batch_size", "2", *paths, *more])
         samples = tmp_path / name / "samples"
         found.append((sorted(p.name for p in samples.iterdir()), json.loads((samples / "losses.json").read_text())))
     (names, losses), (other_names, other_losses) = found
@@ -143,22 +143,22 @@ def test_distributed_optimise_their_own_pairs_and_one_writes_the_results(tmp_pat
 def test_all_processes_stop_together_before_a_collapse(classifier: tuple[Path, Path], tmp_path: Path) -> None:
     rule = {"name": "soon", "signal": "loss/generator", "high": 0.0, "patience": 2, "stop": True}
     args = command_lines(classifier, tmp_path / "run")["StyleGAN2"]
-    place = args.index("--trainer.callbacks") + 1
+    position = args.index("--trainer.callbacks") + 1
     watch = {
         "class_path": "audiogen.callbacks.mode_collapse.ModeCollapse",
         "init_args": {"rules": [rule], "warm_up_kimg": 0.05},
     }
-    args[place] = json.dumps([*json.loads(args[place]), watch])
+    args[position] = json.dumps([*json.loads(args[position]), watch])
     said = run_command([*args, *PAIR])
     assert "Stopped at" in said
     assert int(rows(tmp_path / "run")[-1]["step"]) < 160
 
 
-def test_distributed_that_may_lack_a_domain_are_refused(
+def test_processes_that_may_lack_a_domain_are_refused(
     classifier: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(melgan_vc, "num_processes", lambda: 2)
-    with pytest.raises(ValueError, match=r"clips of each domain: set --data.domains true"):
+    with pytest.raises(ValueError, match=r"clips of every domain: set --data.domains true"):
         main([*command_lines(classifier, tmp_path)["MelGAN-VC"], "--data.domains", "false"])
 
 
@@ -178,20 +178,20 @@ def test_a_signal_to_one_of_two_processes_ends_the_evaluation_of_both(
     said = run_command([*run, *PAIR, *signalled], status=EXIT_AGAIN)
     assert "Stopped by a signal to another process at 0.08 kimg" in said
     assert all(not row.get("fad") for row in rows(tmp_path / "run"))
-    run_command([*run, *PAIR, "--ckpt_path", "last"])  # without that callback the settings are others
+    run_command([*run, *PAIR, "--ckpt_path", "last"])  # without that callback, which changes the settings
     for name, value in last_state(pair[0]).items():
         assert torch.equal(value, last_state(tmp_path / "run")[name]), name
     assert [row["fad"] for row in rows(tmp_path / "run")] == [row["fad"] for row in rows(pair[0])]
 
 
-def test_shares_of_all_processes_are_what_one_would_draw_and_differ() -> None:
+def test_slices_of_all_processes_differ_and_equal_the_draw_of_one() -> None:
     def drawn(rank: int, num: int, size: int) -> list[torch.Tensor]:
         rng.seed(3, rank, num)
         return [rng.randn((size, 2)), rng.rand(()), rng.randint(0, 100, (size,)), rng.rand((size, 3))]
 
     alone = drawn(0, 1, 4)
-    shares = [drawn(rank, 2, 2) for rank in range(2)]
-    for whole, first, second in zip(alone, *shares, strict=True):
+    slices = [drawn(rank, 2, 2) for rank in range(2)]
+    for whole, first, second in zip(alone, *slices, strict=True):
         if whole.ndim:
             assert torch.equal(whole, torch.cat([first, second]))
             assert not torch.equal(first, second)
@@ -200,6 +200,6 @@ def test_shares_of_all_processes_are_what_one_would_draw_and_differ() -> None:
     other = []
     for rank in range(2):
         rng.seed(3, rank, 2)
-        other.append(torch.randn(5))  # what a network of the user's own draws
+        other.append(torch.randn(5))  # as a user's network might draw
     assert not torch.equal(*other)
     rng.seed(0)

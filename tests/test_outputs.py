@@ -157,7 +157,7 @@ def test_variants_and_reports_of_a_sound_are_outputs_too(tmp_path: Path) -> None
 def test_files_beside_a_sound_are_replaced_if_they_are_its_report(name: str, tmp_path: Path) -> None:
     source = sound(tmp_path)
     (tmp_path / name).write_text('{"mine": 1}')
-    with pytest.raises(OutputError, match=rf"{name} is a file of other origin, which would be replaced: name another"):
+    with pytest.raises(OutputError, match=rf"{name} would be replaced, but this command did not write it"):
         texture(source, out=tmp_path / "out.wav", iterations=1)
     assert (tmp_path / name).read_text() == '{"mine": 1}'
     (tmp_path / name).unlink()
@@ -371,7 +371,7 @@ def test_texture_is_kept_as_far_as_the_disk_went(tmp_path: Path, monkeypatch: py
         monkeypatch.setattr("audiogen.outputs._PROBE", 1000)
         made = texture(tmp_path / "rain.wav", out=tmp_path / "out.wav", seconds=6, iterations=1)
     assert 0.5 < made.seconds < 6
-    assert "File too large: this is what was written before" in made.notes
+    assert "File too large: the result ends there" in made.notes
     assert find_sounds(tmp_path)
 
 
@@ -382,7 +382,7 @@ def test_metrics_are_shown_where_they_cannot_be_written(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
     monkeypatch.setattr("audiogen.commands.evaluate.write_text", fail)
-    with pytest.raises(OSError, match=r"(?s)No space left on device; found was:.*fad_classifier .*x\.json"):
+    with pytest.raises(OSError, match=r"(?s)No space left on device; the result was:.*fad_classifier .*x\.json"):
         audiogen.evaluate(
             str(runs["generator"]),
             evaluator=str(runs["classifier"]),

@@ -52,7 +52,7 @@ def test_installed_wheel_trains_the_quickstart_by_name_from_another_folder(wheel
     environment["AUDIOGEN_CACHE"] = str(tmp_path / "cache")
     done = subprocess.run(command, cwd=tmp_path / "elsewhere", env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert "1 batches went through" in done.stdout + done.stderr
+    assert "1 batches were trained" in done.stdout + done.stderr
 
 
 def test_names_of_configs_and_weights_become_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

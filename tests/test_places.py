@@ -71,7 +71,7 @@ def test_run_of_others_does_not_choose_where_sounds_lie_and_spectrograms_go(
     ):
         audiogen.evaluate(str(folder), evaluator=str(classifier), split="val", num_clips=20)
     found = audiogen.evaluate(str(folder), evaluator=str(classifier), split="val", num_clips=20, root=data)
-    assert any("data.cache ignored" in note for note in found.settings["notes"])
+    assert any("are ignored: data.cache" in note for note in found.settings["notes"])
     assert not (tmp_path / "away").exists()
     assert "note: " in str(found)
 
@@ -233,7 +233,7 @@ def test_run_of_others_is_not_continued_through_links(name: str, runs: tuple[Pat
     (folder / name).rename(tmp_path / "mine")
     (folder / name).symlink_to(tmp_path / "mine")
     before = {path: path.read_bytes() for path in (tmp_path / "mine").rglob("*") if path.is_file()}
-    with pytest.raises(ValueError, match=rf"{name} is a link, and .*theirs may be from others"):
+    with pytest.raises(ValueError, match=rf"{name} is a link, and .*theirs may come from somebody else"):
         train(arguments(Path(data), folder, 0.016, "--ckpt_path", "last"))
     assert {path: path.read_bytes() for path in (tmp_path / "mine").rglob("*") if path.is_file()} == before
 

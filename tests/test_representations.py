@@ -20,7 +20,7 @@ from tests.tiny_run import arguments, write_classes
 
 TEXT = Path("docs/representations.md").read_text()
 EXAMPLES = [yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", TEXT, re.S)]
-OF_PAPERS = re.findall(r"^\| (\w) .*?\| `(\{class_path.*\})` \|", TEXT, re.M)
+OF_PAPERS = re.findall(r"^\| (.+? \(\d{4}\)).*?\| `(\{class_path.*\})` \|", TEXT, re.M)
 
 
 def construct(definition: dict[str, Any]) -> SpectrogramTransform:
@@ -38,19 +38,19 @@ def test_definition_of_a_paper_constructs(paper: str, definition: str) -> None:
     assert transform.shape[2] == settings["init_args"]["num_frames"]
 
 
-def test_papers_have_the_shapes_and_lengths_that_they_tell() -> None:
+def test_definitions_of_papers_have_the_listed_shapes_and_lengths() -> None:
     made = [(paper, construct(yaml.safe_load(definition))) for paper, definition in OF_PAPERS]
     described = [(paper, type(t), t.shape[1], round(t.seconds, 1)) for paper, t in made]
     assert described == [
-        ("C", STFT, 1025, 10.0),
-        ("C", LogMel, 128, 10.0),
-        ("C", MFCC, 40, 10.0),
-        ("H", STFT, 513, 5.0),
-        ("H", CQT, 192, 5.0),
-        ("E", LogMel, 128, 1.0),
-        ("X", LogMel, 128, 2.0),
-        ("X", LogMel, 256, 4.1),
-        ("K", LogMel, 192, 1.2),
+        ("Jain & Raj (2019)", STFT, 1025, 10.0),
+        ("Jain & Raj (2019)", LogMel, 128, 10.0),
+        ("Jain & Raj (2019)", MFCC, 40, 10.0),
+        ("Huzaifah & Wyse (2020)", STFT, 513, 5.0),
+        ("Huzaifah & Wyse (2020)", CQT, 192, 5.0),
+        ("Goel et al. (2020)", LogMel, 128, 1.0),
+        ("Jiralerspong & Gidel (2022)", LogMel, 128, 2.0),
+        ("Jiralerspong & Gidel (2022)", LogMel, 256, 4.1),
+        ("Lin (2021)", LogMel, 192, 1.2),
     ]
 
 

@@ -118,7 +118,7 @@ def test_a_run_of_limited_batches_goes_on_exactly(run: Path, data: Path, tmp_pat
     ],
 )
 def test_validation_comes_when_it_was_asked_for(flags: list[str], kimg: list[str], data: Path, tmp_path: Path) -> None:
-    split = ["--data.dataset.init_args.val_share", "0.2"]
+    split = ["--data.dataset.init_args.val_fraction", "0.2"]
     main(arguments(data, tmp_path / "run", 0.024, *split, *flags))
     assert validated(tmp_path / "run") == kimg
 
@@ -163,7 +163,7 @@ def test_fast_dev_run_goes_through_everything_and_keeps_nothing(
         args = evaluated(classifier, run, 50.0, {"class_path": "audiogen.callbacks.mode_collapse.ModeCollapse"})
         main([*args, "--trainer.fast_dev_run", "3"])
     assert seen[-1] == 12
-    assert "fast_dev_run: 3 batches went through. Nothing was kept." in caplog.text
+    assert "fast_dev_run: 3 batches were trained. Nothing was kept." in caplog.text
     assert not run.exists()
     main(arguments(data, run, 0.008))  # nothing is in the way of the real run
 

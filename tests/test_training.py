@@ -1,4 +1,4 @@
-"""Training through the command line, on a tiny config: what a run leaves, and how it goes on."""
+"""Training on the command line with a tiny config: what a run writes, and how it is resumed."""
 
 import csv
 import json
@@ -42,17 +42,17 @@ def read_metrics(run: Path) -> list[dict[str, str]]:
 
 
 def differing(a: object, b: object, path: str = "") -> list[str]:
-    """Return the places where two nested structures differ, bit by bit."""
+    """Return the paths at which two nested structures differ in any bit."""
     if isinstance(a, dict) and isinstance(b, dict):
         keys = sorted(set(a) | set(b), key=str)
-        return [place for key in keys for place in differing(a.get(key), b.get(key), f"{path}/{key}")]
+        return [found for key in keys for found in differing(a.get(key), b.get(key), f"{path}/{key}")]
     if isinstance(a, list) and isinstance(b, list) and len(a) == len(b):
-        return [place for i, pair in enumerate(zip(a, b, strict=True)) for place in differing(*pair, f"{path}/{i}")]
+        return [found for i, pair in enumerate(zip(a, b, strict=True)) for found in differing(*pair, f"{path}/{i}")]
     same = torch.equal(a, b) if isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor) else a == b
     return [] if same else [path]
 
 
-def test_a_run_leaves_settings_checkpoints_pictures_sounds_and_metrics(run: Path) -> None:
+def test_a_run_writes_settings_checkpoints_pictures_sounds_and_metrics(run: Path) -> None:
     names = [".lock", "checkpoints", "config.yaml", "metrics.csv", "samples", "scalars.json"]
     assert sorted(p.name for p in run.iterdir()) == names
     assert sorted(p.name for p in (run / "checkpoints").iterdir()) == [Path(KIMG.format(k)).name for k in (8, 16, 24)]
@@ -76,25 +76,25 @@ def test_metrics_are_logged_by_kimg(run: Path) -> None:
     assert all(math.isfinite(float(row[name])) for row in rows for name in expected if row[name])
 
 
-def test_a_continued_run_equals_one_that_was_never_stopped(run: Path, data: Path, tmp_path: Path) -> None:
+def test_a_resumed_run_equals_an_uninterrupted_one(run: Path, data: Path, tmp_path: Path) -> None:
     folder = tmp_path / "parts"
     main(arguments(data, folder, 0.008))
     main(arguments(data, folder, 0.024, "--ckpt_path", "last"))
     whole, parts = (torch.load(r / KIMG.format(24), weights_only=True) for r in (run, folder))
     for part in ("state_dict", "optimizer_states", "clips_seen"):
         assert differing(whole[part], parts[part]) == []
-    rows = [[{**row, "speed/clips_per_second": ""} for row in read_metrics(place)] for place in (run, folder)]
+    rows = [[{**row, "speed/clips_per_second": ""} for row in read_metrics(each)] for each in (run, folder)]
     assert rows[0] == rows[1]
 
 
-def test_an_attempt_that_is_refused_leaves_the_settings_alone(run: Path, data: Path) -> None:
+def test_a_refused_attempt_does_not_change_the_settings(run: Path, data: Path) -> None:
     before = (run / "config.yaml").read_text()
     with pytest.raises(ValueError, match="other networks"):
         main(arguments(data, run, 0.024, "--model.generator.channel_max", "8", "--ckpt_path", "last"))
     assert (run / "config.yaml").read_text() == before
 
 
-def test_a_run_that_was_moved_goes_on(run: Path, data: Path, tmp_path: Path) -> None:
+def test_a_moved_run_can_be_resumed(run: Path, data: Path, tmp_path: Path) -> None:
     shutil.copytree(run, tmp_path / "moved")
     (tmp_path / "moved" / KIMG.format(24)).unlink()
     main(arguments(data, tmp_path / "moved"))
@@ -112,11 +112,11 @@ def test_a_checkpoint_with_a_flipped_bit_is_not_used(run: Path, data: Path, tmp_
             use(broken)
 
 
-def test_a_run_of_damaged_checkpoints_does_not_begin_anew(run: Path, data: Path, tmp_path: Path) -> None:
+def test_a_run_with_only_damaged_checkpoints_is_not_restarted(run: Path, data: Path, tmp_path: Path) -> None:
     shutil.copytree(run, tmp_path / "copy")
     for path in (tmp_path / "copy" / "checkpoints").iterdir():
         path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(ValueError, match=r"all checkpoints in .* are damaged: take one from a backup"):
+    with pytest.raises(ValueError, match=r"all checkpoints in .* are damaged: restore one from a backup"):
         main(arguments(data, tmp_path / "copy"))
 
 
@@ -126,12 +126,13 @@ def test_another_seed_trains_another_model(run: Path, data: Path, tmp_path: Path
     assert differing(first, other)
 
 
-def test_ckpt_path_last_without_a_checkpoint_starts_from_the_beginning(data: Path, tmp_path: Path) -> None:
+def test_ckpt_path_last_without_a_checkpoint_starts_from_the_beginning(run: Path, data: Path, tmp_path: Path) -> None:
     main(arguments(data, tmp_path / "new", 0.008, "--ckpt_path", "last"))
-    assert (tmp_path / "new" / KIMG.format(8)).exists()
+    states = [torch.load(folder / KIMG.format(8), weights_only=True) for folder in (run, tmp_path / "new")]
+    assert differing(*(state["state_dict"] for state in states)) == []
 
 
-def test_continuing_a_finished_run_changes_nothing(run: Path, data: Path, tmp_path: Path) -> None:
+def test_resuming_a_finished_run_changes_nothing(run: Path, data: Path, tmp_path: Path) -> None:
     folder = tmp_path / "done"
     main(arguments(data, folder, 0.008))
     before = (folder / KIMG.format(8)).read_bytes()
@@ -139,14 +140,14 @@ def test_continuing_a_finished_run_changes_nothing(run: Path, data: Path, tmp_pa
     assert (folder / KIMG.format(8)).read_bytes() == before
 
 
-def test_flags_outrank_the_checkpoint_on_continuing(data: Path, tmp_path: Path) -> None:
+def test_flags_override_the_checkpoint_on_resuming(data: Path, tmp_path: Path) -> None:
     folder = tmp_path / "flags"
     main(arguments(data, folder, 0.008))
     main(arguments(data, folder, 0.016, "--ckpt_path", str(folder / KIMG.format(8))))
     assert torch.load(folder / KIMG.format(16), weights_only=True)["clips_seen"] == 16
 
 
-def test_learning_rate_of_the_flags_outranks_that_of_the_checkpoint(data: Path, tmp_path: Path) -> None:
+def test_learning_rate_flag_overrides_the_checkpoint(data: Path, tmp_path: Path) -> None:
     folder = tmp_path / "rate"
     main(arguments(data, folder, 0.008))
     main(arguments(data, folder, 0.016, "--ckpt_path", "last", "--model.learning_rate", "1e-4"))
@@ -158,11 +159,11 @@ def test_learning_rate_of_the_flags_outranks_that_of_the_checkpoint(data: Path, 
     ("flags", "message"),
     [
         (["--data.transform.f_min", "20"], "another transform"),
-        (["--model.generator.channel_max", "8"], "other networks: generator"),
+        (["--model.generator.channel_max", "8"], "other networks: expected generator"),
         (["--data.root", "OTHER"], "another label_names"),
     ],
 )
-def test_a_checkpoint_of_something_else_is_not_continued(
+def test_a_checkpoint_of_another_model_is_not_resumed(
     flags: list[str], message: str, run: Path, data: Path, tmp_path: Path
 ) -> None:
     other = write_classes(tmp_path / "other", {"low": 300, "middle": 900})
@@ -172,9 +173,9 @@ def test_a_checkpoint_of_something_else_is_not_continued(
         main(arguments(data, tmp_path / "new", 0.032, "--ckpt_path", checkpoint, *flags))
 
 
-def test_an_older_checkpoint_is_continued_in_another_folder_only(run: Path, data: Path, tmp_path: Path) -> None:
+def test_an_older_checkpoint_is_resumed_only_in_another_folder(run: Path, data: Path, tmp_path: Path) -> None:
     older = str(run / KIMG.format(8))
-    with pytest.raises(ValueError, match=r"went on to kimg-00000\.024\.ckpt"):
+    with pytest.raises(ValueError, match=r"already contains kimg-00000\.024\.ckpt"):
         main(arguments(data, run, 0.032, "--ckpt_path", older))
     main(arguments(data, tmp_path / "branch", 0.016, "--ckpt_path", older))
     whole, branch = (
@@ -183,23 +184,23 @@ def test_an_older_checkpoint_is_continued_in_another_folder_only(run: Path, data
     assert differing(whole, branch) == []
 
 
-def test_the_same_command_goes_on_with_a_run_that_began_elsewhere(run: Path, data: Path, tmp_path: Path) -> None:
+def test_the_same_command_resumes_a_run_that_started_from_another_one(run: Path, data: Path, tmp_path: Path) -> None:
     command = arguments(data, tmp_path / "branch", 0.024, "--ckpt_path", str(run / KIMG.format(8)))
     main(arguments(data, tmp_path / "branch", 0.016, "--ckpt_path", str(run / KIMG.format(8))))
     with pytest.raises(ValueError, match="other settings"):
         main(command)
     main([*command[:-1], "last"])
     changed = (tmp_path / "branch" / KIMG.format(24)).stat().st_mtime
-    main(command)  # ended, so that nothing is left to do
+    main(command)  # already finished
     assert (tmp_path / "branch" / KIMG.format(24)).stat().st_mtime == changed
 
 
-def test_metrics_of_no_checkpoint_are_refused(data: Path, tmp_path: Path) -> None:
+def test_metrics_without_a_checkpoint_are_refused(data: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no checkpoint in"):
         main(["validate", *arguments(data, tmp_path / "nothing")[1:]])
 
 
-def test_the_same_command_goes_on_and_another_one_does_not_overwrite_the_run(data: Path, tmp_path: Path) -> None:
+def test_the_same_command_resumes_and_another_one_does_not_overwrite_the_run(data: Path, tmp_path: Path) -> None:
     folder = tmp_path / "again"
     main(arguments(data, folder, 0.008))
     with pytest.raises(ValueError, match=r"other settings \(model.init_args.total_kimg: 0.008, now 0.016\)"):
@@ -209,9 +210,9 @@ def test_the_same_command_goes_on_and_another_one_does_not_overwrite_the_run(dat
     assert torch.load(folder / KIMG.format(16), weights_only=True)["clips_seen"] == 16
 
 
-def test_what_is_kept_are_readable_checkpoints_up_to_the_one_just_saved(tmp_path: Path) -> None:
+def test_only_readable_checkpoints_up_to_the_newest_are_kept(tmp_path: Path) -> None:
     (tmp_path / "checkpoints").mkdir()
-    for kimg in (5, 10, 20, 30):  # the last two are damaged, or it would not have gone on from 10
+    for kimg in (5, 10, 20, 30):  # the last two are damaged; otherwise the run would not have resumed from 10
         (tmp_path / KIMG.format(kimg)).touch()
     trainer = SimpleNamespace(default_root_dir=tmp_path, is_global_zero=True)
     trainer.save_checkpoint = lambda path, **_: path.touch()
@@ -220,20 +221,20 @@ def test_what_is_kept_are_readable_checkpoints_up_to_the_one_just_saved(tmp_path
     assert left == [0.01, 0.015, 0.02, 0.03]
 
 
-def test_checkpoints_are_in_the_order_of_their_clips_however_many(tmp_path: Path) -> None:
+def test_checkpoints_are_ordered_by_their_number_of_clips(tmp_path: Path) -> None:
     (tmp_path / "checkpoints").mkdir()
     for kimg in (99_990.0, 100_000.0, 5.0):
         (tmp_path / "checkpoints" / f"kimg-{kimg:09.3f}.ckpt").touch()
     assert [clips_of(path) for path in checkpoints(tmp_path)] == [5.0, 99_990.0, 100_000.0]
 
 
-def test_only_the_newest_checkpoints_are_kept_when_asked(data: Path, tmp_path: Path) -> None:
+def test_only_the_newest_checkpoints_are_kept_on_request(data: Path, tmp_path: Path) -> None:
     more = ["--checkpoint.every_kimg", "0.004", "--checkpoint.keep", "2"]
     main(arguments(data, tmp_path / "few", 0.016, *more))
     assert len(list((tmp_path / "few" / "checkpoints").iterdir())) == 2
 
 
-def test_a_checkpoint_alone_gives_the_averaged_generator_back(run: Path) -> None:
+def test_a_checkpoint_alone_restores_the_averaged_generator(run: Path) -> None:
     model = audiogen.load(run)
     assert model.clips_seen == 24
     assert model.label_names == ["high", "low"]
@@ -245,7 +246,7 @@ def test_a_checkpoint_alone_gives_the_averaged_generator_back(run: Path) -> None
     )  # the average lags behind
 
 
-def test_tensorboard_gets_losses_pictures_and_sounds(data: Path, tmp_path: Path) -> None:
+def test_tensorboard_receives_losses_pictures_and_sounds(data: Path, tmp_path: Path) -> None:
     main(arguments(data, tmp_path / "tb", 0.016, "--config", "configs/trainer/tensorboard.yaml"))
     events = EventAccumulator(str(tmp_path / "tb" / "tensorboard"))
     events.Reload()
@@ -310,15 +311,15 @@ def test_preprocessing_and_random_crops_train(data: Path, tmp_path: Path) -> Non
     assert config["preprocess"][0]["init_args"] == {"threshold_db": 40.0}
 
 
-def test_validate_reports_logits_of_clips_not_trained_on(
+def test_validate_reports_logits_of_validation_clips(
     run: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     flags = arguments(data, run)[1:]
-    more = ["--data.dataset.init_args.val_share", "0.4", "--ckpt_path", str(run / KIMG.format(24))]
+    more = ["--data.dataset.init_args.val_fraction", "0.4", "--ckpt_path", str(run / KIMG.format(24))]
     main(["validate", *flags, *more])
     assert "val/logits_real" in capsys.readouterr().out
-    config = yaml.safe_load((run / "config.yaml").read_text())  # still that of the training
-    assert config["data"]["dataset"]["init_args"]["val_share"] == 0.1
+    config = yaml.safe_load((run / "config.yaml").read_text())  # still the config of the training run
+    assert config["data"]["dataset"]["init_args"]["val_fraction"] == 0.1
     assert config["ckpt_path"] is None
 
 
@@ -350,7 +351,7 @@ def test_a_checkpoint_does_not_choose_how_optimisers_compute(
         main(arguments(data, tmp_path / "new", 0.016, "--ckpt_path", str(tmp_path / "theirs.ckpt")))
 
 
-def test_a_checkpoint_of_another_device_trains_with_the_implementation_of_this_one(
+def test_a_checkpoint_from_another_device_uses_this_devices_implementation(
     run: Path, data: Path, tmp_path: Path
 ) -> None:
     content = torch.load(run / KIMG.format(8), weights_only=True)

@@ -185,7 +185,7 @@ def test_devices_pipes_and_folders_are_not_replaced(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "folder").mkdir()
     for name in ("pipe", "folder"):
-        with pytest.raises(OSError, match=rf"expected a file to write, this is a .*{name}"):
+        with pytest.raises(OSError, match=rf"expected a file to write, got a .*{name}"):
             write_text(tmp_path / name, "new")
     with pytest.raises(OSError, match=r"expected a file to write, got a device or a pipe: '/dev/null'"):
         write_text(Path("/dev/null"), "new")

@@ -1,4 +1,4 @@
-"""A classifier of tones, trained in a second or two, on the spectrograms of `tiny_run`."""
+"""Train a classifier of tones within two seconds, on the spectrograms of `tiny_run`."""
 
 from pathlib import Path
 
@@ -30,7 +30,7 @@ def classifier_arguments(data: Path, run: Path, kimg: float = 0.4, *more: str) -
 
 
 def write_classifier(folder: Path) -> tuple[Path, Path]:
-    """Write sounds of two classes, with validation clips, and train a classifier; return both folders."""
+    """Write sounds of two classes with validation clips and train a classifier; return both folders."""
     data = write_classes(folder / "data", CLASSES, num=40)
     main(["fit", *classifier_arguments(data, folder / "classifier")])
     return data, folder / "classifier"

@@ -1,4 +1,4 @@
-"""A generator of tones, trained for a second: low ones into high ones."""
+"""Train a generator that converts low tones to high ones within a second."""
 
 import json
 from pathlib import Path
@@ -30,7 +30,7 @@ def conversion_arguments(data: Path, run: Path, kimg: float = 0.024, *more: str,
         "data.transform.power": 1,
         "data.transform.floor_db": -100,
         "data.transform.ceil_db": 20,
-        "model.targets": "null",  # the last one alone
+        "model.targets": "null",  # the last one only
         "model.generator.width": 8,
         "model.siamese.width": 8,
         "model.discriminator.width": 8,
@@ -41,5 +41,5 @@ def conversion_arguments(data: Path, run: Path, kimg: float = 0.024, *more: str,
     }
     flags = [part for name, value in values.items() for part in (f"--{name}", str(value))]
     config = ["fit", "--config", "configs/melgan_vc.yaml", "--config", "configs/trainer/cpu.yaml"]
-    config += ["--data.dataset", "audiogen.data.datasets.folder.ClassFolders", "--data.dataset.val_share", "0.25"]
+    config += ["--data.dataset", "audiogen.data.datasets.folder.ClassFolders", "--data.dataset.val_fraction", "0.25"]
     return [*config, *flags, "--trainer.callbacks", json.dumps(callbacks), *more]

@@ -1,4 +1,4 @@
-"""A training run of a second: two classes of tones, a network of a few thousand weights."""
+"""Train within a second: two classes of tones and a few thousand weights."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ SAMPLE_RATE = 8000
 
 
 def write_classes(folder: Path, frequencies: dict[str, float], num: int = 6) -> Path:
-    """Write `num` tones with a little noise into a sub-folder for each class; "" is the folder itself."""
+    """Write `num` tones with a little noise to one sub-folder per class; "" is the folder itself."""
     random = np.random.default_rng(0)
     for name, frequency in frequencies.items():
         (folder / name).mkdir(parents=True, exist_ok=True)
@@ -23,7 +23,7 @@ def write_classes(folder: Path, frequencies: dict[str, float], num: int = 6) -> 
 
 
 def arguments(data: Path, run: Path, kimg: float = 0.024, *more: str) -> list[str]:
-    """Return the command line of a tiny run: steps of 4 clips, saved every 8."""
+    """Return the command line of a tiny run with 4 clips per step, saved every 8 clips."""
     values = {
         "data.root": data,
         "data.batch_size": 4,

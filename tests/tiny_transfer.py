@@ -1,4 +1,4 @@
-"""Style transfer in a second: a small config at 8 kHz, and sounds whose right answer is known."""
+"""Transfer style within a second: a small config at 8 kHz, and sounds with a known result."""
 
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ RATE = 8000
 
 
 def write_config(folder: Path, network: dict[str, Any] | None = None, **settings: Any) -> Path:
-    """Write a config of one wide layer, and return the file."""
+    """Write a config with one wide layer and return its path."""
     layers = {"style_layers": ["relu_1"], "content_layer": "relu_1"}
     model = {"balance": 0.5, "relative": True, "softplus": True, "bound_weight": 0.0, "line_search": True}
     model |= {"history": 20, "precision": "fp32"}
@@ -59,7 +59,7 @@ def write(path: Path, sound: np.ndarray, rate: int = RATE) -> Path:
 
 
 def melody(seconds: float = 2.0, rate: int = RATE) -> np.ndarray:
-    """Return four notes a second, each of which begins at once and fades."""
+    """Return four notes per second, each with a sudden onset and a decay."""
     time = np.arange(round(seconds * rate)) / rate
     pitch = np.array([440.0, 550.0, 660.0, 880.0])[(time * 4).astype(int) % 4]
     return 0.4 * np.sin(2 * np.pi * np.cumsum(pitch) / rate) * np.exp(-8 * (time % 0.25))
@@ -76,7 +76,7 @@ def bursts(seconds: float = 2.0, rate: int = RATE) -> np.ndarray:
 
 
 def clicks(hertz: float, seconds: float = 3.0, rate: int = RATE) -> np.ndarray:
-    """Return clicks of a few milliseconds at a rate."""
+    """Return clicks of a few milliseconds at a given rate."""
     random = np.random.default_rng(0)
     wav = 0.001 * random.standard_normal(round(seconds * rate))
     click = random.standard_normal(rate // 100) * np.exp(-np.arange(rate // 100) / (rate / 500))
@@ -86,7 +86,7 @@ def clicks(hertz: float, seconds: float = 3.0, rate: int = RATE) -> np.ndarray:
 
 
 def click_rate(wav: np.ndarray, rate: int = RATE) -> float:
-    """Return the frequency from 2 to 30 Hz at which the envelope repeats most."""
+    """Return the strongest repetition rate of the envelope, from 2 to 30 Hz."""
     hop = rate // 200
     envelope = np.sqrt(np.add.reduceat(wav**2, np.arange(0, len(wav) - hop, hop)))
     envelope -= envelope.mean()

@@ -1,4 +1,4 @@
-"""Save the training state by kimg, and the best one by a figure."""
+"""Save the training state by kimg, and the best one by a metric."""
 
 import math
 from pathlib import Path
@@ -8,6 +8,8 @@ import lightning
 from lightning.pytorch.callbacks import Checkpoint
 
 from audiogen.atomic import PART_PATTERN
+from audiogen.callbacks.wandb_logger import KimgWandbLogger
+from audiogen.capabilities import Trained, trained
 from audiogen.checkpoint_io import (
     BEST_CHECKPOINT,
     CHECKPOINT_FOLDER,
@@ -19,32 +21,35 @@ from audiogen.checkpoint_io import (
 )
 
 
-def save_state(trainer: lightning.Trainer, pl_module: Any) -> Path:
-    """Save all that a training needs to go on as `checkpoints/kimg-00050.000.ckpt`, and return the path."""
-    path = _place(trainer, CHECKPOINT_PATTERN.replace("*", f"{pl_module.kimg:09.3f}"))
+def save_state(trainer: lightning.Trainer, model: Trained) -> Path:
+    """Save the complete training state as `checkpoints/kimg-00050.000.ckpt`, and return the path."""
+    path = _path(trainer, CHECKPOINT_PATTERN.replace("*", f"{model.kimg:09.3f}"))
     trainer.save_checkpoint(path, weights_only=False)  # with optimisers
     return path
 
 
-def save_interrupted(trainer: lightning.Trainer, pl_module: Any) -> Path:
-    """Save the state in the midst of a step as `checkpoints/interrupted.ckpt`, and return the path."""
-    path = _place(trainer, INTERRUPTED_CHECKPOINT)
+def save_interrupted(trainer: lightning.Trainer, model: Trained) -> Path:
+    """Save the state within a step as `checkpoints/interrupted.ckpt`, and return the path."""
+    path = _path(trainer, INTERRUPTED_CHECKPOINT)
     trainer.save_checkpoint(path, weights_only=False)
     return path
 
 
-def _place(trainer: lightning.Trainer, name: str) -> Path:
+def _path(trainer: lightning.Trainer, name: str) -> Path:
     return Path(trainer.default_root_dir) / CHECKPOINT_FOLDER / name
 
 
 class KimgCheckpoint(Checkpoint):
-    """Save `checkpoints/kimg-00050.000.ckpt` in the run directory, at the end of the training, and `best.ckpt`.
+    """Save `checkpoints/kimg-00050.000.ckpt` at an interval and at the end of the training, and `best.ckpt`.
 
     Args:
-        every_kimg: Interval.
-        keep: How many of the newest to keep; null keeps all.
-        monitor: Logged metric that tells the best; where it is not logged, there is no `best.ckpt`.
-        mode: Whether the best is the least ("min") or the greatest ("max").
+        every_kimg: Interval in thousands of clips shown.
+        keep: Number of newest checkpoints to keep; null keeps all.
+        monitor: Logged metric that defines the best; there is no `best.ckpt` if it is not logged.
+        mode: Whether the lowest ("min") or the highest ("max") value is best.
+
+    Raises:
+        ValueError: If `every_kimg` is not positive or `keep` is less than 1.
     """
 
     def __init__(
@@ -60,61 +65,64 @@ class KimgCheckpoint(Checkpoint):
         self.keep = keep
         self.monitor, self.mode = monitor, mode
         self.best: tuple[float, float] | None = None  # value and kimg
-        self._went_on = False
+        self._trained = False
 
     @property
     def state_key(self) -> str:
-        """Tell several of them in one Trainer apart."""
+        """Name that distinguishes several checkpoint callbacks."""
         return f"{type(self).__qualname__}({self.monitor!r})"
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what the best was so far."""
+        """Return the best value so far."""
         return {"best": self.best}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from `state_dict`."""
+        """Restore `state_dict`."""
         self.best = state_dict["best"]
 
-    def on_train_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
-        """Forget a best one that is not here: the run may have been continued in another directory."""
-        best = _place(trainer, BEST_CHECKPOINT)
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Reset the best value if `best.ckpt` is missing: the run may have been continued in another directory."""
+        best = _path(trainer, BEST_CHECKPOINT)
         if not is_whole(best):
             self.best = None
         if trainer.is_global_zero:
-            for part in best.parent.glob(PART_PATTERN):  # of a run that was killed
+            for part in best.parent.glob(PART_PATTERN):  # left by a killed run
                 part.unlink(missing_ok=True)
 
-    def on_validation_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
-        """Save `best.ckpt` where the monitored metric is better than ever."""
-        self._went_on = True
+    def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Save `best.ckpt` if the monitored metric has improved."""
+        model = trained(pl_module)
+        self._trained = True
         value = trainer.strategy.broadcast(float(trainer.callback_metrics.get(self.monitor, math.nan)))
         if trainer.state.fn != "fit" or trainer.sanity_checking or math.isnan(value):
             return
         sign = 1 if self.mode == "min" else -1
         if self.best is None or sign * value < sign * self.best[0]:
-            self.best = (value, pl_module.kimg)
-            trainer.save_checkpoint(_place(trainer, BEST_CHECKPOINT), weights_only=False)
+            self.best = (value, model.kimg)
+            trainer.save_checkpoint(_path(trainer, BEST_CHECKPOINT), weights_only=False)
 
     def on_train_batch_end(
-        self, trainer: lightning.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Save where the step passed a multiple of the interval."""
-        self._went_on = True
-        if pl_module.crossed(self.every_kimg):
-            self._save(trainer, pl_module)
+        """Save if the step passed a multiple of the interval."""
+        model = trained(pl_module)
+        self._trained = True
+        if model.crossed(self.every_kimg):
+            self._save(trainer, model)
 
-    def on_train_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
-        """Save the last state, whatever ended the training; that of a finished run is left alone."""
-        if self._went_on:
-            self._save(trainer, pl_module)
-        best = _place(trainer, BEST_CHECKPOINT)
+    def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Save the final state, unless a finished run was started again."""
+        model = trained(pl_module)
+        if self._trained:
+            self._save(trainer, model)
+        best = _path(trainer, BEST_CHECKPOINT)
         if self.best is not None and best.exists():
             for logger in trainer.loggers:
-                if hasattr(logger, "log_checkpoint"):
+                if isinstance(logger, KimgWandbLogger):
                     logger.log_checkpoint(best, {self.monitor: self.best[0], "kimg": self.best[1]})
 
-    def _save(self, trainer: lightning.Trainer, pl_module: Any) -> None:
-        path = save_state(trainer, pl_module)
+    def _save(self, trainer: lightning.Trainer, model: Trained) -> None:
+        path = save_state(trainer, model)
         if trainer.is_global_zero and self.keep:
             older = [each for each in checkpoints(path.parent.parent) if clips_of(each) <= clips_of(path)]
             for old in older[: -self.keep]:  # newer ones are damaged, and not counted

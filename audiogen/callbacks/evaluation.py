@@ -1,16 +1,17 @@
-"""Evaluate the averaged generator during training, on validation clips; in the command `test`, on test clips."""
+"""Evaluate the averaged generator: on validation clips during training, on test clips with the command `test`."""
 
 import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import lightning
 import torch
 from lightning.pytorch.utilities import rank_zero_info
 
 from audiogen.callbacks.interruption import leave_if_asked
+from audiogen.capabilities import Samples, Trained, require, trained
 from audiogen.distributed import all_reduce_mean, rank_batches
 from audiogen.metrics.embeddings.cache import cached_embedder
 from audiogen.metrics.embeddings.embedding import Embedding
@@ -23,41 +24,43 @@ COST = (Scalar("evaluation/seconds", SPEED, unit="s"), Scalar("evaluation/time_f
 
 
 class PeriodicEvaluation(lightning.Callback, ABC):
-    """Compute metrics at an interval, log them, and tell what it cost.
+    """Compute and log metrics at an interval.
 
-    It decides when the Trainer validates: metrics come with the validation pass, so that Lightning's ModelCheckpoint
-    and EarlyStopping find them by their names, such as `fad`. The commands `validate` and `test` print them.
+    The callback sets the Trainer's validation interval and logs within the validation pass, so that Lightning's
+    ModelCheckpoint and EarlyStopping can monitor metrics such as `fad`. The commands `validate` and `test` print them.
 
     Args:
-        every_kimg: Interval of the validation passes.
+        every_kimg: Interval between validation passes, in thousands of clips shown.
 
     Attributes:
-        method: What a model must be able to do.
+        capability: Protocol that the model must implement.
+        method: Its principal method.
 
     Raises:
-        ValueError: For values out of range.
+        ValueError: If `every_kimg` is not positive.
     """
 
+    capability: type[Trained]
     method: str
 
     def __init__(self, every_kimg: float) -> None:
         if every_kimg <= 0:
             raise ValueError(f"every_kimg must be > 0, got {every_kimg}")
         self.every_kimg = every_kimg
-        self.evaluator: Any = None  # the one that was made last
-        self._evaluated_split = ""  # the split of the real clips that it has
+        self.evaluator: Any = None  # the current one
+        self._evaluated_split = ""  # split of its real clips
         self._seconds = 0.0
         self._started = 0.0
 
     @abstractmethod
-    def make_evaluator(self, pl_module: Any, reference: DatasetView, train: DatasetView, embedder: Embed) -> list[str]:
-        """Make `evaluator`, give it real clips, and return what there is to say of them."""
+    def make_evaluator(self, model: Trained, reference: DatasetView, train: DatasetView, embedder: Embed) -> list[str]:
+        """Create `evaluator`, set its real clips, and return notes for the user."""
 
     @abstractmethod
-    def make_clips(self, pl_module: Any, reference: DatasetView, rank: int, world_size: int) -> Iterator[Any]:
-        """Make this process's share of the clips in batches for the evaluator, as many batches as other processes do.
+    def make_clips(self, model: Trained, reference: DatasetView, rank: int, world_size: int) -> Iterator[Any]:
+        """Yield this rank's slice of the clips in batches for the evaluator.
 
-        None stands for a batch that only others have.
+        Every rank yields equally many batches; None stands for an empty one.
         """
 
     def metric_names(self) -> set[str]:
@@ -69,24 +72,24 @@ class PeriodicEvaluation(lightning.Callback, ABC):
         """Descriptions of the metrics that it logs; complete after the evaluator has been created."""
         return [*([] if self.evaluator is None else self.evaluator.scalars), *COST]
 
-    def setup(self, trainer: lightning.Trainer, pl_module: Any, stage: str) -> None:
+    def setup(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
         """Set the Trainer's validation interval.
 
         Raises:
-            ValueError: For data without the split that is needed, models of another kind, and flags of the Trainer that
-                would validate at other times or never.
+            ValueError: If the data have no validation split, the model lacks the capability, or flags of the Trainer
+                set the validation interval.
         """
-        self._evaluated_split = ""  # by the evaluator of another model
+        model = trained(pl_module)
+        self._evaluated_split = ""  # an evaluator of another model does not count
         name = type(self).__name__
         if sum(isinstance(callback, PeriodicEvaluation) for callback in trainer.callbacks) > 1:  # type: ignore[attr-defined]
-            raise ValueError("there are two callbacks that evaluate: name all embeddings in one")
-        if not hasattr(pl_module, self.method):
-            raise ValueError(f"{name} needs a model with a method {self.method}; {type(pl_module).__name__} has none")
+            raise ValueError("there are two evaluation callbacks: list all embeddings in one")
+        require(model, self.capability, self.method, name)
         if stage == "fit":
             if "val" not in trainer.datamodule.loaded.splits:  # type: ignore[attr-defined]
                 raise ValueError(
-                    f"{name} needs validation clips, and this data set has none: hold some out (such as "
-                    "--data.dataset.init_args.val_share 0.1), or leave the callback out. Test clips are for the end."
+                    f"{name} needs validation clips, but this data set has none: hold some out (such as "
+                    "--data.dataset.init_args.val_fraction 0.1), or remove the callback."
                 )
             if trainer.limit_val_batches == 0:
                 raise ValueError(f"--trainer.limit_val_batches 0 would switch off {name}: remove the callback instead")
@@ -96,55 +99,56 @@ class PeriodicEvaluation(lightning.Callback, ABC):
                     "--trainer.check_val_every_n_epoch, and set every_kimg of the callback"
                 )
             trainer.check_val_every_n_epoch = None
-            # Rounded up, lest the last pass but one lie a few steps before the end, where there is one in any case.
-            trainer.val_check_interval = math.ceil(self.every_kimg * 1000 / pl_module.batch_size - 1e-6)
+            # Rounded up: a pass also runs at the end of the training, and rounding down would put one just before it.
+            trainer.val_check_interval = math.ceil(self.every_kimg * 1000 / model.batch_size - 1e-6)
 
-    def on_train_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
-        """Embed the real clips, and start the clock."""
-        self._prepare(trainer, pl_module, "val")
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Embed the real clips and start the clock."""
+        model = trained(pl_module)
+        self._prepare(trainer, model, "val")
         self._started, self._seconds = time.monotonic(), 0.0
 
-    def on_validation_epoch_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
-        """Evaluator by validation clips."""
+    def on_validation_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Evaluate on validation clips."""
+        model = trained(pl_module)
         if not trainer.sanity_checking:
-            self._evaluate(trainer, pl_module, "val")
+            self._evaluate(trainer, model, "val")
 
-    def on_test_epoch_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
-        """Evaluator by test clips."""
-        self._evaluate(trainer, pl_module, "test")
+    def on_test_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Evaluate on test clips."""
+        model = trained(pl_module)
+        self._evaluate(trainer, model, "test")
 
-    def on_train_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
-        """Say what evaluating cost."""
-        share = self._seconds / max(time.monotonic() - self._started, 1e-9)
-        rank_zero_info(f"Evaluation took {self._seconds:.0f} s, {share:.0%} of the training's time")
+    def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Report the time spent in evaluations."""
+        fraction = self._seconds / max(time.monotonic() - self._started, 1e-9)
+        rank_zero_info(f"Evaluation took {self._seconds:.0f} s, {fraction:.0%} of the training time")
 
-    def _evaluate(self, trainer: lightning.Trainer, pl_module: Any, split: str) -> None:
+    def _evaluate(self, trainer: lightning.Trainer, model: Trained, split: str) -> None:
         start = time.monotonic()
-        self._prepare(trainer, pl_module, split)
-        clips = view_on(pl_module.device, trainer.datamodule.split(split))  # type: ignore[attr-defined]
-        made = self.make_clips(pl_module, clips, trainer.global_rank, trainer.world_size)
-        self.evaluator.update(_until_stopped(trainer, pl_module, made))
+        self._prepare(trainer, model, split)
+        clips = view_on(model.device, trainer.datamodule.split(split))  # type: ignore[attr-defined]
+        made = self.make_clips(model, clips, trainer.global_rank, trainer.world_size)
+        self.evaluator.update(_until_stopped(trainer, model, made))
         scores = self.evaluator.compute()
         self._seconds += time.monotonic() - start
         if trainer.state.fn == "fit":
             now = time.monotonic()
-            clocks = torch.tensor([now - start, self._seconds / (now - self._started)], device=pl_module.device)
+            clocks = torch.tensor([now - start, self._seconds / (now - self._started)], device=model.device)
             seconds, fraction = all_reduce_mean(clocks).tolist()
             scores |= {"evaluation/seconds": seconds, "evaluation/time_fraction": fraction}
-            pl_module.log_by_clips(scores)
+            model.log_by_clips(scores)
         else:
-            pl_module.log_dict({f"{split}/{name}": value for name, value in scores.items()})
+            model.log_dict({f"{split}/{name}": value for name, value in scores.items()})
 
-    def _prepare(self, trainer: lightning.Trainer, pl_module: Any, split: str) -> None:
-        """Have an evaluator made that knows the real clips of a split, where the last one does not."""
+    def _prepare(self, trainer: lightning.Trainer, model: Trained, split: str) -> None:
+        """Create an evaluator with the real clips of a split, unless the current one has them."""
         if self._evaluated_split == split:
             return
         start = time.monotonic()
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        reference, train = (view_on(pl_module.device, data.split(name)) for name in (split, "train"))
-        for note in self.make_evaluator(
-            pl_module, reference, train, cached_embedder(data.cache.with_name("embeddings"))
-        ):
+        reference, train = (view_on(model.device, data.split(name)) for name in (split, "train"))
+        for note in self.make_evaluator(model, reference, train, cached_embedder(data.cache.with_name("embeddings"))):
             rank_zero_info(f"Evaluation: {note}")
         seconds = time.monotonic() - start
         rank_zero_info(f"Evaluation: {len(reference.label)} {split} clips embedded in {seconds:.1f} s")
@@ -152,19 +156,20 @@ class PeriodicEvaluation(lightning.Callback, ABC):
 
 
 class Evaluation(PeriodicEvaluation):
-    """Make clips with the averaged generator and score them beside real clips.
+    """Generate clips with the averaged generator and compare them with real clips.
 
     Args:
-        embeddings: In which distances are measured; the first gives `fad`.
-        every_kimg: Interval of the validation passes.
-        num_clips: To be made, of each class as large a share as of the real ones.
-        seed: Of the clips: the same ones each time.
-        extra_metrics: Metrics beside the ones that are always computed.
+        embeddings: Embeddings in which distances are measured; the first one defines `fad`.
+        every_kimg: Interval between validation passes, in thousands of clips shown.
+        num_clips: Number of clips to generate, in the proportions of the real classes.
+        seed: Seed of the clips, the same at every pass.
+        extra_metrics: Metrics in addition to the standard ones.
 
     Raises:
-        ValueError: For values out of range.
+        ValueError: If `every_kimg` is not positive.
     """
 
+    capability = Samples
     method = "sample"
 
     def __init__(
@@ -179,26 +184,27 @@ class Evaluation(PeriodicEvaluation):
         self.embeddings, self.num_clips, self.seed = embeddings, num_clips, seed
         self.extra_metrics = extra_metrics or []
 
-    def make_evaluator(self, pl_module: Any, reference: DatasetView, train: DatasetView, embedder: Embed) -> list[str]:
-        """Make an evaluator with the embeddings; see `PeriodicEvaluation`."""
-        settings = (pl_module.transform, pl_module.label_names, self.num_clips, pl_module.device, self.extra_metrics)
+    def make_evaluator(self, model: Trained, reference: DatasetView, train: DatasetView, embedder: Embed) -> list[str]:
+        """Create an evaluator with the embeddings; see `PeriodicEvaluation`."""
+        settings = (model.transform, model.label_names, self.num_clips, model.device, self.extra_metrics)
         self.evaluator = Evaluator(self.embeddings, *settings)
         self.evaluator.set_real(reference, train, embedder)
         return self.evaluator.notes
 
-    def make_clips(self, pl_module: Any, reference: DatasetView, rank: int, world_size: int) -> Iterator[Any]:
-        """Generate clips; clip i of a class has the seed it has in `generate`. See `PeriodicEvaluation`."""
+    def make_clips(self, model: Trained, reference: DatasetView, rank: int, world_size: int) -> Iterator[Any]:
+        """Generate clips; clip i of a class has the same seed as in `generate`. See `PeriodicEvaluation`."""
+        model = cast(Samples, model)  # `setup` has checked it
         label, number = self.evaluator.wanted
-        seeds = torch.tensor(pl_module.clip_seeds(self.seed, int(number.max()) + 1))[number]
+        seeds = torch.tensor(model.clip_seeds(self.seed, int(number.max()) + 1))[number]
         for rows in rank_batches(len(label), SAMPLE_BATCH, rank, world_size):
-            made = pl_module.sample(label[rows], seeds[rows].tolist()) if len(rows) else None
-            yield None if made is None else (made, label[rows].to(pl_module.device))
+            made = model.sample(label[rows], seeds[rows].tolist()) if len(rows) else None
+            yield None if made is None else (made, label[rows].to(model.device))
 
 
-def _until_stopped(trainer: lightning.Trainer, pl_module: Any, batches: Iterator[Any]) -> Iterator[Any]:
-    """Yield the batches of this process, and leave the training at a signal to any."""
+def _until_stopped(trainer: lightning.Trainer, model: Trained, batches: Iterator[Any]) -> Iterator[Any]:
+    """Yield the batches of this rank; end the training if any rank received a signal."""
     for batch in batches:
         if batch is not None:
             yield batch
         if trainer.state.fn == "fit":
-            leave_if_asked(trainer, pl_module)
+            leave_if_asked(trainer, model)

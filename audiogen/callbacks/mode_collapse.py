@@ -1,4 +1,4 @@
-"""Stop a GAN before it collapses: watch the logged metrics, warn, stop, and restore the best averaged generator."""
+"""Watch the logged metrics for mode collapse: warn, stop, and restore the best averaged generator."""
 
 import json
 from collections.abc import Sequence
@@ -9,6 +9,8 @@ import lightning
 from lightning.pytorch.utilities import rank_zero_info
 
 from audiogen.atomic import append_text, write_text
+from audiogen.callbacks.wandb_logger import KimgWandbLogger
+from audiogen.capabilities import Averages, Trained, require, trained
 from audiogen.checkpoint_io import BEST_CHECKPOINT, CHECKPOINT_FOLDER, UnreadableError, read_training_state
 from audiogen.damaged import set_aside
 from audiogen.metrics.collapse import RULES, Alarm, Rule, Watch
@@ -16,20 +18,20 @@ from audiogen.untrusted import read_inside
 
 EVENTS = "events.jsonl"
 MAX_BYTES = 1 << 26
-# Logged by the model's validation pass.
+# Metrics that the model's validation pass logs.
 VALIDATED = ("val/logits_real", "val/logits_train", "val/logits_fake", "path_length/mean")
 
 
 class ModeCollapse(lightning.Callback):
-    """Apply rules to what is logged. What was seen is printed, kept in `events.jsonl` and sent to W&B as an alert.
+    """Apply rules to the logged metrics. Events are printed, appended to `events.jsonl` and sent to W&B as alerts.
 
-    Where a rule that stops fires, the best averaged generator by `fad` comes back (from `best.ckpt`, which
-    `KimgCheckpoint` saves), the last checkpoint, pictures and sounds are made with it, and the training ends.
+    If a stopping rule fires, the averaged generator with the best `fad` is restored (from `best.ckpt`, which
+    `KimgCheckpoint` saves). The last checkpoint, pictures and sounds are made with it, and the training ends.
 
     Args:
-        rules: The rules; by default those that were calibrated.
-        warm_up_kimg: Before, nothing is evaluated.
-        stop: Whether to stop at all; otherwise all rules only warn.
+        rules: The rules; by default the calibrated ones.
+        warm_up_kimg: No rule is applied before this many thousands of clips.
+        stop: Whether rules may stop the training; otherwise they only warn.
     """
 
     def __init__(self, rules: Sequence[Rule] | None = None, warm_up_kimg: float = 2.0, stop: bool = True) -> None:
@@ -38,75 +40,79 @@ class ModeCollapse(lightning.Callback):
         self.watch = Watch(RULES if rules is None else rules, warm_up_kimg)
         self.stop = stop
 
-    def setup(self, trainer: lightning.Trainer, pl_module: Any, stage: str) -> None:
+    def setup(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
         """Refuse a training without validation, in which most rules could never fire.
 
         Raises:
-            ValueError: Saying what to remove.
+            ValueError: If validation is switched off.
         """
         if stage == "fit" and trainer.limit_val_batches == 0:
             raise ValueError("--trainer.limit_val_batches 0 would switch off ModeCollapse: remove the callback instead")
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what has been seen."""
+        """Return the state of the rules."""
         return self.watch.state()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from `state_dict`."""
+        """Restore `state_dict`."""
         self.watch.load_state(state_dict)
 
-    def on_train_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
-        """Drop events of a stretch of training that is done again."""
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Drop events later than the checkpoint that the run resumes from."""
+        model = trained(pl_module)
         path = Path(trainer.default_root_dir) / EVENTS
         if trainer.is_global_zero and path.exists():
-            kept = [line for line in _events(path) if json.loads(line)["kimg"] <= pl_module.kimg]
+            kept = [line for line in _events(path) if json.loads(line)["kimg"] <= model.kimg]
             write_text(path, "".join(f"{line}\n" for line in kept))
 
-    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
-        """Restore the best after the last evaluation, and before the last checkpoint, pictures and sounds."""
-        if pl_module.stopped:
-            told = restore_best(trainer, pl_module)
-            rank_zero_info(f"Stopped at {pl_module.kimg:.1f} kimg. {told}")
+    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Restore the best generator: after the last evaluation, before the last checkpoint, pictures and sounds."""
+        model = trained(pl_module)
+        if model.stopped:
+            outcome = restore_best(trainer, model)
+            rank_zero_info(f"Stopped at {model.kimg:.1f} kimg. {outcome}")
 
     def on_train_batch_end(
-        self, trainer: lightning.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Apply the rules to the means of a stretch of training."""
-        if pl_module.crossed(pl_module.log_every_kimg):
-            self._apply_rules(trainer, pl_module, pl_module.last_logged)
+        """Apply the rules to the latest means of the training."""
+        model = trained(pl_module)
+        if model.crossed(model.log_every_kimg):
+            self._apply_rules(trainer, model, model.last_logged)
 
-    def on_validation_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+    def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Apply the rules to the metrics of an evaluation."""
+        model = trained(pl_module)
         if trainer.state.fn == "fit":
-            known = trainer.callback_metrics
-            validated = {name: float(known[name]) for name in VALIDATED if name in known}
-            self._apply_rules(trainer, pl_module, pl_module.last_logged | validated)
+            logged = trainer.callback_metrics
+            validated = {name: float(logged[name]) for name in VALIDATED if name in logged}
+            self._apply_rules(trainer, model, model.last_logged | validated)
 
-    def _apply_rules(self, trainer: lightning.Trainer, pl_module: Any, scores: dict[str, float]) -> None:
-        alarms = self.watch.update(pl_module.kimg, scores)
+    def _apply_rules(self, trainer: lightning.Trainer, model: Trained, scores: dict[str, float]) -> None:
+        alarms = self.watch.update(model.kimg, scores)
         alarms = [alarm._replace(stop=alarm.stop and self.stop) for alarm in alarms]
         alarms = trainer.strategy.broadcast(alarms)  # all processes stop together
         for alarm in alarms:
-            self._tell(trainer, alarm)
+            self._report(trainer, alarm)
         if any(alarm.stop for alarm in alarms) and not trainer.should_stop:
-            trainer.should_stop = pl_module.stopped = True
+            trainer.should_stop = model.stopped = True
 
-    def _tell(self, trainer: lightning.Trainer, alarm: Alarm) -> None:
+    def _report(self, trainer: lightning.Trainer, alarm: Alarm) -> None:
         title = f"{'Mode collapse' if alarm.stop else 'Warning'}: {alarm.rule}"
         rank_zero_info(f"{title}. {alarm.text}")
         if not trainer.is_global_zero:
             return
         append_text(Path(trainer.default_root_dir) / EVENTS, json.dumps(alarm._asdict()) + "\n")
         for logger in trainer.loggers:
-            if hasattr(logger, "alert"):
+            if isinstance(logger, KimgWandbLogger):
                 logger.alert(title, alarm.text)
 
 
 def _events(path: Path) -> list[str]:
-    """Return the lines that hold an event. A damaged file is set aside; only its last line may be cut off."""
+    """Return the lines with an event. A damaged file is set aside; only its last line may be incomplete."""
     *lines, last = (
         read_inside(path.parent, EVENTS, MAX_BYTES).decode(errors="replace").split("\n")
-    )  # the last one is empty, or was cut off
+    )  # the last one is empty or incomplete
     events = [line for line in lines if _is_event(line)]
     if len(events) < len(lines):
         rank_zero_info(set_aside(path, f"{len(lines) - len(events)} of its lines"))
@@ -121,27 +127,27 @@ def _is_event(line: str) -> bool:
     return isinstance(event, dict) and isinstance(event.get("kimg"), int | float)
 
 
-def restore_best(trainer: lightning.Trainer, pl_module: Any) -> str:
-    """Put the averaged networks of `best.ckpt` into a model, and say so.
+def restore_best(trainer: lightning.Trainer, model: Trained) -> str:
+    """Load the averaged networks of `best.ckpt` into a model, and return a sentence on the outcome.
 
     Args:
-        trainer: Knows the run directory.
-        pl_module: A model with `averaged`, the names of its averaged networks.
+        trainer: Trainer with the run directory.
+        model: The model.
     """
     path = Path(trainer.default_root_dir) / CHECKPOINT_FOLDER / BEST_CHECKPOINT
     if not path.exists():
-        return "There is no best checkpoint to go back to: KimgCheckpoint saves one where Evaluation logs fad."
+        return "There is no best checkpoint to restore: one is saved if an Evaluation logs fad."
     try:
         content = read_training_state(path)
     except UnreadableError as error:
-        return f"The averaged generator stays that of the last step: {error}"
+        return f"The averaged generator of the last step is kept: {error}"
     kimg = content["clips_seen"] / 1000
-    for name in pl_module.averaged:
+    for name in require(model, Averages, "generator_ema", "restoring the best generator").averaged:
         state = {
             key.removeprefix(f"{name}."): x for key, x in content["state_dict"].items() if key.startswith(f"{name}.")
         }
-        pl_module.get_submodule(name).load_state_dict(state)
+        model.get_submodule(name).load_state_dict(state)
     return (
-        f"The averaged generator is again that of {kimg:.1f} kimg, the best one. To train on from there with other "
+        f"The averaged generator was restored to the best one, at {kimg:.1f} kimg. To continue from there with other "
         f"settings: --ckpt_path {path} --trainer.default_root_dir ANOTHER_DIR"
     )

@@ -5,11 +5,12 @@ then has saved nothing.
 """
 
 from difflib import get_close_matches
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import lightning
 
 from audiogen.callbacks.checkpoint import KimgCheckpoint
+from audiogen.capabilities import Trained
 
 SHOWN = 12  # names in a message
 
@@ -22,7 +23,7 @@ class LogsMetrics(Protocol):
         """Return the names of all metrics that it logs; None where they are not known before."""
 
 
-def check_monitors(trainer: lightning.Trainer, pl_module: Any) -> None:
+def check_monitors(trainer: lightning.Trainer, model: Trained) -> None:
     """Refuse callbacks that monitor a metric which this run never logs.
 
     It is called once the evaluation knows its real clips, since the metrics depend on their classes and number. For a
@@ -30,16 +31,18 @@ def check_monitors(trainer: lightning.Trainer, pl_module: Any) -> None:
 
     Args:
         trainer: Has the callbacks.
-        pl_module: A model, whose `metric_names` lists what it logs.
+        model: A model, whose `metric_names` lists what it logs.
 
     Raises:
         ValueError: Naming the callback, the metric and similar ones that are logged.
     """
     evaluations = [callback for callback in trainer.callbacks if isinstance(callback, LogsMetrics)]  # type: ignore[attr-defined]
-    parts = [pl_module.metric_names(), *(evaluation.metric_names() for evaluation in evaluations)]
-    if any(part is None for part in parts):
-        return
-    names: set[str] = set().union(*parts)
+    parts = [model.metric_names(), *(evaluation.metric_names() for evaluation in evaluations)]
+    names: set[str] = set()
+    for part in parts:
+        if part is None:
+            return
+        names |= part
     if not trainer.enable_validation:
         names = {name for name in names if not name.startswith("val/")}
     for callback in trainer.callbacks:  # type: ignore[attr-defined]

@@ -1,8 +1,8 @@
 """Go on where a gradient is NaN or infinite."""
 
-from typing import Any
-
 import lightning
+
+from audiogen.capabilities import trained
 
 
 class SkipNonFinite(lightning.Callback):
@@ -24,6 +24,7 @@ class SkipNonFinite(lightning.Callback):
             raise ValueError(f"max_in_a_row must be at least 1, got {max_in_a_row}")
         self.max_in_a_row = max_in_a_row
 
-    def setup(self, trainer: lightning.Trainer, pl_module: Any, stage: str) -> None:
-        """Tell the model."""
-        pl_module.max_skipped = self.max_in_a_row
+    def setup(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
+        """Set the limit in the model."""
+        model = trained(pl_module)
+        model.max_skipped = self.max_in_a_row

@@ -7,6 +7,7 @@ from typing import Any
 import lightning
 from lightning.pytorch.callbacks import ProgressBar
 
+from audiogen.capabilities import Trained, trained
 from audiogen.scalars import Scalars
 
 SECONDS_TERMINAL = 0.5  # between updates
@@ -32,32 +33,34 @@ class KimgProgress(ProgressBar):
         """Print progress."""
         self._enabled = True
 
-    def on_train_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Start measuring the speed."""
+        model = trained(pl_module)
         self._shown_at = time.monotonic()
-        self._measured = (self._shown_at, pl_module.clips_seen)
+        self._measured = (self._shown_at, model.clips_seen)
 
     def on_train_batch_end(
-        self, trainer: lightning.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Print the line if the last one is old enough, or the training ends."""
+        model = trained(pl_module)
         now = time.monotonic()
         terminal = sys.stderr.isatty()
         due = now - self._shown_at >= (SECONDS_TERMINAL if terminal else SECONDS_LOG)
         if not self._enabled or not (due or trainer.should_stop):
             return
-        self._measure(now, pl_module.clips_seen)
+        self._measure(now, model.clips_seen)
         self._shown_at = now
         end = "\n" if trainer.should_stop or not terminal else ""
         start = "\r\x1b[K" if terminal else ""
-        print(f"{start}{self.line(trainer, pl_module)}", end=end, file=sys.stderr, flush=True)
+        print(f"{start}{self.line(trainer, model)}", end=end, file=sys.stderr, flush=True)
 
-    def line(self, trainer: lightning.Trainer, pl_module: Any) -> str:
+    def line(self, trainer: lightning.Trainer, model: Trained) -> str:
         """Return the progress line, with the scalars whose descriptions are headlines.
 
         For example `kimg 12.3/50 | generator 1.2, discriminator 0.98 | fad 35.1 | 95.1 clips/s | 6:37 left`.
         """
-        scalars = Scalars.of([pl_module, *trainer.callbacks])  # type: ignore[attr-defined]
+        scalars = Scalars.of([model, *trainer.callbacks])  # type: ignore[attr-defined]
         names = [name for name in trainer.callback_metrics if scalars[name].headline]
         parts: dict[str, list[str]] = {}
         for name in sorted(names, key=scalars.position):
@@ -65,10 +68,10 @@ class KimgProgress(ProgressBar):
             shown = f"{name.removeprefix(f'{title}/')} {float(trainer.callback_metrics[name]):.3g}"
             parts.setdefault(title, []).append(shown)
         speed = max(self._clips_per_second, 1e-9)
-        left = (pl_module.total_kimg * 1000 - pl_module.clips_seen) / speed
+        left = (model.total_kimg * 1000 - model.clips_seen) / speed
         return " | ".join(
             [
-                f"kimg {pl_module.kimg:.1f}/{pl_module.total_kimg:g}",
+                f"kimg {model.kimg:.1f}/{model.total_kimg:g}",
                 *(", ".join(shown) for shown in parts.values()),
                 f"{self._clips_per_second:.1f} clips/s",
                 f"{_clock(left)} left",

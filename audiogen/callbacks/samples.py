@@ -1,9 +1,9 @@
-"""Make pictures and sounds during training: the same seeds each time, so that progress can be compared."""
+"""Make pictures and sounds during training, from the same seeds each time so that they can be compared."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import lightning
 import numpy as np
@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from audiogen.audio.io import write_audio
+from audiogen.capabilities import Samples, Trained, require, trained
 from audiogen.pictures import MAX_ROWS, save_figure, spectrogram_grid
 
 SAMPLE_FOLDER = "samples"
@@ -23,109 +24,123 @@ class PeriodicSamples(lightning.Callback, ABC):
     """Show what a model makes at an interval and at the end, as pictures and sounds.
 
     Args:
-        every_kimg: Interval.
-        num_clips: In each row of a picture.
+        every_kimg: Interval in thousands of clips shown.
+        num_clips: Clips in each row of a picture.
 
     Raises:
-        ValueError: For values out of range.
+        ValueError: If `every_kimg` or `num_clips` is not positive.
     """
+
+    capability: type[Trained]
+    method: str
 
     def __init__(self, every_kimg: float, num_clips: int) -> None:
         if every_kimg <= 0 or num_clips < 1:
             raise ValueError(f"need every_kimg > 0 and at least one clip in a row, got {every_kimg} and {num_clips}")
         self.every_kimg = every_kimg
 
+    def setup(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
+        """Refuse models that cannot make the clips."""
+        require(pl_module, self.capability, self.method, type(self).__name__)
+
     @abstractmethod
-    def show(self, trainer: lightning.Trainer, pl_module: Any, write: bool) -> None:
-        """Make clips, draw them, and hand sounds to the loggers and, with `write`, into files."""
+    def show(self, trainer: lightning.Trainer, model: Trained, write: bool) -> None:
+        """Make clips, draw them, and log sounds; with `write`, also write them as files."""
 
     def on_train_batch_end(
-        self, trainer: lightning.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Make clips where the step passed a multiple of the interval."""
-        if trainer.is_global_zero and pl_module.crossed(self.every_kimg):
-            self.show(trainer, pl_module, write=False)
+        """Make clips if the step passed a multiple of the interval."""
+        model = trained(pl_module)
+        if trainer.is_global_zero and model.crossed(self.every_kimg):
+            self.show(trainer, model, write=False)
 
-    def on_train_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
-        """Make clips of the last state, whatever ended the training, and write sounds."""
+    def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Make clips of the final state, and write sounds."""
+        model = trained(pl_module)
         if trainer.is_global_zero:
-            self.show(trainer, pl_module, write=True)
+            self.show(trainer, model, write=True)
 
     @staticmethod
     def draw(
-        trainer: lightning.Trainer, pl_module: Any, spec: Tensor, row_names: Sequence[str], title: str, tag: str
+        trainer: lightning.Trainer, model: Trained, spec: Tensor, row_names: Sequence[str], title: str, tag: str
     ) -> None:
-        """Draw spec [R, N, C, F, L] into a file named by its title, and hand the picture to the loggers as `tag`."""
-        figure = spectrogram_grid(spec, row_names, pl_module.transform, title=title)
+        """Write spec [R, N, C, F, L] as a picture named by its title, and log it as `tag`."""
+        figure = spectrogram_grid(spec, row_names, model.transform, title=title)
         save_figure(figure, Path(trainer.default_root_dir) / SAMPLE_FOLDER / f"{title}.png")
         for logger in trainer.loggers:
-            log_picture(logger, tag, figure, pl_module.clips_seen)
+            log_picture(logger, tag, figure, model.clips_seen)
 
     @staticmethod
-    def sound(trainer: lightning.Trainer, pl_module: Any, spec: Tensor, places: Mapping[str, str], write: bool) -> None:
-        """Make spec [R, C, F, L] audible.
+    def sound(trainer: lightning.Trainer, model: Trained, spec: Tensor, tags: Mapping[str, str], write: bool) -> None:
+        """Invert spec [R, C, F, L] to sound, and log it.
 
         Args:
-            trainer: Has the run directory and the loggers.
-            pl_module: Has the transform.
-            spec: One clip for each place.
-            places: File below the folder of samples, without suffix, and name for the loggers.
-            write: Whether files are written.
+            trainer: Trainer with the run directory and the loggers.
+            model: Model with the transform.
+            spec: One clip per sound.
+            tags: For each sound its file in the folder of samples, without suffix, and its tag in the loggers.
+            write: Whether to write files.
         """
         takers = [logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger | WandbLogger)]
         if not takers and not write:
             return
-        sample_rate = pl_module.transform.sample_rate
-        wavs = pl_module.transform.inverse(spec.to(pl_module.device)).clamp(-1, 1).cpu()  # [R, C, T]
-        for (file, tag), wav in zip(places.items(), wavs, strict=True):
+        sample_rate = model.transform.sample_rate
+        wavs = model.transform.inverse(spec.to(model.device)).clamp(-1, 1).cpu()  # [R, C, T]
+        for (file, tag), wav in zip(tags.items(), wavs, strict=True):
             if write:
                 write_audio(Path(trainer.default_root_dir) / SAMPLE_FOLDER / f"{file}.wav", wav, sample_rate)
             for logger in takers:
-                log_sound(logger, tag, wav, sample_rate, pl_module.clips_seen)
+                log_sound(logger, tag, wav, sample_rate, model.clips_seen)
 
 
 class SampleLogger(PeriodicSamples):
-    """Draw a grid of generated clips every so often; at the end also write one sound for each class.
+    """Draw a grid of generated clips at an interval, and at the end also write one sound per class.
 
-    In the run directory: `samples/real.png`, `samples/real/seven.wav`, `samples/kimg-00010.000.png`, ...,
-    `samples/seven.wav`. Loggers that take pictures and sounds (TensorBoard, W&B) get them too.
+    Writes `samples/real.png`, `samples/real/seven.wav`, `samples/kimg-00010.000.png`, ... and `samples/seven.wav` in
+    the run directory. TensorBoard and W&B receive the pictures and sounds too.
 
     Args:
-        every_kimg: Interval.
+        every_kimg: Interval in thousands of clips shown.
         num_per_class: Clips in each row of the grid.
-        seed: Of the clips.
+        seed: Seed of the clips.
 
     Raises:
-        ValueError: For values out of range.
+        ValueError: If `every_kimg` or `num_per_class` is not positive.
     """
+
+    capability = Samples
+    method = "sample"
 
     def __init__(self, every_kimg: float = 10.0, num_per_class: int = 8, seed: int = 0) -> None:
         super().__init__(every_kimg, num_per_class)
         self.num_per_class, self.seed = num_per_class, seed
 
-    def on_train_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
-        """Draw real clips, to compare with."""
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Draw real clips for comparison."""
+        model = trained(pl_module)
         if trainer.is_global_zero:
             clips = trainer.datamodule.split("train")  # type: ignore[attr-defined]
-            rows = [torch.nonzero(clips.label == i)[:, 0] for i in range(_num_rows(pl_module))]
+            rows = [torch.nonzero(clips.label == i)[:, 0] for i in range(_num_rows(model))]
             num = min(self.num_per_class, *(len(row) for row in rows))
             spec = torch.stack([clips.take(spread(row, num)) for row in rows])
-            self.draw(trainer, pl_module, spec, pl_module.label_names, "real", "samples/real")
-            self.sound(trainer, pl_module, spec[:, 0], _places(pl_module, "real/", "real"), write=True)
+            self.draw(trainer, model, spec, model.label_names, "real", "samples/real")
+            self.sound(trainer, model, spec[:, 0], _tags(model, "real/", "real"), write=True)
 
-    def show(self, trainer: lightning.Trainer, pl_module: Any, write: bool) -> None:
-        """Make clips of the same seeds each time; see `PeriodicSamples`."""
-        num_rows = _num_rows(pl_module)
-        seeds = pl_module.clip_seeds(self.seed, self.num_per_class)
+    def show(self, trainer: lightning.Trainer, model: Trained, write: bool) -> None:
+        """Generate clips from the same seeds each time; see `PeriodicSamples`."""
+        model = cast(Samples, model)  # `setup` has checked it
+        num_rows = _num_rows(model)
+        seeds = model.clip_seeds(self.seed, self.num_per_class)
         label = torch.arange(num_rows).repeat_interleave(self.num_per_class)
-        spec = pl_module.sample(label, seeds * num_rows).unflatten(0, (num_rows, -1))  # [R, N, C, F, L]
-        title = f"kimg-{pl_module.kimg:09.3f}"
-        self.draw(trainer, pl_module, spec[:MAX_ROWS], pl_module.label_names, title, "samples/generated")
-        self.sound(trainer, pl_module, spec[:, 0], _places(pl_module, "", "generated"), write)
+        spec = model.sample(label, seeds * num_rows).unflatten(0, (num_rows, -1))  # [R, N, C, F, L]
+        title = f"kimg-{model.kimg:09.3f}"
+        self.draw(trainer, model, spec[:MAX_ROWS], model.label_names, title, "samples/generated")
+        self.sound(trainer, model, spec[:, 0], _tags(model, "", "generated"), write)
 
 
 def spread(indices: Tensor, num: int) -> Tensor:
-    """Return some of many indices, not the first ones, which may be of one speaker.
+    """Return evenly spread indices; the first ones might all belong to one speaker.
 
     Example:
         >>> spread(torch.arange(10), 3)
@@ -134,16 +149,16 @@ def spread(indices: Tensor, num: int) -> Tensor:
     return indices[:: len(indices) // num][:num]
 
 
-def _places(pl_module: Any, folder: str, kind: str) -> dict[str, str]:
-    return {f"{folder}{name}": f"sounds/{name}/{kind}" for name in pl_module.label_names or ["sample"]}
+def _tags(model: Trained, folder: str, kind: str) -> dict[str, str]:
+    return {f"{folder}{name}": f"sounds/{name}/{kind}" for name in model.label_names or ["sample"]}
 
 
-def _num_rows(pl_module: Any) -> int:
-    return max(len(pl_module.label_names), 1)
+def _num_rows(model: Trained) -> int:
+    return max(len(model.label_names), 1)
 
 
 def log_picture(logger: Logger, name: str, figure: Figure, step: int) -> None:
-    """Hand a picture to a logger that takes pictures."""
+    """Log a picture to TensorBoard or W&B."""
     if isinstance(logger, TensorBoardLogger):
         logger.experiment.add_image(name, _pixels(figure), step, dataformats="HWC")
     elif isinstance(logger, WandbLogger):
@@ -151,7 +166,7 @@ def log_picture(logger: Logger, name: str, figure: Figure, step: int) -> None:
 
 
 def log_sound(logger: Logger, name: str, wav: Tensor, sample_rate: int, step: int) -> None:
-    """Hand wav, float [C, T] in [-1, 1], to a logger that takes sounds; TensorBoard takes one channel."""
+    """Log wav, float [C, T] in [-1, 1], to TensorBoard (mixed to one channel) or W&B."""
     if isinstance(logger, TensorBoardLogger):
         logger.experiment.add_audio(name, wav.mean(dim=0), step, sample_rate)
     elif isinstance(logger, WandbLogger):

@@ -1,4 +1,4 @@
-"""Write what style transfer made: sounds, pictures and losses of each pair."""
+"""Write the results of style transfer: sounds, pictures and losses of each pair."""
 
 import json
 from collections.abc import Sequence
@@ -12,6 +12,7 @@ from torch import Tensor
 from audiogen.atomic import write_text
 from audiogen.audio.io import write_audio
 from audiogen.callbacks.samples import SAMPLE_FOLDER, log_picture, log_sound
+from audiogen.capabilities import Transfers, require
 from audiogen.damaged import set_aside
 from audiogen.distributed import all_gather
 from audiogen.pictures import save_figure, spectrogram_strip
@@ -21,36 +22,40 @@ MAX_BYTES = 1 << 26  # of the table of losses
 
 
 class TransferLogger(lightning.Callback):
-    """Write the results of a batch of pairs when it is done, or when a loss stopped it.
+    """Write the results of a batch of pairs when it is done, or when a loss is not finite.
 
-    In the run directory, of pair 3 (counted from 0, of the pairs that could be used): `samples/pair-0003.wav`, of
+    Writes in the run directory, for pair 3 (counted from 0 over the usable pairs): `samples/pair-0003.wav`, or with
     several variants `samples/pair-0003-balance-0.5.wav`; `samples/pair-0003.png` with content, results and style; and
-    `samples/losses.json` with the final losses of all sounds. Loggers that take pictures and sounds get them too.
+    `samples/losses.json` with the final losses of all sounds. TensorBoard and W&B receive pictures and sounds too.
     """
 
     def on_train_batch_end(
-        self, trainer: lightning.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Write results where the step was the last one of its pairs."""
-        if pl_module.finished:
-            found = all_gather(_results(trainer, pl_module, pl_module.clips_seen - 1))
+        """Write the results if the step was the last one of its pairs."""
+        model = require(pl_module, Transfers, "begin", type(self).__name__)
+        if model.finished:
+            found = all_gather(_results(trainer, model, model.clips_seen - 1))
             if trainer.is_global_zero:
-                _write(trainer, pl_module, [result for results in found for result in results])
+                _write(trainer, model, [result for results in found for result in results])
 
-    def on_exception(self, trainer: lightning.Trainer, pl_module: Any, exception: BaseException) -> None:
-        """Write the last good results of a process where a loss became NaN or infinite."""
-        if isinstance(exception, FloatingPointError) and pl_module.transfer is not None:
-            _write(trainer, pl_module, _results(trainer, pl_module, pl_module.clips_seen))
+    def on_exception(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, exception: BaseException
+    ) -> None:
+        """Write the last good results if a loss became NaN or infinite."""
+        model = require(pl_module, Transfers, "begin", type(self).__name__)
+        if isinstance(exception, FloatingPointError) and model.transfer is not None:
+            _write(trainer, model, _results(trainer, model, model.clips_seen))
 
 
 class _Result(NamedTuple):
-    """What was made of a pair.
+    """Results of a pair.
 
     Attributes:
-        stem: Of its files.
+        stem: Stem of its file names.
         panels: Spectrograms of the picture, float32 [C, F, L], by name.
         sounds: wav, float32 [C, T], by name.
-        losses: By name of the sound.
+        losses: Final losses by name of the sound.
     """
 
     stem: str
@@ -59,19 +64,19 @@ class _Result(NamedTuple):
     losses: dict[str, dict[str, float]]
 
 
-def _results(trainer: lightning.Trainer, pl_module: Any, clips_seen: int) -> list[_Result]:
-    """Return what this process has made of its pairs."""
-    share = pl_module.batch_size // trainer.world_size
-    group = clips_seen // (pl_module.batch_size * pl_module.iterations)
-    first = group * pl_module.batch_size + trainer.global_rank * share
-    transfer = pl_module.transfer
-    names = [name.replace(" ", "-") for name in pl_module.variant_names()]
+def _results(trainer: lightning.Trainer, model: Transfers, clips_seen: int) -> list[_Result]:
+    """Return the results of this rank's pairs."""
+    num_pairs = model.batch_size // trainer.world_size  # of this rank
+    group = clips_seen // (model.batch_size * model.iterations)
+    first = group * model.batch_size + trainer.global_rank * num_pairs
+    transfer = model.transfer
+    names = [name.replace(" ", "-") for name in model.variant_names()]
     spec = transfer.spec
-    wavs = pl_module.transform.inverse(spec).clamp(-1, 1).cpu()
+    wavs = model.transform.inverse(spec).clamp(-1, 1).cpu()
     results = []
-    for index, (content, style) in enumerate(pl_module.pairs):
+    for index, (content, style) in enumerate(model.pairs):
         if first + index >= trainer.datamodule.num_pairs:  # type: ignore[attr-defined]
-            break  # of the last batch, another process has it
+            break  # the last batch is filled up with repeated pairs
         stem = f"pair-{first + index:04d}"
         made = {"-".join(filter(None, (stem, name))): index * len(names) + i for i, name in enumerate(names)}
         shown = {"content": content, **{file: spec[row] for file, row in made.items()}, "style": style}
@@ -81,18 +86,18 @@ def _results(trainer: lightning.Trainer, pl_module: Any, clips_seen: int) -> lis
     return results
 
 
-def _write(trainer: lightning.Trainer, pl_module: Any, results: Sequence[_Result]) -> None:
-    """Write pictures, sounds and losses, and hand them to the loggers."""
-    folder, transform = Path(trainer.default_root_dir) / SAMPLE_FOLDER, pl_module.transform
+def _write(trainer: lightning.Trainer, model: Transfers, results: Sequence[_Result]) -> None:
+    """Write and log pictures, sounds and losses."""
+    folder, transform = Path(trainer.default_root_dir) / SAMPLE_FOLDER, model.transform
     for result in results:
         figure = spectrogram_strip(result.panels, transform)
         save_figure(figure, folder / f"{result.stem}.png")
         for file, wav in result.sounds.items():
             write_audio(folder / f"{file}.wav", wav, transform.sample_rate)
         for logger in trainer.loggers:
-            log_picture(logger, f"samples/{result.stem}", figure, pl_module.clips_seen)
+            log_picture(logger, f"samples/{result.stem}", figure, model.clips_seen)
             for file, wav in result.sounds.items():
-                log_sound(logger, f"sounds/{file}", wav, transform.sample_rate, pl_module.clips_seen)
+                log_sound(logger, f"sounds/{file}", wav, transform.sample_rate, model.clips_seen)
     _add_rows(folder / "losses.json", {name: row for result in results for name, row in result.losses.items()})
 
 
@@ -109,6 +114,6 @@ def _add_rows(path: Path, rows: dict[str, Any]) -> None:
         except (UnicodeDecodeError, json.JSONDecodeError):
             known = None
         if not isinstance(known, dict):
-            rank_zero_info(set_aside(path, "it is no JSON object"))
+            rank_zero_info(set_aside(path, "it is not a JSON object"))
             known = {}
     write_text(path, json.dumps(known | rows, indent=2))

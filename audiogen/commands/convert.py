@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,28 +12,28 @@ from tqdm import tqdm
 
 from audiogen.audio.formats import AUDIO_SUFFIXES
 from audiogen.audio.io import AudioFileError, AudioWriteError, audio_info, audio_writer, stream_audio
+from audiogen.capabilities import Converts, require
 from audiogen.checkpoint import load
 from audiogen.commands.generate import pick_device
 from audiogen.data.datasets.folder import find_sounds
-from audiogen.models.kimg import KimgModule
 from audiogen.outputs import check_output_file, check_output_folder, start_output_folder
 from audiogen.terminal import printable
 from audiogen.transforms.streaming import spectrogram_blocks, waveform_blocks
 
-BLOCK_FRAMES = 512  # about; the memory that a file takes, however long it is
+BLOCK_FRAMES = 512  # approximately; bounds the memory, whatever the length of a file
 
 
 @dataclass(frozen=True)
 class Converted:
-    """What `convert` made.
+    """Result of `convert`.
 
     Attributes:
-        target: The domain it was converted to.
-        sample_rate: In Hz.
-        seconds: Of sound that was converted.
-        wav: float32 [C, T], where no file was to be written.
-        files: What was written.
-        skipped: Files of a folder that could not be read, with the reason.
+        target: Name of the target domain.
+        sample_rate: Sample rate in Hz.
+        seconds: Seconds of converted sound.
+        wav: float32 [C, T], if no file was written.
+        files: Files that were written.
+        skipped: Files that could not be read, with the reasons.
     """
 
     target: str
@@ -45,7 +44,7 @@ class Converted:
     skipped: dict[Path, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        """Say what was made and where it is."""
+        """Return what was converted, where it is, and what was left out."""
         made = f"Converted {self.seconds:.1f} s of sound to {self.target}, at {self.sample_rate} Hz"
         if self.files:
             made += f": {self.files[0]}" + (
@@ -56,7 +55,7 @@ class Converted:
 
 
 def convert(
-    checkpoint: str | Path | KimgModule,
+    checkpoint: str | Path | Converts,
     source: str | Path,
     target: str | int | None = None,
     out: str | Path | None = None,
@@ -64,11 +63,11 @@ def convert(
     device: str | None = None,
     overwrite: bool = False,
 ) -> Converted:
-    """Make sounds of one domain into sounds of another.
+    """Convert sounds of one domain to another.
 
-    Sounds are resampled to the model's rate and mixed to its channels; what comes back has this rate and the length of
-    the source, to within one hop. A sound is converted in segments, which are crossfaded, and its phases are found
-    block by block, each going on from the one before.
+    Sounds are resampled to the model's rate and mixed to its channels. The result has this rate and the length of the
+    source, to within one hop. Spectrograms are converted in overlapping segments; phases are found block by block, each
+    continuing the previous one.
 
     Args:
         checkpoint: Checkpoint, run directory (its newest checkpoint) or a loaded model.
@@ -84,55 +83,54 @@ def convert(
         What was made.
 
     Raises:
-        CheckpointError: Where the checkpoint cannot be used.
-        DatasetError: For a folder without sounds.
-        OSError: If the disk is full. The sounds converted before are whole.
-        OutputError: If an input would be overwritten, or the folder holds an earlier result or files of other origin.
-        ValueError: For a model of another kind, a target it does not have, a file that cannot be read, and places that
-            cannot be written to.
+        CheckpointError: If the checkpoint cannot be used.
+        DatasetError: If the folder contains no sounds.
+        OSError: If the disk is full. Sounds converted before that are complete.
+        OutputError: If an input would be overwritten, or the folder contains an earlier result or other files.
+        ValueError: If the model does not convert or lacks the target, the file cannot be read, or `out` does not fit.
     """
-    place = Path(source)
-    if not place.exists():
-        raise ValueError(f"no sound file or folder {place}")
+    path = Path(source)
+    if not path.exists():
+        raise ValueError(f"no sound file or folder {path}")
     inputs = [Path(checkpoint)] if isinstance(checkpoint, str | Path) else []
-    places = {} if out is None else _places(place, Path(out), inputs, overwrite)
-    model: Any = load(checkpoint, pick_device(device)) if isinstance(checkpoint, str | Path) else checkpoint
-    if not hasattr(model, "convert"):
-        raise ValueError(f"{type(model).__name__} does not convert sounds: name a checkpoint of a MelGAN-VC")
+    paths = {} if out is None else _output_paths(path, Path(out), inputs, overwrite)
+    loaded = load(checkpoint, pick_device(device)) if isinstance(checkpoint, str | Path) else checkpoint
+    model = require(loaded, Converts, "convert", "convert")
     index = _target(target, model)
-    model.grid(overlap)  # refuses what is out of range
+    model.hop_frames(overlap)  # refuses values out of range
     if out is None:
-        if place.is_dir():
-            raise ValueError(f"{place} is a folder: name one to write to")
-        return _convert_one(model, place, index, overlap)
-    if not _is_file(place, Path(out)):
-        names = [path.relative_to(out).as_posix() for path in places.values()]
-        start_output_folder(Path(out), names, [*places, *inputs], keep=place.is_file())
+        if path.is_dir():
+            raise ValueError(f"{path} is a folder: name a folder to write to (out)")
+        return _convert_one(model, path, index, overlap)
+    if not _is_file(path, Path(out)):
+        names = [written.relative_to(out).as_posix() for written in paths.values()]
+        start_output_folder(Path(out), names, [*paths, *inputs], keep=path.is_file())
     seconds, files, skipped = 0.0, [], {}
-    with tqdm(total=len(places), unit="file", disable=None if len(places) > 1 else True) as bar:
-        for path, written in places.items():
+    with tqdm(total=len(paths), unit="file", disable=None if len(paths) > 1 else True) as bar:
+        for sound, written in paths.items():
             try:
-                seconds += _convert_file(model, path, written, index, overlap)
+                seconds += _convert_file(model, sound, written, index, overlap)
                 files.append(written)
             except (AudioFileError, AudioWriteError) as error:
-                skipped[path] = str(error)
+                skipped[sound] = str(error)
             except OSError as error:
-                reason = f"{error.strerror}: {len(files)} of {len(places)} sounds are converted and written"
+                reason = f"{error.strerror}: {len(files)} of {len(paths)} sounds were converted and written"
                 raise OSError(error.errno, reason, str(written)) from error
             bar.update()
     if not files:
-        path, reason = next(iter(skipped.items()))
+        sound, reason = next(iter(skipped.items()))
         raise ValueError(
-            f"nothing was converted: {path}: {reason}" + (f" (and {len(skipped) - 1} more)" if len(skipped) > 1 else "")
+            f"nothing was converted: {sound}: {reason}"
+            + (f" (and {len(skipped) - 1} more)" if len(skipped) > 1 else "")
         )
     return Converted(model.label_names[index], model.transform.sample_rate, seconds, None, files, skipped)
 
 
-def _target(target: str | int | None, model: Any) -> int:
-    """Return the index of a target domain; of two domains, the last one where none is named.
+def _target(target: str | int | None, model: Converts) -> int:
+    """Return the index of a target domain: by default the only target, or the last of two domains.
 
     Raises:
-        ValueError: For one that the model does not have, and where none is named of several.
+        ValueError: If the model lacks the target, or there is no default.
     """
     names = {index: model.label_names[index] for index in model.targets}
     if target is None and len(model.label_names) == 2:
@@ -148,30 +146,29 @@ def _target(target: str | int | None, model: Any) -> int:
     return found
 
 
-def _places(source: Path, out: Path, inputs: Sequence[Path], overwrite: bool) -> dict[Path, Path]:
-    """Return where each sound is to be written, once it is known that it can be.
+def _output_paths(source: Path, out: Path, inputs: Sequence[Path], overwrite: bool) -> dict[Path, Path]:
+    """Return the output path of each sound, after checking that it can be written.
 
     Raises:
-        OutputError: Where an input would be overwritten, or nothing can be written.
-        ValueError: Where a folder should become a file, and for a file of no known format.
+        OutputError: If an input would be overwritten, or the output cannot be written.
+        ValueError: If a folder should become a file, or the suffix belongs to no supported format.
     """
     if source.is_dir():
         if out.is_file() or out.suffix.lower() in AUDIO_SUFFIXES:
             raise ValueError(f"{source} is a folder and {out} a file: name a folder to write to")
         if out.resolve().is_relative_to(source.resolve()):
-            raise ValueError(f"{out} is in the source folder {source}, whose sounds could be overwritten: name another")
-        places = {path: out / path.relative_to(source) for path in find_sounds(source)}
+            raise ValueError(f"{out} is inside the source folder {source}: name another folder")
         check_output_folder(out, overwrite)
-        return places
+        return {path: out / path.relative_to(source) for path in find_sounds(source)}
     if out.suffix and not out.is_dir() and out.suffix.lower() not in AUDIO_SUFFIXES:
         raise ValueError(f"{out} should end in one of {', '.join(sorted(AUDIO_SUFFIXES))}, or be a folder")
     if _is_file(source, out):
         return {source: check_output_file(out, [source, *inputs])}
-    place = out / source.name
-    if place.resolve() == source.resolve():
-        raise ValueError(f"{place} would overwrite the source: name another place")
-    check_output_folder(out, overwrite or not os.path.lexists(place))  # one more sound in a folder of them
-    return {source: place}
+    path = out / source.name
+    if path.resolve() == source.resolve():
+        raise ValueError(f"{path} would overwrite the source: name another folder")
+    check_output_folder(out, overwrite or not os.path.lexists(path))  # another sound may join an earlier result
+    return {source: path}
 
 
 def _is_file(source: Path, out: Path) -> bool:
@@ -179,24 +176,24 @@ def _is_file(source: Path, out: Path) -> bool:
     return source.is_file() and bool(out.suffix) and not out.is_dir()
 
 
-def _convert_file(model: Any, path: Path, out: Path, target: int, overlap: float) -> float:
-    """Convert a file to another one and return its seconds."""
+def _convert_file(model: Converts, path: Path, out: Path, target: int, overlap: float) -> float:
+    """Convert a file and return its duration in seconds."""
     samples = 0
     with ExitStack() as stack:
         write: Callable[[Tensor], None] | None = None
         for wav in _stream(model, path, target, overlap):
-            # Opened once there is something to write: a file that cannot be read leaves nothing.
+            # Opened with the first block, so that an unreadable file leaves no output.
             write = write or stack.enter_context(audio_writer(out, model.transform.sample_rate, len(wav)))
             write(wav)
             samples += wav.shape[1]
     return samples / model.transform.sample_rate
 
 
-def _convert_one(model: Any, path: Path, target: int, overlap: float) -> Converted:
+def _convert_one(model: Converts, path: Path, target: int, overlap: float) -> Converted:
     """Convert a file to a waveform.
 
     Raises:
-        ValueError: Where it cannot be read.
+        ValueError: If the file cannot be read.
     """
     try:
         wav = torch.cat(list(_stream(model, path, target, overlap)), dim=1)
@@ -206,11 +203,11 @@ def _convert_one(model: Any, path: Path, target: int, overlap: float) -> Convert
     return Converted(model.label_names[target], rate, wav.shape[1] / rate, wav)
 
 
-def _stream(model: Any, path: Path, target: int, overlap: float) -> Iterator[Tensor]:
-    """Yield the converted sound of a file part by part, float32 [C, T] on the CPU.
+def _stream(model: Converts, path: Path, target: int, overlap: float) -> Iterator[Tensor]:
+    """Yield the converted sound of a file in parts, float32 [C, T] on the CPU.
 
     Raises:
-        AudioFileError: Where it cannot be read.
+        AudioFileError: If the file cannot be read.
     """
     transform, num_samples = model.transform, 0
     seconds = audio_info(path).seconds
@@ -224,22 +221,24 @@ def _stream(model: Any, path: Path, target: int, overlap: float) -> Iterator[Ten
             num_samples += wav.shape[2]
             yield wav[0].cpu()
     if not num_samples:
-        raise AudioFileError(f"too short (no sample is left of it at {transform.sample_rate} Hz)")
+        raise AudioFileError(f"too short (no sample is left at {transform.sample_rate} Hz)")
 
 
-def _converted(model: Any, path: Path, target: int, overlap: float) -> Iterator[Tensor]:
+def _converted(model: Converts, path: Path, target: int, overlap: float) -> Iterator[Tensor]:
     """Yield blocks of the converted spectrogram, float32 [1, C, F, L].
 
     Raises:
-        ValueError: Where a model makes NaN.
+        ValueError: If the model produces NaN.
     """
-    transform, step, length = model.transform, model.grid(overlap), model.segment[2]
-    # Blocks and their context are whole steps of the grid of segments: so the segments are those of the whole sound.
-    num_frames, context = (step * -(-frames // step) for frames in (BLOCK_FRAMES, length))
+    transform, hop, length = model.transform, model.hop_frames(overlap), model.segment[2]
+    # Blocks and their context are multiples of the hop, so the segments are those of the whole sound.
+    num_frames, context = (hop * -(-frames // hop) for frames in (BLOCK_FRAMES, length))
     wavs = (wav.to(model.device) for wav in stream_audio(path, transform.sample_rate, transform.shape[0]))
     aim = torch.tensor([target])
     for spec, before, num in spectrogram_blocks(transform, wavs, num_frames, context):
         made = model.convert(spec, aim, overlap)[..., before : before + num]
         if not made.isfinite().all():
-            raise ValueError("the model makes NaN of this sound: its training went wrong, take an earlier checkpoint")
+            raise ValueError(
+                "the model produces NaN for this sound: its training diverged, so use an earlier checkpoint"
+            )
         yield made

@@ -1,9 +1,10 @@
-"""Score a conversion model: what its conversions of held-out clips are taken for, beside sources and real clips."""
+"""Evaluate a conversion model with classifiers: converted clips beside their sources and real clips."""
 
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from audiogen.capabilities import Converts
 from audiogen.commands.run_config import callback_arguments
 from audiogen.data.datasets.dataset import Split
 from audiogen.data.module import SpectrogramData
@@ -12,7 +13,7 @@ from audiogen.metrics.embeddings.classifier import Classifier
 from audiogen.metrics.embeddings.embedding import Embedding
 from audiogen.metrics.evaluator import view_on
 
-SCORES = {  # and which figure is that of the sources, and of real clips of the target
+SCORES = {  # with the metrics of the sources and of real clips of the target
     "target_fraction": ("target_fraction_source", "target_fraction_real"),
     "content_kept": (None, None),
     "success": (None, None),
@@ -22,13 +23,13 @@ SCORES = {  # and which figure is that of the sources, and of real clips of the 
 
 @dataclass(frozen=True)
 class EvaluatedConversion:
-    """What `evaluate` found of a conversion model.
+    """Result of `evaluate` for a conversion model.
 
     Attributes:
         scores: Metrics by name.
         settings: What was compared with what.
-        targets: Names of the domains that were converted to.
-        file: The JSON file with all of it.
+        targets: Names of the target domains.
+        file: JSON file with all of this.
     """
 
     scores: dict[str, float]
@@ -37,7 +38,7 @@ class EvaluatedConversion:
     file: Path
 
     def __str__(self) -> str:
-        """Return a table of the metrics beside those of the sources and of real clips."""
+        """Return a table of the metrics beside those of sources and real clips."""
         lines = [f"{name}: {value}" for name, value in self.settings.items()]
         lines += ["", f"{'':<28}{'converted':>12}{'source':>12}{'real':>12}"]
         endings = ["", *(f"/{name}" for name in self.targets)] if len(self.targets) > 1 else [""]
@@ -53,7 +54,7 @@ class EvaluatedConversion:
 
 
 def evaluate_conversion(
-    model: Any,
+    model: Converts,
     data: SpectrogramData,
     classifiers: tuple[Embedding, Embedding | None],
     split: Any,
@@ -63,18 +64,18 @@ def evaluate_conversion(
     """Convert all clips of a split to every target, and score them.
 
     Args:
-        model: A conversion model on its device.
-        data: With the model's spectrogram and domains.
+        model: Conversion model on its device.
+        data: Data with the model's spectrogram and domains.
         classifiers: Classifiers of the domains and of the content.
-        split: Of which clips are converted, and compared with.
-        settings: What is said of what was done.
+        split: Split of the clips to convert and to compare with.
+        settings: Description of the evaluation.
         file: JSON file to be written.
 
     Returns:
         The metrics.
 
     Raises:
-        ValueError: As `ConversionEvaluator`.
+        ValueError: See `ConversionEvaluator`.
     """
     evaluator = ConversionEvaluator(*classifiers, model.transform, model.label_names, model.targets, model.device)
     other: Split = "test" if split == "train" else "train"
@@ -82,23 +83,23 @@ def evaluate_conversion(
     task = evaluator.set_real(clips, others)
     evaluator.update(convert_clips(model, clips, task))
     names = [model.label_names[index] for index in model.targets]
-    told = {"converted": f"{len(task.source)} clips to {', '.join(names)}", **settings}
-    return EvaluatedConversion(evaluator.compute(), told, names, file)
+    settings = {"converted": f"{len(task.source)} clips to {', '.join(names)}", **settings}
+    return EvaluatedConversion(evaluator.compute(), settings, names, file)
 
 
 def conversion_classifiers(
     domain: str | None, content: str | None, config: Path | None, notes: list[str]
 ) -> tuple[Embedding, Embedding | None]:
-    """Return the classifiers that were named, and for those that were not, those of the run's own evaluation.
+    """Return the named classifiers, and those of the run's own evaluation for the others.
 
     Args:
-        domain: Weights of the classifier of domains.
-        content: Weights of the classifier of what should stay.
-        config: The run's settings.
-        notes: What the user should know is added here.
+        domain: Weights of the classifier of the domains.
+        content: Weights of the classifier of the content.
+        config: The run's config.
+        notes: Receives notes for the user.
 
     Raises:
-        ValueError: Where there is no classifier of the domains.
+        ValueError: If there is no classifier of the domains.
     """
     types = {"domain": Embedding | None, "content": Embedding | None}
     of_run: dict[str, Any] = {}
@@ -109,6 +110,6 @@ def conversion_classifiers(
     if named is None:
         raise ValueError(
             "name a classifier of the domains: --evaluator CLASSIFIER (`fit --config configs/classifier_folder.yaml` "
-            "trains one), and perhaps one of what should stay: --content CLASSIFIER"
+            "trains one), and optionally one of the content: --content CLASSIFIER"
         )
     return named, of_run.get("content") if content is None else Classifier(content, "content")

@@ -10,22 +10,22 @@ import torch
 from torch import Tensor
 
 from audiogen.audio.io import write_audio
+from audiogen.capabilities import Samples, require
 from audiogen.checkpoint import load
-from audiogen.models.kimg import KimgModule
 from audiogen.outputs import check_output_folder, start_output_folder
 from audiogen.pictures import save_figure, spectrogram_grid
 
 
 @dataclass(frozen=True)
 class Generated:
-    """What `generate` made.
+    """Result of `generate`.
 
     Attributes:
-        wav: float32 [N, C, T], full scale is [-1, 1]; all sounds of the first class, then of the next.
-        spec: float32 [N, C, F, L] in [-1, 1].
-        label: Class name of each sound, empty strings without classes.
-        sample_rate: In Hz.
-        files: What was written: the sounds in order, then the picture.
+        wav: Sounds, float32 [N, C, T] with full scale [-1, 1], class by class.
+        spec: Spectrograms, float32 [N, C, F, L] in [-1, 1].
+        label: Class name of each sound; empty strings without classes.
+        sample_rate: Sample rate in Hz.
+        files: Files that were written: the sounds in order, then the picture.
     """
 
     wav: Tensor
@@ -35,14 +35,14 @@ class Generated:
     files: list[Path]
 
     def __str__(self) -> str:
-        """Say what was made and where it is."""
+        """Return what was generated and where it is."""
         seconds = self.wav.shape[-1] / self.sample_rate
         made = f"Made {len(self.wav)} sounds of {seconds:.2f} s at {self.sample_rate} Hz"
         return f"{made}: {self.files[0]} ... and the picture {self.files[-1]}" if self.files else made
 
 
 def generate(
-    checkpoint: str | Path | KimgModule,
+    checkpoint: str | Path | Samples,
     label: str | int | Sequence[str | int] = "all",
     num: int = 1,
     seed: int = 0,
@@ -51,10 +51,9 @@ def generate(
     device: str | None = None,
     overwrite: bool = False,
 ) -> Generated:
-    """Make sounds of chosen classes.
+    """Generate sounds of chosen classes.
 
-    Sound i of a class depends on the class, the seed, i and the truncation alone: asking for more sounds or other
-    classes leaves it as it is.
+    Sound i of a class depends only on the class, the seed, i and the truncation, not on the other sounds requested.
 
     Args:
         checkpoint: Checkpoint, run directory (its newest checkpoint) or a loaded model.
@@ -70,26 +69,27 @@ def generate(
         The sounds.
 
     Raises:
-        CheckpointError: Where the checkpoint cannot be used.
-        OutputError: If the folder holds an earlier result or files of other origin, or cannot be written.
-        OSError: If the disk is full. The sounds written before are whole.
-        ValueError: For a class that the model does not know, for values out of range, and if the model makes NaN.
+        CheckpointError: If the checkpoint cannot be used.
+        OutputError: If the folder contains an earlier result or other files, or cannot be written.
+        OSError: If the disk is full. Sounds written before that are complete.
+        ValueError: If the model lacks a class, `num` is below 1, `truncation` is not finite, or the model produces NaN.
     """
     if num < 1:
         raise ValueError(f"num must be at least 1, got {num}")
     if not math.isfinite(truncation):
         raise ValueError(f"truncation must be a number, got {truncation}")
     folder = None if out is None else check_output_folder(Path(out), overwrite)
-    model: Any = load(checkpoint, pick_device(device)) if isinstance(checkpoint, str | Path) else checkpoint
-    if not hasattr(model, "sample"):
-        raise ValueError(f"{type(model).__name__} does not generate from classes: it has no sample method")
+    loaded = load(checkpoint, pick_device(device)) if isinstance(checkpoint, str | Path) else checkpoint
+    model = require(loaded, Samples, "sample", "generate")
     chosen = _choose(label, model.label_names)
     seeds = model.clip_seeds(seed, num)
     spec = model.sample(torch.tensor(chosen).repeat_interleave(num), seeds * len(chosen), truncation).clamp(-1, 1)
     with torch.no_grad():
         wav = torch.cat([model.transform.inverse(part) for part in spec.split(64)]).cpu()
     if not wav.isfinite().all():
-        raise ValueError("the model makes NaN or infinite samples: its training went wrong, take an earlier checkpoint")
+        raise ValueError(
+            "the model produces NaN or infinite samples: its training diverged, so use an earlier checkpoint"
+        )
     names = [model.label_names[i] if model.label_names else "" for i in chosen]
     inputs = [Path(checkpoint)] if isinstance(checkpoint, str | Path) else []
     files = _write(folder, wav, spec, names, model.transform, inputs) if folder is not None else []
@@ -98,10 +98,10 @@ def generate(
 
 
 def pick_device(name: str | None) -> torch.device:
-    """Return a device that is there; a GPU, where there is one and none is named.
+    """Return the named device, or by default a GPU if there is one.
 
     Raises:
-        ValueError: For one that is not there.
+        ValueError: If the device is not available.
     """
     if name is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -112,10 +112,10 @@ def pick_device(name: str | None) -> torch.device:
 
 
 def _choose(label: str | int | Sequence[str | int], names: list[str]) -> list[int]:
-    """Turn what the user named into class indices; [0] without classes."""
+    """Return class indices for class names or numbers; [0] without classes."""
     if not names:
         if label != "all":
-            raise ValueError(f"this model has no classes, so there is no class {label!r}: leave the label out")
+            raise ValueError(f"this model has no classes: leave out the label {label!r}")
         return [0]
     if label == "all":
         return list(range(len(names)))
@@ -128,7 +128,7 @@ def _choose(label: str | int | Sequence[str | int], names: list[str]) -> list[in
 
 
 def _index(item: str | int, names: list[str]) -> int:
-    """Return the index of a class name or number; a name that looks like a number comes first."""
+    """Return the index of a class name or number. A name that looks like a number takes precedence."""
     if str(item) in names:
         return names.index(str(item))
     if str(item).isdecimal() and int(item) < len(names):

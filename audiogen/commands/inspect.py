@@ -21,23 +21,23 @@ from audiogen.pictures import MAX_ROWS, histogram, save_figure, spectrogram_grid
 
 PAGE = "index.html"
 PICTURES = ("real.png", "round_trip.png", "durations.png", "levels.png")
-KINDS = ("original", "round_trip")  # of a sound
+KINDS = ("original", "round_trip")  # versions of a sound
 
 
 @dataclass(frozen=True)
 class Inspected:
-    """Where the page is, and how the round trip went.
+    """Result of `inspect`.
 
     Attributes:
         page: The HTML page.
-        distance: Mean distance of spectrograms before and after the round trip, of a range of 2.
+        distance: Mean absolute difference of spectrograms before and after the round trip, in a range of 2.
     """
 
     page: Path
     distance: float
 
     def __str__(self) -> str:
-        """Say so."""
+        """Return the path of the page and the error of the round trip."""
         return (
             f"Open {self.page}: spectrograms, sounds before and after the round trip, durations and levels\n"
             f"Round trip: spectrograms differ by {self.distance:.4f} of their range of 2 on average"
@@ -46,15 +46,15 @@ class Inspected:
 
 @dataclass(frozen=True)
 class Shown:
-    """The clips on the page: R rows, one for each class, of N clips.
+    """The clips on the page, in R rows (one per class) of N clips.
 
     Attributes:
-        names: R class names, or one empty one.
-        clips: R rows of clips, of small classes fewer than N.
-        wav: float32 [R, N, C, T].
-        spec: float32 [R, N, C, F, L], NaN where there is no clip.
-        back: The sounds made of these, float32 [R, N, C, T].
-        again: The spectrograms of those, float32 [R, N, C, F, L].
+        names: R class names, or a single empty one.
+        clips: R rows of audio items; small classes have fewer than N.
+        wav: Originals, float32 [R, N, C, T].
+        spec: Spectrograms of the originals, float32 [R, N, C, F, L]; NaN if there is no clip.
+        back: Sounds inverted from `spec`, float32 [R, N, C, T].
+        again: Spectrograms of `back`, float32 [R, N, C, F, L].
     """
 
     names: list[str]
@@ -92,7 +92,7 @@ def _write_page(data: LoadedData, pipeline: Pipeline, out: Path, num: int) -> In
         for column in range(len(clips))
         for kind in KINDS
     ]
-    start_output_folder(out, [PAGE, *PICTURES, *sounds], [clip.path for clip in data.clips])
+    start_output_folder(out, [PAGE, *PICTURES, *sounds], [clip.path for clip in data.items])
     names = [name for name in shown.names if name]
     save_figure(spectrogram_grid(shown.spec, names, pipeline.transform, "real"), out / PICTURES[0])
     save_figure(spectrogram_grid(shown.again, names, pipeline.transform, "round trip"), out / PICTURES[1])
@@ -109,9 +109,9 @@ def _write_page(data: LoadedData, pipeline: Pipeline, out: Path, num: int) -> In
 
 @torch.no_grad()
 def _choose(data: LoadedData, pipeline: Pipeline, num: int) -> Shown:
-    """Return clips from all over each class, and what comes back of them."""
+    """Return clips spread over each class, with their round trips."""
     names = data.label_names[:MAX_ROWS] or [""]
-    rows = [[clip for clip in data.clips if (clip.label or "") == name] for name in names]
+    rows = [[clip for clip in data.items if (clip.label or "") == name] for name in names]
     num = min(num, max(map(len, rows)))
     clips = [row[:: max(len(row) // num, 1)][:num] for row in rows]
     wavs = [[clip_waveform(clip.path, pipeline, clip.span) for clip in row] for row in clips]
@@ -122,12 +122,12 @@ def _choose(data: LoadedData, pipeline: Pipeline, num: int) -> Shown:
     spec = pipeline.transform(flat)
     back = pipeline.transform.inverse(spec)
     spec, back, again = (x.unflatten(0, (len(names), num)) for x in (spec, back, pipeline.transform(back)))
-    spec[missing] = again[missing] = torch.nan  # drawn as nothing
+    spec[missing] = again[missing] = torch.nan  # left blank in the picture
     return Shown(names, clips, wav, spec, back, again)
 
 
 def _write_sounds(shown: Shown, sample_rate: int, out: Path) -> list[list[str]]:
-    """Write all sounds and return the cells of a table: class, file, players of both sounds, level difference."""
+    """Write all sounds, and return table rows: class, file, players of both versions, level difference."""
     rows = []
     for index, (name, clips) in enumerate(zip(shown.names, shown.clips, strict=True)):
         for column, clip in enumerate(clips):
@@ -163,6 +163,6 @@ def _page(text: str, rows: Sequence[Sequence[str]]) -> str:
         "body{font:15px system-ui,sans-serif;margin:2rem;max-width:80rem}img{max-width:100%}"
         "td,th{padding:.2rem .8rem;text-align:left}pre{background:#f4f4f4;padding:1rem;overflow:auto}"
         f"</style></head><body>\n<h1>Data set</h1>\n<pre>{escape(text)}</pre>\n{pictures}"
-        "<h2>Sounds</h2>\n<p>What comes back is the best that a model can sound like.</p>\n"
+        "<h2>Sounds</h2>\n<p>The round trip is the best that a model with this spectrogram can sound.</p>\n"
         f"<table><tr>{''.join(f'<th>{head}</th>' for head in heads)}</tr>\n{table}</table>\n</body></html>\n"
     )

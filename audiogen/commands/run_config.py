@@ -1,4 +1,4 @@
-"""What a run was configured with, for commands that go on from it: runs come from others too."""
+"""Read the config of a run, which may come from somebody else."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,23 +10,23 @@ from audiogen.untrusted import MAX_TEXT, parse_yaml, read_inside
 
 
 def read_config(config: Path) -> dict[str, Any]:
-    """Return the settings in a run's config.yaml as plain values.
+    """Return a run's config.yaml as plain values.
 
     Raises:
         UntrustedFileError: If it is not a regular file in its folder, or not YAML of bounded size.
-        ValueError: If it has no settings by their names.
+        ValueError: If it is not a mapping.
     """
     text = read_inside(config.parent, config.name, MAX_TEXT).decode(errors="surrogateescape")
     settings = parse_yaml(text, str(config))
     if not isinstance(settings, dict):
-        raise ValueError(f"{config}: expected settings by their names, got {settings!r:.80}")
+        raise ValueError(f"{config}: expected a mapping of settings, got {settings!r:.80}")
     return settings
 
 
 def run_builder(config: Path) -> Builder:
-    """Return what builds the classes that a run's config names: those of this package and of trusted ones.
+    """Return a builder for the classes that a run's config names: those of this package and of trusted packages.
 
-    Paths in it are used if `fit` of this user wrote the file, and are dropped otherwise.
+    Its paths are used only if this user's `fit` wrote the file.
     """
     return Builder(config, PARTS_OF_RUNS, own=is_own(config))
 
@@ -34,20 +34,20 @@ def run_builder(config: Path) -> Builder:
 def callback_arguments(
     config: Path | None, class_path: str, types: Mapping[str, Any], notes: list[str]
 ) -> dict[str, Any] | None:
-    """Build some arguments of a callback that a run had, of trusted classes alone.
+    """Build some arguments of a callback of a run, from trusted classes only.
 
     Args:
         config: The run's resolved config.yaml.
         class_path: Class of the callback.
         types: Types of the arguments, by name.
-        notes: What the user should know is added here.
+        notes: Receives notes for the user.
 
     Returns:
-        The arguments by name; None if there is no config or no such callback in it.
+        The arguments by name; None without a config or such a callback.
 
     Raises:
-        UntrustedClassError: If it names other classes.
-        ValueError: If it is not the config of a run.
+        UntrustedClassError: If the config names other classes.
+        ValueError: If the file is not the config of a run.
     """
     if config is None:
         return None
@@ -65,13 +65,13 @@ def callback_arguments(
 
 
 def find_root(config: Path) -> str | None:
-    """Return the data folder that a config names; a relative one is looked for here, then from the run upwards.
+    """Return the data folder in a config. A relative one is searched here, then in the folders above the run.
 
     Args:
-        config: A config that the user trusts.
+        config: A config of this user.
 
     Returns:
-        The folder, or the base of the folders of two domains; None if the config names none.
+        The folder, or the common folder of two domains; None if the config has none.
     """
     data = read_config(config).get("data")
     dataset = data.get("dataset") if isinstance(data, dict) else None

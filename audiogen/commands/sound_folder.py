@@ -1,4 +1,4 @@
-"""A folder of sounds that is evaluated: which file is of which class, and which can be used."""
+"""A folder of sounds to evaluate: the class of each file, and which files can be used."""
 
 import re
 from collections.abc import Sequence
@@ -10,15 +10,15 @@ from audiogen.audio.io import AudioFileError
 from audiogen.data.datasets.folder import find_sounds
 from audiogen.data.pipeline import Pipeline, clip_waveform
 
-SHOWN = 5  # sounds that were left out, by name
+SHOWN = 5  # sounds left out that a note names
 _GENERATED = re.compile(r"(?P<label>.+)-\d+")  # seven-000.wav, as `generate` names its files
 
 
 def _files_of_classes(folder: Path, label_names: Sequence[str]) -> list[list[Path]]:
-    """Return the sounds of each class, by their sub-folder or the beginning of their name.
+    """Return the sounds of each class, by their sub-folder or the start of their name.
 
     Raises:
-        ValueError: For a file of no class.
+        ValueError: If a file belongs to no class.
     """
     if not label_names:
         return [find_sounds(folder)]
@@ -28,7 +28,9 @@ def _files_of_classes(folder: Path, label_names: Sequence[str]) -> list[list[Pat
         named = _GENERATED.fullmatch(path.stem)
         label = inside.parts[0] if len(inside.parts) > 1 else named["label"] if named else path.stem
         if label not in files:
-            raise ValueError(f"{path} is of no class of the data ({', '.join(label_names)}): name it CLASS-000.wav")
+            raise ValueError(
+                f"{path} belongs to no class of the data ({', '.join(label_names)}): name it CLASS-000.wav"
+            )
         files[label].append(path)
     return list(files.values())
 
@@ -36,10 +38,17 @@ def _files_of_classes(folder: Path, label_names: Sequence[str]) -> list[list[Pat
 def usable_files(
     folder: Path, label_names: Sequence[str], pipeline: Pipeline, most: int, real: Tensor
 ) -> tuple[list[list[Path]], list[str]]:
-    """Return up to `most` usable sounds of each class, and notes on those that were left out.
+    """Return the usable sounds of each class, and notes on those that were left out.
+
+    Args:
+        folder: The folder.
+        label_names: Class names.
+        pipeline: How files become clips.
+        most: Maximum number of sounds per class.
+        real: Labels of the real clips, int64 [N].
 
     Raises:
-        ValueError: For a class with fewer than two; `real` has the labels of the real clips, int64 [N].
+        ValueError: If a class with real clips has fewer than two sounds.
     """
     found: list[list[Path]] = []
     left_out: list[str] = []
@@ -66,14 +75,14 @@ def usable_files(
 
 
 def scarcest(files: Sequence[Sequence[Path]], label_names: Sequence[str]) -> str:
-    """Say which class has the fewest sounds: the others are taken in proportion to the real clips."""
+    """Return a sentence on the class with the fewest sounds, which limits the others."""
     if len(files) < 2:
         return ""
     num, name = min(zip(map(len, files), label_names, strict=True))
-    return f". The smallest class of the folder is {name}, with {num} sounds; of the others as many are taken as fit"
+    return f". The smallest class of the folder is {name}, with {num} sounds. It limits the others"
 
 
-def as_many_as(files: Sequence[Sequence[Path]], label: Tensor) -> list[int]:
-    """Return how many clips there can be in all, for each class, if their shares are those of real ones, int64 [N]."""
+def proportional_counts(files: Sequence[Sequence[Path]], label: Tensor) -> list[int]:
+    """Return, for each class, the total number of clips that it allows at the real classes' proportions, int64 [N]."""
     counts = label.bincount(minlength=len(files)).tolist()
     return [len(paths) * len(label) // num for paths, num in zip(files, counts, strict=False) if num]

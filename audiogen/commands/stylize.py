@@ -44,34 +44,34 @@ def stylize(
 ) -> Made:
     """Make a sound with the content of one sound and the style of another.
 
-    Files may have any formats, lengths and sample rates; both are resampled to the config's rate. Contents longer than
-    10 s are made in chunks that go on from each other, so memory does not grow; of the style, 30 s are listened to.
+    Files may have any format, length and sample rate; both are resampled to the config's rate. Contents longer than 10
+    s are made in chunks that continue each other, so memory does not grow. The first 30 s of the style are used.
 
     Args:
-        content: Sound file whose events and rhythm should stay.
-        style: Sound file whose timbre and texture are wanted.
-        out: File to write, whose suffix chooses the format; a picture (.png) and settings and losses (.json) go beside
-            it.
+        content: Sound file whose events and rhythm are kept.
+        style: Sound file whose timbre and texture are imposed.
+        out: File to write; its suffix chooses the format. A picture (.png) and the settings and losses (.json) are
+            written beside it. From Python, None keeps the sound in memory.
         config: Name of a shipped config (style_transfer, huzaifah_wyse, jain_raj, lin, papers/...) or a YAML file.
             Repeat it to merge several.
-        balance: From 0 (content alone) to 1 (style alone). Both sounds are brought to one level first, so it means the
-            same for quiet and loud ones; the result has the content's level.
-        sweep: Make so many sounds, whose balances go from 0 to 1, at once.
-        content_weight: Of the content's loss as the paper has it; instead of a balance.
-        style_weight: Of the style's.
-        seconds: How much of the content to take; all by default.
+        balance: From 0 (content alone) to 1 (style alone). Both sounds are first brought to the same level, and the
+            result gets the content's level.
+        sweep: Number of sounds to make at once, with balances from 0 to 1.
+        content_weight: Weight of the content loss as in the paper, instead of a balance.
+        style_weight: Weight of the style loss as in the paper, instead of a balance.
+        seconds: Seconds of the content to use; all by default.
         iterations: Evaluations of the network.
-        network: Checkpoint or run directory of a classifier to take the features of, trained on the same spectrogram.
-        seed: Of the noise to start from, where the config does.
-        device: Such as cuda; by default a GPU where there is one.
+        network: Checkpoint or run directory of a classifier with the same spectrogram, whose features are used.
+        seed: Seed of the noise, for configs that start from noise.
+        device: Device, such as cuda. By default a GPU if there is one.
 
     Returns:
-        What was made; its length is the content's to within one hop.
+        The result. Its length is the content's, to within one hop.
 
     Raises:
         OutputError: If a file to write is one of the inputs, or cannot be written.
-        ValueError: For settings that exclude each other, and sounds that cannot be read, are silent or too short.
-        FloatingPointError: Where the first loss is not finite already.
+        ValueError: If options exclude each other, or a sound cannot be read, is silent or is too short.
+        FloatingPointError: If the first loss is not finite.
     """
     inputs = [content, style, *config_list(config), *([network] if network else [])]
     place = None if out is None else check_out(out, inputs)
@@ -111,10 +111,10 @@ def stylize(
 def _changes(
     balance: float | None, sweep: int | None, content_weight: float | None, style_weight: float | None
 ) -> dict[str, Any]:
-    """Return the arguments of the model that weigh content and style.
+    """Return the model's arguments for the weights of content and style.
 
     Raises:
-        ValueError: For ways to weigh them that exclude each other.
+        ValueError: If options exclude each other.
     """
     weights = given(content_weight=content_weight, style_weight=style_weight)
     ways = [*given(balance=balance, sweep=sweep), *list(weights)[:1]]
@@ -122,7 +122,7 @@ def _changes(
         raise ValueError(f"--{ways[0]} and --{ways[1]} exclude each other")
     if sweep is not None:
         if sweep < 2:
-            raise ValueError(f"a sweep is of 2 sounds or more, got {sweep}")
+            raise ValueError(f"a sweep needs at least 2 sounds, got {sweep}")
         return {"balance": [round(index / (sweep - 1), 3) for index in range(sweep)]}
     if balance is not None:
         return {"balance": balance}
@@ -132,11 +132,11 @@ def _changes(
 def _build(
     config: str | Sequence[str], changes: dict[str, Any], content: str | Path, seconds: float | None
 ) -> tuple[Built, int]:
-    """Return the config's model, for the content's length where its network only takes one, and the content's frames.
+    """Return the model and the content's number of frames. A network with a single length gets the content's.
 
     Raises:
-        AudioFileError: Where the content cannot be read.
-        ValueError: For a duration that is none.
+        AudioFileError: If the content cannot be read.
+        ValueError: If `seconds` is not positive.
     """
     if seconds is not None and seconds <= 0:
         raise ValueError(f"expected seconds above 0, got {seconds:g}")

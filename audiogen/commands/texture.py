@@ -36,48 +36,48 @@ def texture(
     seed: int | None = None,
     device: str | None = None,
 ) -> Made:
-    """Make a sound of any length with the texture of others, of which it repeats nothing.
+    """Make a sound of any length with the texture of others, without repeating them.
 
-    It is made in chunks of 10 s that go on from each other, so memory does not grow with its length.
+    The sound is made in chunks of 10 s that continue each other, so memory does not grow with its length.
 
     Args:
-        references: Sound files of any formats, lengths and sample rates; of each, 30 s are listened to.
-        out: File to write, whose suffix chooses the format; a picture (.png) and settings and losses (.json) go beside
-            it.
-        seconds: Duration; 10 by default, and inf goes on until it is interrupted (Ctrl-C). Networks with time as
-            channels make a sound as long as the first reference.
-        weights: Of several references in the mixture, such as 0.7,0.3; equal by default.
-        event: Seconds of what belongs together, such as a word or a drop: the kernel's width.
+        references: Sound files of any format, length and sample rate. The first 30 s of each are used.
+        out: File to write; its suffix chooses the format. A picture (.png) and the settings and losses (.json) are
+            written beside it. From Python, None keeps the sound in memory.
+        seconds: Duration, 10 by default. inf continues until Ctrl-C. With time as channels, the sound is as long as the
+            first reference.
+        weights: Weights of several references in the mixture, such as 0.7,0.3; equal by default.
+        event: Duration in seconds of an event, such as a word or a drop. It sets the width of the kernel.
         config: Name of a shipped config (style_transfer, huzaifah_wyse, papers/...) or a YAML file. Repeat it to merge
             several.
         iterations: Evaluations of the network for each chunk.
-        network: Checkpoint or run directory of a classifier to take the features of, trained on the same spectrogram.
-        seed: Of the noise to start from.
-        device: Such as cuda; by default a GPU where there is one.
+        network: Checkpoint or run directory of a classifier with the same spectrogram, whose features are used.
+        seed: Seed of the noise.
+        device: Device, such as cuda. By default a GPU if there is one.
 
     Returns:
-        What was made.
+        The result.
 
     Raises:
         OutputError: If a file to write is one of the inputs, or cannot be written.
-        ValueError: For settings that make no sense, and sounds that cannot be read, are silent or too short.
-        FloatingPointError: Where the first loss is not finite already.
+        ValueError: If options contradict each other, or a sound cannot be read, is silent or is too short.
+        FloatingPointError: If the first loss is not finite.
     """
     paths = [references] if isinstance(references, str | Path) else list(references)
-    shares = _shares(weights, len(paths))
+    reference_weights = _parsed_weights(weights, len(paths))
     inputs = [*paths, *config_list(config), *([network] if network else [])]
     place = None if out is None else check_out(out, inputs)
     if seconds is not None and not seconds > 0:
         raise ValueError(f"expected seconds above 0, got {seconds:g}")
     if seconds == math.inf and place is None:
-        raise ValueError("a sound without an end needs a file: name one with out")
+        raise ValueError("a sound without an end needs a file: set `out`")
     changes = given(iterations=iterations, weights=network, seed=seed) | {"start": "noise", "content_weight": 0.0}
     notes: list[str] = []
     built = _build(config, changes, event, seconds, paths[0])
     model = built.model.to(pick_device(device))
     wavs = [read_reference(path, model, notes) for path in paths]
     level = max(active_level([wav], model.transform.sample_rate) for wav in wavs)
-    # One gain for all: how loud they are beside each other is part of the mixture.
+    # One gain for all: their relative levels are part of the mixture.
     styles = [model.transform(WORKING_LEVEL / level * wav[None].to(model.device))[0] for wav in wavs]
     if model.extractor.fixed_length:
         frames: float = model.transform.shape[2]
@@ -86,44 +86,48 @@ def texture(
         wanted = DEFAULT_SECONDS if seconds is None else seconds
         frames = wanted if wanted == math.inf else seconds_to_frames(wanted, model)
         check_length("the texture", frames, model)
-    synthesis = Synthesis(model, styles, shares)
+    synthesis = Synthesis(model, styles, reference_weights)
     num_chunks = None if frames == math.inf else math.ceil(frames / synthesis.chunk)
     made = make(synthesis, _lengths(frames, synthesis), num_chunks, place, inputs, notes, level)
     if place is not None:
         panels = {"texture": synthesis.results("texture").popitem()[1]}
         panels |= {f"reference: {Path(path).name}": spec for path, spec in zip(paths, styles, strict=True)}
-        report = {"references": [str(path) for path in paths], "weights": shares, "config": config_list(config)}
+        report = {
+            "references": [str(path) for path in paths],
+            "weights": reference_weights,
+            "config": config_list(config),
+        }
         write_report(made, place, spectrogram_strip(panels, model.transform), report | {"settings": built.settings})
     return made
 
 
-def _shares(weights: str | Sequence[float] | None, num: int) -> list[float] | None:
-    """Return the weights of the references.
+def _parsed_weights(weights: str | Sequence[float] | None, num: int) -> list[float] | None:
+    """Return the weights of the references as numbers.
 
     Raises:
-        ValueError: For what is no list of numbers of at least 0, one for each, or all 0.
+        ValueError: If there is not one weight of at least 0 for each, or all are 0.
     """
     if weights is None:
         return None
     try:
-        shares = [float(part) for part in (weights.split(",") if isinstance(weights, str) else weights)]
+        numbers = [float(part) for part in (weights.split(",") if isinstance(weights, str) else weights)]
     except ValueError:
         raise ValueError(f"expected weights such as 0.7,0.3, got {weights!r}") from None
-    if len(shares) != num or min(shares) < 0 or not 0 < sum(shares) < math.inf:
+    if len(numbers) != num or min(numbers) < 0 or not 0 < sum(numbers) < math.inf:
         raise ValueError(f"need a weight of at least 0 for each of {num} references, got {weights}")
-    return shares
+    return numbers
 
 
 def _build(
     config: str | Sequence[str], changes: dict, event: float | None, seconds: float | None, reference: str | Path
 ) -> Built:
-    """Return the config's model with a kernel for events of a duration, and for its reference's length if need be."""
+    """Return the model, with the kernel that the event needs. A network with a single length gets the reference's."""
     built = build_style_transfer(config, changes)
     model = built.model
     kernel = {}
     if event is not None:
         if not 0 < event <= DEFAULT_SECONDS:
-            raise ValueError(f"expected an event of above 0 and up to {DEFAULT_SECONDS:g} seconds, got {event:g}")
+            raise ValueError(f"expected an event above 0 and up to {DEFAULT_SECONDS:g} seconds, got {event:g}")
         kernel = {"kernel": seconds_to_frames(event, model) | 1}
     if model.extractor.fixed_length:
         if event is not None or seconds is not None:

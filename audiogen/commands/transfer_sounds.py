@@ -1,10 +1,10 @@
-"""From sound files to spectrograms that are optimised, and back: what the commands stylize and texture share.
+"""What the commands stylize and texture share: sound file -> spectrogram -> optimisation -> sound file.
 
-A long sound is made in chunks. Each begins with the last frames of the one before, which are held while it is
-optimised, and its phases go on from there; so there are no seams, and memory does not grow with the sound.
+A long sound is made in chunks. Each chunk starts with the last frames of the previous one, which stay fixed while the
+rest is optimised, and its phases continue from there. So there are no seams, and memory does not grow with the sound.
 
-Features depend on the level, so sounds are brought to one level before and the result to that of its source after: what
-an option does is the same for a quiet sound and a loud one.
+Features depend on level. Sounds are therefore brought to a common level before, and the result to the level of its
+source after, so that options have the same effect on quiet and loud sounds.
 """
 
 import json
@@ -36,24 +36,24 @@ from audiogen.transforms.streaming import waveform_blocks
 from audiogen.untrusted import MAX_TEXT, read_inside
 
 CHUNK_SECONDS = 10.0
-REFERENCE_SECONDS = 30.0  # of a style that are listened to
+REFERENCE_SECONDS = 30.0  # of a style that are used
 PICTURE_SECONDS = 20.0
-WORKING_LEVEL = 0.1  # of the sounding parts, root mean square: -20 dB relative to full scale
+WORKING_LEVEL = 0.1  # root mean square of the sounding parts: -20 dB relative to full scale
 SHOWN_EVERY = 0.2  # seconds between metrics on the progress bar
 
 
 @dataclass(frozen=True)
 class Made:
-    """What `stylize` or `texture` made.
+    """Result of `stylize` or `texture`.
 
     Attributes:
-        sample_rate: In Hz.
+        sample_rate: Sample rate in Hz.
         seconds: Duration.
-        names: Of the variants; one empty name where there is one.
-        losses: Final ones of each variant, by name: means over the chunks.
-        wavs: float32 [C, T] of each variant, where no file was to be written.
-        files: What was written.
-        notes: What the user should know.
+        names: Names of the variants; a single variant has an empty name.
+        losses: Final losses of each variant by name, means over the chunks.
+        wavs: Sound of each variant, float32 [C, T], if no file was written.
+        files: Files that were written.
+        notes: Notes for the user.
     """
 
     sample_rate: int
@@ -70,7 +70,7 @@ class Made:
         return self.wavs[0]
 
     def __str__(self) -> str:
-        """Say what was made, where it is and how close it came."""
+        """Return the duration, the final losses and the files."""
         lines = [*self.notes, f"Made {self.seconds:.1f} s of sound at {self.sample_rate} Hz"]
         for name, losses in zip(self.names, self.losses, strict=True):
             scores = ", ".join(f"{key} {value:.3g}" for key, value in losses.items() if key != "total")
@@ -82,28 +82,28 @@ class Synthesis:
     """A sound that is made chunk by chunk.
 
     Args:
-        model: What optimises.
+        model: The model that optimises.
         styles: References, spec float32 [C, F, L] each.
-        style_weights: Of the references; equal by default.
+        style_weights: Weights of the references; equal by default.
     """
 
     def __init__(
         self, model: StyleTransfer, styles: Sequence[Tensor], style_weights: Sequence[float] | None = None
     ) -> None:
         self.model, self.styles, self.style_weights = model, styles, style_weights
-        self.losses: list[list[dict[str, float]]] = []  # of each chunk and variant
-        self.content: Tensor | None = None  # the beginning, float32 [C, F, L], for a picture
-        self.spec: Tensor | None = None  # of the variants, float32 [V, C, F, L]
+        self.losses: list[list[dict[str, float]]] = []  # for each chunk, then variant
+        self.content: Tensor | None = None  # its first seconds, float32 [C, F, L], for a picture
+        self.spec: Tensor | None = None  # first seconds of the variants, float32 [V, C, F, L]
         self.failure = ""
 
     @property
     def overlap(self) -> int:
-        """Analysisof the one before that a chunk begins with: all that the network looks at at once."""
+        """Frames that a chunk shares with the previous one: the receptive field of the network."""
         return min_frames(self.model)
 
     @property
     def chunk(self) -> int:
-        """Analysisof a chunk without these."""
+        """Frames of a chunk, without the shared ones."""
         return max(seconds_to_frames(CHUNK_SECONDS, self.model), self.overlap)
 
     def mean_losses(self) -> list[dict[str, float]]:
@@ -115,21 +115,21 @@ class Synthesis:
         ]
 
     def results(self, name: str) -> dict[str, Tensor]:
-        """Return the beginning of each variant, float32 [C, F, L], by its name, or `name` where there is one."""
+        """Return the first seconds of each variant, float32 [C, F, L], by name; a single variant is called `name`."""
         assert self.spec is not None
         return {variant or name: spec for variant, spec in zip(self.model.variant_names(), self.spec, strict=True)}
 
     def chunks(self, contents: Iterator[Tensor | int], bar: Any) -> Iterator[Tensor]:
-        """Optimise chunk after chunk.
+        """Optimise one chunk after another.
 
         Args:
-            contents: Of each chunk, its content, spec [1, C, F, L], or the number L of its frames; the first `overlap`
-                frames of all but the first chunk are the last ones of the chunk before.
-            bar: Is told each evaluation.
+            contents: For each chunk its content, spec [1, C, F, L], or its number of frames L. From the second chunk
+                on, the first `overlap` frames repeat the end of the previous chunk.
+            bar: Progress bar, updated with each evaluation.
 
         Yields:
-            Blocks, float32 [V, C, F, L], of the V variants. After a loss that was not finite, the last good one, which
-            `failure` tells of, is the last.
+            Blocks of the V variants, float32 [V, C, F, L]. If a loss is not finite, the last good block is the final
+            one, and `failure` contains the reason.
         """
         prefix: Tensor | None = None
         for index, content in enumerate(contents):
@@ -140,7 +140,7 @@ class Synthesis:
             except FloatingPointError as error:
                 if transfer.iteration == 1:
                     raise
-                self.failure = f"{error}; this is what was there before"
+                self.failure = f"{error}; the result is the last good one"
             spec = transfer.spec
             if transfer.losses is not None:
                 values = torch.stack([part.cpu() for part in transfer.losses], dim=1).tolist()
@@ -167,23 +167,23 @@ class Synthesis:
                 bar.set_postfix({key: f"{value:.3g}" for key, value in scores.items() if value}, refresh=False)
 
     def _beginning(self, spec: Tensor | None, more: Tensor) -> Tensor:
-        """Return what is shown of spec [..., L] and what comes after it."""
+        """Append frames to spec [..., L], up to the length of a picture."""
         most = seconds_to_frames(PICTURE_SECONDS, self.model)
         return (more if spec is None else torch.cat([spec, more], dim=-1))[..., :most]
 
 
 def seconds_to_frames(seconds: float, model: StyleTransfer) -> int:
-    """Return the frames of a duration, rounded up."""
+    """Return the number of frames in a duration, rounded up."""
     return -(-round(seconds * model.transform.sample_rate) // model.transform.hop_length)
 
 
 def repeated(spec: Tensor, num_frames: int) -> Tensor:
-    """Return spec [C, F, L] as long as asked, again and again from its start where it is shorter."""
+    """Return spec [C, F, L] with `num_frames` frames, repeating it as needed."""
     return spec.repeat(1, 1, -(-num_frames // spec.shape[2]))[..., :num_frames]
 
 
 def min_frames(model: StyleTransfer) -> int:
-    """Return how many frames the network of a model looks at once."""
+    """Return the receptive field of a model's network in frames."""
     looks = model.keeps_content and model.content_extractor is None
     layers = [*model.style_layers, *([model.content_layer] if looks else [])]
     network: Any = model.extractor
@@ -194,13 +194,13 @@ def read_reference(path: str | Path, model: StyleTransfer, notes: list[str]) -> 
     """Return the waveform of a reference, float32 [C, T] at the model's sample rate.
 
     Raises:
-        ValueError: The file cannot be read, is silent, or is too short for the network.
+        ValueError: If the file cannot be read, is silent, or is too short for the network.
     """
     transform = model.transform
     try:
         seconds = note_format(path, model, notes)
         if seconds > REFERENCE_SECONDS:
-            notes.append(f"{path}: {seconds:.1f} s long, of which the first {REFERENCE_SECONDS:g} s are listened to")
+            notes.append(f"{path}: only the first {REFERENCE_SECONDS:g} of {seconds:.1f} s are used")
         (wav,) = read_parts(path, transform.sample_rate, transform.shape[0], [(0.0, REFERENCE_SECONDS)])
         wav = require_sound(wav)
     except AudioFileError as error:
@@ -210,10 +210,10 @@ def read_reference(path: str | Path, model: StyleTransfer, notes: list[str]) -> 
 
 
 def note_format(path: str | Path, model: StyleTransfer, notes: list[str]) -> float:
-    """Tell the user what is done to a file, and return its seconds.
+    """Add notes on resampling and mixing of a file, and return its duration in seconds.
 
     Raises:
-        AudioFileError: Where it cannot be read.
+        AudioFileError: If the file cannot be read.
     """
     info, transform = audio_info(path), model.transform
     if info.sample_rate != transform.sample_rate:
@@ -224,17 +224,17 @@ def note_format(path: str | Path, model: StyleTransfer, notes: list[str]) -> flo
 
 
 def check_length(path: str | Path, num_frames: float, model: StyleTransfer) -> None:
-    """Refuse sounds that the network cannot look at.
+    """Refuse sounds shorter than the network's receptive field.
 
     Raises:
-        ValueError: Saying how long they should be.
+        ValueError: With the minimum duration.
     """
     least, transform = min_frames(model), model.transform
     if num_frames < least:
         seconds = [num * transform.hop_length / transform.sample_rate for num in (num_frames, least)]
         raise ValueError(
-            f"{path} is too short: {seconds[0]:.2f} s, and the network looks at {seconds[1]:.2f} s at once; take a "
-            "longer sound, or a smaller kernel"
+            f"{path} is too short: {seconds[0]:.2f} s, but the network needs {seconds[1]:.2f} s. Use a longer sound or "
+            "a smaller kernel"
         )
 
 
@@ -242,9 +242,9 @@ def check_out(out: str | Path, inputs: Sequence[str | Path]) -> Path:
     """Return the path of a sound if it can be written.
 
     Raises:
-        OutputError: If it is one of the inputs or cannot be written, or the picture or the table beside it would
-            replace a file that the user has not named.
-        ValueError: For a suffix of no known format.
+        OutputError: If it is one of the inputs or cannot be written, or if its picture or table would replace another
+            file.
+        ValueError: If the suffix belongs to no supported format.
     """
     path = Path(out)
     if path.suffix.lower() not in AUDIO_SUFFIXES:
@@ -254,12 +254,14 @@ def check_out(out: str | Path, inputs: Sequence[str | Path]) -> Path:
         check_output_file(file, list(map(Path, inputs)))
     for file in () if _is_report(beside[1]) else beside:
         if os.path.lexists(file):
-            raise OutputError(f"{file} is a file of other origin, which would be replaced: name another than {path}")
+            raise OutputError(
+                f"{file} would be replaced, but this command did not write it: choose another name than {path}"
+            )
     return path
 
 
 def _is_report(table: Path) -> bool:
-    """Return whether a file holds what `write_report` writes."""
+    """Return whether a file was written by `write_report`."""
     try:
         content = json.loads(read_inside(table.parent, table.name, MAX_TEXT))
     except (OSError, ValueError, RecursionError):
@@ -268,7 +270,7 @@ def _is_report(table: Path) -> bool:
 
 
 def _report_files(out: Path) -> tuple[Path, Path]:
-    """Return the paths of the picture and of the settings beside a sound."""
+    """Return the paths of the picture and the table beside a sound."""
     return out.with_suffix(".png"), out.with_suffix(".json")
 
 
@@ -281,21 +283,19 @@ def make(
     notes: Sequence[str] = (),
     level: float = WORKING_LEVEL,
 ) -> Made:
-    """Optimise all chunks and write the sounds as they come.
+    """Optimise all chunks and write each when it is done.
 
     Args:
-        synthesis: What makes the spectrograms.
+        synthesis: Makes the spectrograms.
         contents: See `Synthesis.chunks`.
-        num_chunks: For the progress bar; None where there is no end to them.
-        out: Where the sound goes; of several variants, their names are added to it. None keeps the sound.
-        inputs: What must not be overwritten.
-        notes: What the user should know.
-        level: Of the sound that the result replaces (see `active_level`): what was at the working level is brought
-            back to it.
+        num_chunks: Number of chunks, for the progress bar; None if there is no end.
+        out: Path of the sound. Several variants add their names to it. None keeps the sound in memory.
+        inputs: Files that must not be overwritten.
+        notes: Notes for the user.
+        level: Level of the result (see `active_level`).
 
     Returns:
-        What was made; where the user interrupted it (Ctrl-C), a loss was not finite or the disk is full, what was made
-        until then.
+        The result. After Ctrl-C, a loss that is not finite or a full disk, it ends there.
 
     Raises:
         OSError: If the disk is full before anything was written.
@@ -312,7 +312,7 @@ def make(
         blocks = _until_interrupted(synthesis.chunks(contents, bar))
         writers: list[Callable[[Tensor], None]] = [] if files else [part.append for part in wavs]
         for wav in waveform_blocks(model.transform, blocks):
-            if not writers:  # what fails before leaves nothing
+            if not writers:  # a failure before this point leaves no file
                 writers = [stack.enter_context(audio_writer(file, rate, wav.shape[1])) for file in files]
             wav = wav.cpu() * (level / WORKING_LEVEL)
             try:
@@ -321,25 +321,31 @@ def make(
             except OSError as error:
                 if not samples:
                     raise
-                synthesis.failure = f"{error.strerror}: this is what was written before"
+                synthesis.failure = f"{error.strerror}: the result ends there"
                 break
             samples += wav.shape[2]
             clipped += int((wav.abs() > 1).any(dim=1).sum())
-    told = [*notes, *([synthesis.failure] if synthesis.failure else [])]
+    all_notes = [*notes, *([synthesis.failure] if synthesis.failure else [])]
     if clipped > 1e-4 * samples * len(names) and files:
-        told.append(f"{clipped / samples / len(names):.2%} of the samples were beyond full scale and are clipped")
+        all_notes.append(f"{clipped / samples / len(names):.2%} of the samples exceeded full scale and were clipped")
     return Made(
-        rate, samples / rate, names, synthesis.mean_losses(), [torch.cat(part, 1) for part in wavs if part], files, told
+        rate,
+        samples / rate,
+        names,
+        synthesis.mean_losses(),
+        [torch.cat(part, 1) for part in wavs if part],
+        files,
+        all_notes,
     )
 
 
 def variant_files(out: Path, names: Sequence[str]) -> list[Path]:
-    """Return the file of each variant: that of balance 0.5 of out.wav is out-balance-0.5.wav."""
+    """Return the path of each variant, such as out-balance-0.5.wav for out.wav."""
     return [out.with_name(f"{out.stem}-{name.replace(' ', '-')}{out.suffix}") if name else out for name in names]
 
 
 def write_report(made: Made, out: Path, figure: Any, settings: dict[str, Any]) -> None:
-    """Write the picture and the JSON beside the sound."""
+    """Write the picture and the table beside the sound."""
     picture, table = _report_files(out)
     save_figure(figure, picture)
     variants = [
@@ -352,7 +358,7 @@ def write_report(made: Made, out: Path, figure: Any, settings: dict[str, Any]) -
 
 
 def _until_interrupted(blocks: Iterator[Tensor]) -> Iterator[Tensor]:
-    """Yield blocks until the user wants no more, once there is one."""
+    """Yield blocks until Ctrl-C; before the first block, Ctrl-C raises."""
     any_there = False
     while True:
         try:

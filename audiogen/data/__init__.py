@@ -1,1 +1,1 @@
-"""Data sets, the batch, the endless stream and the LightningDataModule."""
+"""Load data sets: from audio files to stored spectrograms, batches and the LightningDataModule."""

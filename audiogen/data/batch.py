@@ -1,4 +1,4 @@
-"""What a model receives."""
+"""Define the batch that models receive."""
 
 from typing import NamedTuple
 
@@ -10,7 +10,7 @@ class Batch(NamedTuple):
 
     Attributes:
         spec: float32 [B, C, F, L] in [-1, 1].
-        label: int64 [B], an index into the data set's class names; all 0 without classes.
+        label: int64 [B], indices into the data set's class names; all 0 without classes.
     """
 
     spec: Tensor

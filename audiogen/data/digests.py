@@ -1,4 +1,4 @@
-"""Digests of the content of sound files, remembered until a file changes."""
+"""Compute digests of audio files and cache them until a file changes."""
 
 import os
 import sqlite3
@@ -10,33 +10,33 @@ from pathlib import Path
 
 from audiogen.fingerprint import UNREADABLE, file_digest
 
-_MEMORY = "digests.sqlite"
+_FILE = "digests.sqlite"
 
 
 def file_digests(paths: Sequence[Path], folder: Path) -> list[str]:
-    """Return a digest of the content of each file; those of files that did not change since are remembered.
+    """Return a digest of each file's content. Digests of unchanged files come from a cache.
 
     Args:
-        paths: The files. One that cannot be read gets a digest of its own kind.
-        folder: Where the memory is kept.
+        paths: Files. The digest of a file that cannot be read starts with `UNREADABLE`.
+        folder: Folder of the cache.
     """
     states = [file_state(path) for path in paths]
     names = [os.fsencode(path.absolute()) for path in paths]
-    known = _recall(names, states, folder / _MEMORY)
-    fresh = [i for i, digest in enumerate(known) if digest is None]
+    cached = _read_cached(names, states, folder / _FILE)
+    fresh = [i for i, digest in enumerate(cached) if digest is None]
     with ThreadPoolExecutor() as pool:
         computed = dict(zip(fresh, pool.map(file_digest, [paths[i] for i in fresh]), strict=True))
     rows = [(names[i], states[i], digest) for i, digest in computed.items() if not digest.startswith(UNREADABLE)]
-    _remember(rows, folder / _MEMORY)
-    return [computed[i] if digest is None else digest for i, digest in enumerate(known)]
+    _write_cached(rows, folder / _FILE)
+    return [computed[i] if digest is None else digest for i, digest in enumerate(cached)]
 
 
-def _recall(names: Sequence[bytes], states: Sequence[str], memory: Path) -> list[str | None]:
-    """Return the digest that is remembered of each file in this state, or None, also where it was damaged."""
-    if not memory.exists():
+def _read_cached(names: Sequence[bytes], states: Sequence[str], database: Path) -> list[str | None]:
+    """Return the cached digest of each file in its current state, or None if it is missing or damaged."""
+    if not database.exists():
         return [None] * len(names)
     try:
-        with closing(sqlite3.connect(memory, timeout=60)) as connection:
+        with closing(sqlite3.connect(database, timeout=60)) as connection:
             find = "SELECT digest FROM digest WHERE path = ? AND state = ?"
             rows = [connection.execute(find, row).fetchone() for row in zip(names, states, strict=True)]
     except sqlite3.Error:
@@ -47,27 +47,27 @@ def _recall(names: Sequence[bytes], states: Sequence[str], memory: Path) -> list
 
 
 def _checked(name: bytes, state: str, digest: str) -> str:
-    """Return a digest with a checksum of its row: SQLite has none."""
+    """Return a digest with a checksum of its row, because SQLite has no checksums."""
     return f"{digest} {zlib.crc32(name + state.encode() + digest.encode())}"
 
 
-def _remember(rows: Sequence[tuple[bytes, str, str]], memory: Path) -> None:
-    """Remember path, state and digest of files; where that cannot be, they are computed again another time."""
+def _write_cached(rows: Sequence[tuple[bytes, str, str]], database: Path) -> None:
+    """Cache path, state and digest of files. If the cache cannot be written, they are computed again next time."""
     if not rows:
         return
     try:
-        with closing(sqlite3.connect(memory, timeout=60)) as connection, connection:
+        with closing(sqlite3.connect(database, timeout=60)) as connection, connection:
             connection.execute("CREATE TABLE IF NOT EXISTS digest (path BLOB PRIMARY KEY, state TEXT, digest TEXT)")
             checked = [(name, state, _checked(name, state, digest)) for name, state, digest in rows]
             connection.executemany("INSERT OR REPLACE INTO digest VALUES (?, ?, ?)", checked)
-    except sqlite3.OperationalError:  # read-only
+    except sqlite3.OperationalError:  # for example read-only
         return
     except sqlite3.DatabaseError:  # damaged
-        memory.unlink(missing_ok=True)
+        database.unlink(missing_ok=True)
 
 
 def file_state(path: Path) -> str:
-    """Return what changes when a file does: size, times of change of content and of the file, and its number."""
+    """Return a string that changes when a file does: size, modification and change times, inode and device."""
     try:
         stat = path.stat()
     except OSError as error:

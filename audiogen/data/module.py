@@ -1,4 +1,4 @@
-"""The LightningDataModule that all models share."""
+"""Serve data to all models with one LightningDataModule."""
 
 import os
 from dataclasses import replace
@@ -20,29 +20,32 @@ from audiogen.data.datasets.dataset import AudioDataset, DatasetError, Split
 from audiogen.data.loading import LoadedData, Spectrograms, load
 from audiogen.data.pipeline import Crop, Pipeline
 from audiogen.data.shards import load_shards
-from audiogen.data.stream import BatchStream, Entered, PairStream, shuffled
+from audiogen.data.stream import BatchStream, PairStream, ResumedStream, shuffled
 from audiogen.transforms.transform import SpectrogramTransform
 
 
 class SpectrogramData(lightning.LightningDataModule):
-    """Spectrograms of a data set: an endless stream to train on, and passes over the other splits.
+    """Spectrograms of a data set: an endless stream for training, and single passes over the other splits.
 
     Args:
-        dataset: Which files there are, and their classes and splits.
+        dataset: Data set, which lists the files with their classes and splits.
         transform: The spectrogram definition.
         batch_size: Clips per training step over all processes.
         root: Folder of the data set.
-        preprocess: What is done to the sounds before, in this order.
-        crop: What is taken of sounds longer than a clip: their "start", their "center", or a "random" part each time;
-            shorter ones are padded with silence at their end.
-        min_seconds: Shorter files are left out.
-        segment_seconds: Longer files are not read at once: "start" and "center" see one segment of them, for "random"
-            each is a clip of its own.
-        cache: Folder of stored spectrograms; $AUDIOGEN_CACHE or else ~/.cache/audiogen by default.
-        num_workers: Processes that compute spectrograms; all cores by default.
-        shards: Folder or URL of shards that `prepare --shards` wrote; no sound files are read then.
-        domains: Whether the classes are domains to convert between: equal numbers of clips of each are drawn to train
-            on, however many there are, and a sound that is in two of them is left out.
+        preprocess: Preprocessing steps for the sounds, in this order.
+        crop: Part to use of sounds longer than a clip: "start", "center", or "random" for a new part each time. Shorter
+            sounds are padded with silence at the end.
+        min_seconds: Shortest file to use, in seconds.
+        segment_seconds: Longest segment to read at once, in seconds. Of a longer file, "start" and "center" use one
+            segment, and "random" uses each segment as a separate clip.
+        cache: Folder of stored spectrograms; null for $AUDIOGEN_CACHE or else ~/.cache/audiogen.
+        num_workers: Number of processes that compute spectrograms; null for one per core.
+        shards: Folder or URL of shards written by `prepare --shards`, which are used instead of audio files.
+        domains: Use the classes as domains to convert between. Training draws equal numbers of clips from each domain,
+            whatever its size, and a sound that is in two domains is left out.
+
+    Raises:
+        ValueError: If `batch_size` or `num_workers` is less than 1, or if a setting of the pipeline is out of range.
     """
 
     def __init__(
@@ -72,13 +75,13 @@ class SpectrogramData(lightning.LightningDataModule):
 
     @cached_property
     def loaded(self) -> LoadedData:
-        """The data, read when first asked for."""
+        """The loaded data; read on first access."""
         if self.shards is not None:
             return load_shards(self.shards, self.pipeline)
-        clips = self.dataset.scan(self.root)
+        items = self.dataset.scan(self.root)
         main_process = os.environ.get("LOCAL_RANK", "0") == "0"
-        found = load(
-            clips,
+        loaded = load(
+            items,
             self.pipeline,
             self.cache,
             self.dataset.label_order,
@@ -87,15 +90,15 @@ class SpectrogramData(lightning.LightningDataModule):
             exclusive=self.domains,
             several_labels=self.dataset.several_labels,
         )
-        return replace(found, notes=self.dataset.notes)
+        return replace(loaded, notes=self.dataset.notes)
 
     def setup(self, stage: str) -> None:
-        """Tell what the data are, and name every file that was left out in the run directory: the log names a few."""
+        """Log a summary of the data, and list every file that was left out in `left_out.txt` in the run directory."""
         assert self.trainer is not None
         rank_zero_info(self.loaded.summary())
         if stage == "fit" and (padded := self.loaded.num_padded()):
             clip = f"a clip of {self.transform.seconds:.2f} s"
-            rank_zero_info(f"  {padded} of the files are shorter than {clip}: padded with silence")
+            rank_zero_info(f"  {padded} of the files are shorter than {clip} and padded with silence")
         if stage == "fit" and self.trainer.is_global_zero:
             path = Path(self.trainer.default_root_dir) / "left_out.txt"
             path.unlink(missing_ok=True)
@@ -104,33 +107,33 @@ class SpectrogramData(lightning.LightningDataModule):
 
     @property
     def label_names(self) -> list[str]:
-        """Class names in index order, empty without classes."""
+        """Class names in index order; empty without classes."""
         return self.loaded.label_names
 
     @property
     def fingerprint(self) -> str:
-        """What differs where a file, a split or a class of the data does."""
+        """Digest of the data that changes with any file, split or class."""
         return self.loaded.fingerprint()
 
     @property
     def num_pairs(self) -> int:
-        """Pairs of a content and a style; 0 of other data.
+        """Number of content and style pairs; 0 for data without pairs.
 
         Raises:
-            DatasetError: Where sounds are in several segments, so that pairs are not of one clip each.
+            DatasetError: If sounds have several segments, so that a pair is not one clip each.
         """
-        clips = self.loaded.clips
-        if not clips or clips[0].pair is None:
+        items = self.loaded.items
+        if not items or items[0].pair is None:
             return 0
-        if len(self.split("test")) != len(clips):
-            raise DatasetError("of pairs, one clip each is taken: use --data.crop start or center")
-        return len(clips) // 2
+        if len(self.split("test")) != len(items):
+            raise DatasetError("pairs need one clip per sound: use --data.crop start or center")
+        return len(items) // 2
 
     def split(self, name: Split) -> Spectrograms:
         """Return the clips of a split.
 
         Raises:
-            DatasetError: Where there are none.
+            DatasetError: If the split is empty.
         """
         splits = self.loaded.splits
         if name not in splits:
@@ -138,12 +141,12 @@ class SpectrogramData(lightning.LightningDataModule):
         return splits[name]
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        """Return the endless stream, entered where the model stopped."""
+        """Return the endless training stream, starting at the model's position in it."""
         assert self.trainer is not None
         if self.num_pairs:
-            return DataLoader(self.split("test"), batch_sampler=Entered(self._pairs), collate_fn=_as_is)
+            return DataLoader(self.split("test"), batch_sampler=ResumedStream(self._pairs), collate_fn=_as_is)
         return DataLoader(
-            self.split("train"), batch_sampler=Entered(lambda: self._stream(self._clips_seen)), collate_fn=_as_is
+            self.split("train"), batch_sampler=ResumedStream(lambda: self._stream(self._clips_seen)), collate_fn=_as_is
         )
 
     @property
@@ -152,11 +155,11 @@ class SpectrogramData(lightning.LightningDataModule):
         return getattr(self.trainer.lightning_module, "clips_seen", 0)
 
     def recent(self, num_batches: int) -> Batch:
-        """Return this process's clips of the batches last trained on, or of the first ones, as one batch."""
+        """Return this process's slice of the last `num_batches` training batches (or the first ones) as one batch."""
         assert self.trainer is not None
         first = max(self._clips_seen - num_batches * self.batch_size, 0)
         batches = islice(self._stream(first), num_batches)
-        return self.split("train").__getitems__([draw for batch in batches for draw in batch])
+        return self.split("train").__getitems__([crop_index for batch in batches for crop_index in batch])
 
     def _stream(self, position: int) -> BatchStream:
         """Return the endless stream of training clips from a position on."""
@@ -171,20 +174,20 @@ class SpectrogramData(lightning.LightningDataModule):
             rank=self.trainer.global_rank,
             world_size=self.trainer.world_size,
             groups=clips.groups,
-            parts=[part for part in classes if part] if self.domains else None,
+            domains=[domain for domain in classes if domain] if self.domains else None,
         )
 
     def _pairs(self) -> PairStream:
-        """Return the batches of pairs, each as often as the model evaluates it, from where the model stopped."""
+        """Return batches of pairs, each repeated once per iteration of the model, starting at the model's position."""
         assert self.trainer is not None
         clips = self.split("test")
         content, style = (torch.nonzero(clips.label == index)[:, 0].tolist() for index in range(2))
         repeats = getattr(self.trainer.lightning_module, "iterations", 1)
-        place = (self._clips_seen, self.trainer.global_rank, self.trainer.world_size)
-        return PairStream(content, style, self.batch_size, repeats, *place)
+        position = (self._clips_seen, self.trainer.global_rank, self.trainer.world_size)
+        return PairStream(content, style, self.batch_size, repeats, *position)
 
     def val_dataloader(self) -> DataLoader[Batch] | list[Any]:
-        """Return one pass over the validation split; data without one can be trained on, but not validated."""
+        """Return one pass over the validation split, or nothing in training if the split is empty."""
         assert self.trainer is not None
         if self.trainer.state.fn == "fit" and "val" not in self.loaded.splits:
             return []
@@ -196,18 +199,19 @@ class SpectrogramData(lightning.LightningDataModule):
 
     def _one_pass(self, name: Split) -> DataLoader[Batch]:
         clips = self.split(name)
-        # Shuffled once and for all: batches of one class would look uniform to a discriminator that sees whole batches.
+        # In a fixed shuffled order: to a discriminator that compares clips, a batch of one class would look uniform.
         order = shuffled(clips.groups, torch.Generator().manual_seed(0))
         batches: Any = [
             [(index, 0.5) for index in order[first : first + self.batch_size]]
             for first in range(0, len(order), self.batch_size)
         ]
-        # Whole batches, so that metrics do not depend on the processes. Of domains a share might lack one.
+        # Processes take whole batches, so that metrics do not depend on the number of processes. With domains, every
+        # process sees all batches, because a slice of them might lack a domain.
         if self.trainer is not None and not self.domains and len(batches) >= self.trainer.world_size:
             batches = batches[self.trainer.global_rank :: self.trainer.world_size]
         return DataLoader(clips, batch_sampler=batches, collate_fn=_as_is)
 
 
 def _as_is(batch: Any) -> Any:
-    """Keep a batch that the data set has put together itself."""
+    """Return a batch as it is; the data set has already collated it."""
     return batch

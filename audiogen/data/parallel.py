@@ -1,4 +1,4 @@
-"""Work shared among processes."""
+"""Distribute work among processes."""
 
 import os
 import time
@@ -16,9 +16,9 @@ from audiogen.data.datasets.dataset import DatasetError
 
 Input = TypeVar("Input")
 Output = TypeVar("Output")
-TASKS_PER_WORKER = 8  # at once: results that wait behind a slow task are few
+TASKS_PER_WORKER = 8  # submitted at once; few results then wait behind a slow task
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
-_WATCHED_EVERY = 0.5  # seconds
+_POLL_SECONDS = 0.5
 
 
 def parallel_map(
@@ -29,20 +29,21 @@ def parallel_map(
 ) -> Generator[Output, None, None]:
     """Yield `task(input)` for every input, in order.
 
-    loky's processes do not import the script they are started from, unlike those of `multiprocessing`: a script that
-    reads data needs no `if __name__ == "__main__"`. They end when this process does, however it ends.
+    The workers are loky's processes, which unlike those of `multiprocessing` do not import the main script. A script
+    that loads data therefore needs no `if __name__ == "__main__"`. The workers exit when this process does, however it
+    ends.
 
-    When a process is killed, for example because memory ran out, the inputs it may have been working on are repeated,
-    one at a time.
+    If a worker is killed, for example because memory ran out, the inputs it may have been working on are repeated one
+    at a time.
 
     Args:
         task: A function that can be pickled.
-        inputs: What it is called with.
-        num_workers: Processes of one thread each; 1 works in this one.
-        name: Tells what an input is, for the message on a process that was killed.
+        inputs: Arguments to call it with.
+        num_workers: Number of single-threaded worker processes. 1 works in this process.
+        name: Returns the name of an input for error messages.
 
     Raises:
-        DatasetError: Where a process was killed again at the same input; it is named.
+        DatasetError: If a worker is killed twice at the same input. The message names it.
     """
     if num_workers == 1:
         yield from map(task, inputs)
@@ -57,7 +58,7 @@ def parallel_map(
             last = min(done + at_once, len(inputs))
             suspects = f"{name(inputs[done])} to {name(inputs[last - 1])}"
             warnings.warn(
-                f"a worker process was killed while working on one of {suspects}: these are repeated one at a time",
+                f"a worker process was killed while working on one of {suspects}; repeating these one at a time",
                 stacklevel=2,
             )
             try:
@@ -67,19 +68,19 @@ def parallel_map(
             except TerminatedWorkerError as error:
                 raise DatasetError(
                     f"a worker process was killed twice while working on {name(inputs[done])}, probably because memory "
-                    "ran out. Everything before is kept: free some memory or leave this out, then start again"
+                    "ran out. Results so far are kept. Free some memory or remove this input, then start again"
                 ) from error
 
 
 def _pool(
     task: Callable[[Input], Output], inputs: Sequence[Input], num_workers: int, at_once: int
 ) -> Generator[Output, None, None]:
-    """Yield `task(input)` for every input, in order, by new processes that end with the generator.
+    """Yield `task(input)` for every input, in order, from new processes that exit with the generator.
 
     Raises:
-        TerminatedWorkerError: Where one of them was killed.
+        TerminatedWorkerError: If a process is killed.
     """
-    pool = ProcessPoolExecutor(num_workers, initializer=_end_with, initargs=(os.getpid(),), env=_ONE_THREAD)
+    pool = ProcessPoolExecutor(num_workers, initializer=_exit_with, initargs=(os.getpid(),), env=_ONE_THREAD)
     try:
         rest = iter(inputs)
         waiting = deque(pool.submit(task, item) for item in islice(rest, at_once))
@@ -91,12 +92,12 @@ def _pool(
         pool.shutdown(wait=True, kill_workers=True)
 
 
-def _end_with(parent: int) -> None:
-    """End this process when the one that started it is gone: nobody else would."""
+def _exit_with(parent: int) -> None:
+    """Exit this process when its parent exits; nothing else would end it."""
 
     def watch() -> None:
         while os.getppid() == parent:
-            time.sleep(_WATCHED_EVERY)
+            time.sleep(_POLL_SECONDS)
         os._exit(1)
 
     Thread(target=watch, daemon=True).start()

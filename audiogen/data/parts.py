@@ -1,4 +1,4 @@
-"""Parts of a store: every N-th file of a set, computed on another machine each, until all are put together."""
+"""Split a store into parts: every N-th file, computed on a machine of its own, until all parts are merged."""
 
 import re
 import warnings
@@ -17,14 +17,14 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True)
 class Part:
-    """Every N-th file of a set; every N-th, because those that lie together are often alike in length.
+    """Every N-th file of a set. Neighbouring files often have similar lengths, so the parts take equally long.
 
     Attributes:
-        index: K, the first of them, from 0 to N - 1: the number of a task of `sbatch --array=0-15`.
-        total: N, how many parts there are.
+        index: K, the index of the first file, from 0 to N - 1; for example the task ID of `sbatch --array=0-15`.
+        total: N, the number of parts.
 
     Raises:
-        ValueError: For a part that is none of N.
+        ValueError: If `index` is not in [0, N).
     """
 
     index: int
@@ -35,16 +35,16 @@ class Part:
             raise ValueError(f"expected a part K/N with K from 0 to N - 1, such as 0/16, got {self}")
 
     def __str__(self) -> str:
-        """Return K/N."""
+        """Format the part as K/N."""
         return f"{self.index}/{self.total}"
 
     @property
     def name(self) -> str:
-        """Of the folder that holds it."""
+        """Name of the part's folder."""
         return f"{self.index}-of-{self.total}"
 
     def take(self, items: Sequence[Item]) -> Sequence[Item]:
-        """Return this part of all items.
+        """Return this part of a sequence.
 
         Example:
             >>> Part(1, 3).take("abcdefgh")
@@ -54,10 +54,10 @@ class Part:
 
 
 def parse_part(text: str) -> Part:
-    """Return the part that K/N names.
+    """Parse a part in the form K/N.
 
     Raises:
-        ValueError: For anything else.
+        ValueError: If the text has another form or K is not in [0, N).
 
     Example:
         >>> parse_part("3/16")
@@ -70,9 +70,10 @@ def parse_part(text: str) -> Part:
 
 
 def part_names(folder: Path) -> dict[Part, Path]:
-    """Return where the parts are that are there.
+    """Return the existing parts and their folders.
 
-    They are listed, not looked for one by one: a network file system remembers for a while that a name was not there.
+    The parent folder is listed instead of testing each name, because network file systems cache that a name did not
+    exist.
     """
     names = (
         [path for path in folder.iterdir() if re.fullmatch("[0-9]+-of-[0-9]+", path.name)] if folder.exists() else []
@@ -81,11 +82,11 @@ def part_names(folder: Path) -> dict[Part, Path]:
 
 
 def usable_parts(folder: Path, digests: Sequence[str]) -> dict[Part, SpectrogramStore]:
-    """Open the parts of a set of files; of one N only, the one with the most files.
+    """Open the existing parts of a set of files. If there are parts of several N, the N with the most files is used.
 
     Args:
-        folder: Where they are.
-        digests: Of the content of all files: a part that is damaged or of other files is left aside.
+        folder: Folder of the parts.
+        digests: Digest of each file's content. Parts that are damaged or contain other files are ignored.
     """
     of_total: dict[int, dict[Part, SpectrogramStore]] = {}
     for part, path in part_names(folder).items():
@@ -103,7 +104,7 @@ def usable_parts(folder: Path, digests: Sequence[str]) -> dict[Part, Spectrogram
 
 
 def stored_files(store: SpectrogramStore) -> Iterator[Processed]:
-    """Yield what was added to a store, file by file."""
+    """Yield the record and segments of each file in a store, as they were added."""
     records = list(store.records())
     ends = np.searchsorted(store.file.numpy(), np.arange(len(records)), side="right")
     first = 0

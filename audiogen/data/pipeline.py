@@ -1,4 +1,12 @@
-"""From a sound file to its spectrograms as they are stored."""
+"""Turn audio files into spectrograms as they are stored: WAV -> clip -> spectrogram -> int16 frames.
+
+`process` follows this path for one file, `process_all` for many. What happens next is elsewhere:
+
+1. `cache.cached_store` opens the store of a set of files. If it is missing, it is built with `process_all`.
+2. `store` writes the frames to disk and reads crops of them.
+3. `stream` chooses the crops of each training batch.
+4. `loading.Spectrograms.__getitems__` reads these crops and returns them as a `Batch`.
+"""
 
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
@@ -23,27 +31,27 @@ from audiogen.transforms.transform import SpectrogramTransform
 
 Crop = Literal["start", "center", "random"]
 FILES_PER_TASK = 32
-CUT_SEGMENTS = 20  # of a recording, so that a small part of them can be for validation
-PARALLEL_FROM = 30_000_000  # bytes of sound files: starting the processes takes seconds
+CUT_SEGMENTS = 20  # of a recording with random crops, so that a small fraction of them can be used for validation
+PARALLEL_FROM = 30_000_000  # bytes of audio files; starting worker processes takes seconds
 
 
 @dataclass(frozen=True)
 class Pipeline:
-    """How files become spectrograms.
+    """Settings that turn files into spectrograms.
 
     Attributes:
         transform: The spectrogram definition.
-        steps: What is done to the sound before.
-        crop: What is kept of sounds longer than a clip: their start, their centre, or all, of which a random part is
-            taken each time.
-        min_seconds: Shorter files are left out.
-        segment_seconds: Longer files are not read at once. Of such a file, "start" and "center" see one segment,
-            "random" takes each for a clip of its own.
-        cut: Whether files are recordings, cut into clips from one end to the other; for "random", into longer segments
-            of which clips are taken.
+        steps: Preprocessing steps, in order.
+        crop: Part to keep of sounds longer than a clip: "start", "center", or "random", which keeps everything so that
+            a random crop can be taken each time.
+        min_seconds: Shortest file to use, in seconds.
+        segment_seconds: Longest segment to read at once, in seconds. Of a longer file, "start" and "center" use one
+            segment, and "random" uses each segment as a separate clip.
+        cut: Treat files as recordings and cut them into consecutive clips; with "random", into longer segments, which
+            crops are taken from.
 
     Raises:
-        ValueError: For values out of range.
+        ValueError: If `crop` is unknown, `min_seconds` is negative, or `segment_seconds` is shorter than a clip.
     """
 
     transform: SpectrogramTransform
@@ -55,21 +63,22 @@ class Pipeline:
 
     def __post_init__(self) -> None:
         if self.crop not in get_args(Crop):
-            raise ValueError(f"crop must be {', '.join(get_args(Crop))}, got {self.crop!r}")
+            raise ValueError(f"crop must be one of {', '.join(get_args(Crop))}, got {self.crop!r}")
         if not self.min_seconds >= 0:
             raise ValueError(f"min_seconds must be >= 0, got {self.min_seconds}")
         if not self.segment_seconds >= self.transform.seconds:
             raise ValueError(
-                f"segment_seconds must be at least a clip, {self.transform.seconds:.2f} s, got {self.segment_seconds}"
+                "segment_seconds must be at least the length of a clip, "
+                f"{self.transform.seconds:.2f} s, got {self.segment_seconds}"
             )
 
-    def parts(self, info: AudioInfo) -> list[tuple[float, float]]:
-        """Return start and duration in seconds of what is read of a file."""
+    def segment_times(self, info: AudioInfo) -> list[tuple[float, float]]:
+        """Return (start, duration) in seconds of each segment to read of a file."""
         segment = self.segment_seconds
         if self.cut:
             longest = min(segment, info.seconds / CUT_SEGMENTS) if self.crop == "random" else 0.0
             segment = max(self.transform.seconds, longest)
-            # At least one, a hundredth of a clip short of the last one at most.
+            # At least one segment; the last one may lack up to a hundredth of its length.
             num = max(int(info.seconds / segment + 0.01), 1)
             return [(index * segment, segment) for index in range(num)]
         if info.seconds <= segment or self.crop == "start":
@@ -86,7 +95,7 @@ class Pipeline:
         return quantise(self.transform(silent)[0])[self.transform.shape[2] // 2]
 
     def fit(self, wav: Tensor) -> Tensor:
-        """Pad wav [C, T] to a clip, or cut it to one."""
+        """Pad or cut wav, float32 [C, T], to the length of a clip. Random crops keep longer sounds whole."""
         clip = self.transform.num_samples
         if self.crop == "random":
             return fit_length(wav, max(clip, wav.shape[1]))
@@ -95,7 +104,12 @@ class Pipeline:
 
 
 class Processed(NamedTuple):
-    """A file's record and its spectrograms, int16 [L, C, F] each."""
+    """Result of processing one file.
+
+    Attributes:
+        record: What became of the file.
+        segments: Spectrogram of each segment as it is stored, int16 [L, C, F]. Empty if the file is left out.
+    """
 
     record: FileRecord
     segments: list[np.ndarray]
@@ -107,13 +121,13 @@ def process_all(
     """Process files in order.
 
     Args:
-        paths: The files.
+        paths: Audio files.
         pipeline: How they become spectrograms.
-        num_workers: Processes; few files are processed in this one.
+        num_workers: Number of worker processes. Small sets of files are processed in this process.
         on_file: Called after each file.
 
     Yields:
-        What became of each file.
+        The result for each file.
     """
     size = max(min(FILES_PER_TASK, len(paths) // (4 * num_workers)), 1)
     tasks = [paths[first : first + size] for first in range(0, len(paths), size)]
@@ -128,44 +142,108 @@ def process_all(
 
 @torch.no_grad()
 def process(path: Path, pipeline: Pipeline) -> Processed:
-    """Read a file and compute its spectrograms; a file that cannot be used gets a record with the reason."""
+    """Read a file and compute its spectrograms. If the file cannot be used, its record contains the reason.
+
+    Raises:
+        DatasetError: If a preprocessing step or the transform fails.
+    """
     info = None
     try:
         info = audio_info(path, pipeline.min_seconds)
-        return _process_parts(path, pipeline, info)
+        return _process_segments(path, pipeline, info)
     except AudioFileError as error:
-        known = (0.0, 0, 0) if info is None else (info.seconds, info.sample_rate, info.num_channels)
-        return Processed(FileRecord(str(error), *known), [])
-    except Exception as error:  # of a step or a transform
+        header = (0.0, 0, 0) if info is None else (info.seconds, info.sample_rate, info.num_channels)
+        return Processed(FileRecord(str(error), *header), [])
+    except Exception as error:
         raise DatasetError(f"{path}: {type(error).__name__}: {error}") from error
 
 
-def _process_parts(path: Path, pipeline: Pipeline, info: AudioInfo) -> Processed:
-    """Compute the spectrograms of a file part by part, holding one part of the sound at a time.
+def _process_segments(path: Path, pipeline: Pipeline, info: AudioInfo) -> Processed:
+    """Compute the spectrograms of a file segment by segment, with only one segment of the sound in memory.
 
     Raises:
-        AudioFileError: Where the file cannot be read, or none of its parts is of use.
+        AudioFileError: If the file cannot be read or none of its segments can be used.
     """
-    sample_rate, clip = pipeline.transform.sample_rate, pipeline.transform.num_samples
-    segments, changes, refused, used, energy, low, high = [], [], [], 0, 0.0, 1.0, -1.0
-    sounds: list[str] = []
-    for outcome in _read(path, pipeline, info, pipeline.parts(info), sounds.append):
-        if isinstance(outcome, AudioFileError):
-            refused.append(str(outcome))
-            continue
-        wav, change = outcome
-        spec = pipeline.transform(pipeline.fit(wav)[None])[0]  # [C, F, L]
+    log = _Log()
+    frames = []
+    for wav in _read_usable(path, pipeline, info, log):  # WAV: preprocessed sound, float32 [C, T]
+        clip = pipeline.fit(wav)  # clip, float32 [C, T]
+        spec = pipeline.transform(clip[None])[0]  # spectrogram, float32 [C, F, L] in [-1, 1]
+        frames.append(quantise(spec))  # what is stored, int16 [L, C, F]
+        log.add(wav, spec)
+    if not frames:
+        raise AudioFileError(log.dropped[0])
+    return Processed(_record(info, pipeline, log, frames), frames)
+
+
+class _Log:
+    """Statistics of the segments of one file, for its record.
+
+    Attributes:
+        sounds: Digest of the samples of each segment before preprocessing.
+        changes: Changes made by the preprocessing steps to each segment that is used.
+        dropped: Reason for each segment that is left out.
+        num_samples: Samples that are used, after preprocessing.
+        energy: Sum of their squares, averaged over channels.
+        low: Smallest value of the spectrograms.
+        high: Largest value of the spectrograms.
+    """
+
+    def __init__(self) -> None:
+        self.sounds: list[str] = []
+        self.changes: list[list[Change]] = []
+        self.dropped: list[str] = []
+        self.num_samples, self.energy, self.low, self.high = 0, 0.0, 1.0, -1.0
+
+    def add(self, wav: Tensor, spec: Tensor) -> None:
+        """Add a segment: its preprocessed wav [C, T] and its spectrogram [C, F, L]."""
         lowest, highest = spec.aminmax()
-        low, high = min(low, float(lowest)), max(high, float(highest))
+        self.low, self.high = min(self.low, float(lowest)), max(self.high, float(highest))
         norm = float(torch.linalg.vector_norm(wav, dtype=torch.float64))
-        used, energy = used + wav.shape[1], energy + norm**2 / len(wav)
-        segments.append(quantise(spec))
-        changes.append(change)
-    if not segments:
-        raise AudioFileError(refused[0])
+        self.num_samples, self.energy = self.num_samples + wav.shape[1], self.energy + norm**2 / len(wav)
+
+
+def _read_usable(path: Path, pipeline: Pipeline, info: AudioInfo, log: _Log) -> Iterator[Tensor]:
+    """Yield the preprocessed sound, float32 [C, T], of each segment that can be used; log the others' reasons.
+
+    Raises:
+        AudioFileError: If the file cannot be read.
+    """
+    for wav in _read(path, pipeline, info, pipeline.segment_times(info)):
+        log.sounds.append(fingerprint(wav))
+        try:
+            usable, changes = _preprocessed(wav, pipeline)
+        except AudioFileError as error:
+            log.dropped.append(str(error))
+            continue
+        log.changes.append(changes)
+        yield usable
+
+
+def _read(path: Path, pipeline: Pipeline, info: AudioInfo, times: Sequence[tuple[float, float]]) -> Iterator[Tensor]:
+    """Yield segments of a file, float32 [C, T], at the transform's sample rate and with its channels."""
+    return read_parts(path, pipeline.transform.sample_rate, pipeline.transform.shape[0], times, info)
+
+
+def _preprocessed(wav: Tensor, pipeline: Pipeline) -> tuple[Tensor, list[Change]]:
+    """Apply the preprocessing steps to wav, float32 [C, T]; return the result and what each step changed.
+
+    Raises:
+        AudioFileError: If the segment, or the clip that is taken from it, cannot be used.
+    """
+    wav, changes = preprocess(require_sound(wav), pipeline.transform.sample_rate, pipeline.steps)
+    if pipeline.crop != "random":
+        require_sound(pipeline.fit(wav)[:, : wav.shape[1]], f"in the {pipeline.crop} crop, every sample is")
+    return wav, changes
+
+
+def _record(info: AudioInfo, pipeline: Pipeline, log: _Log, frames: Sequence[np.ndarray]) -> FileRecord:
+    """Return the record of a file that is used."""
+    sample_rate, clip = pipeline.transform.sample_rate, pipeline.transform.num_samples
+    used = log.num_samples
     whole = pipeline.crop == "random" or pipeline.cut
-    read_seconds = sum(seconds for _, seconds in pipeline.parts(info))
-    record = FileRecord(
+    read_seconds = sum(seconds for _, seconds in pipeline.segment_times(info))
+    return FileRecord(
         "",
         info.seconds,
         info.sample_rate,
@@ -173,19 +251,18 @@ def _process_parts(path: Path, pipeline: Pipeline, info: AudioInfo) -> Processed
         kept_seconds=used / sample_rate if whole else min(used, clip) / sample_rate,
         padded=used < clip,
         truncated=info.seconds > read_seconds + 1e-3 or (not whole and used > clip),
-        rms_db=float(10 * np.log10(max(energy / used, 1e-20))),
-        low=low,
-        high=high,
-        silent_crops=_silent_crops(segments, pipeline),
-        changes=changes,
-        dropped=refused,
-        sound=fingerprint(sounds),
+        rms_db=float(10 * np.log10(max(log.energy / used, 1e-20))),
+        low=log.low,
+        high=log.high,
+        silent_crops=_silent_crops(frames, pipeline),
+        changes=log.changes,
+        dropped=log.dropped,
+        sound=fingerprint(log.sounds),
     )
-    return Processed(record, segments)
 
 
 def _silent_crops(segments: Sequence[np.ndarray], pipeline: Pipeline) -> float:
-    """Return the fraction of the places where a crop can begin from which nothing would be heard."""
+    """Return the fraction of possible random crops that contain only silence."""
     clip = pipeline.transform.shape[2]
     if max(map(len, segments)) == clip:
         return 0.0
@@ -194,66 +271,35 @@ def _silent_crops(segments: Sequence[np.ndarray], pipeline: Pipeline) -> float:
     return 1 - audible / sum(len(segment) - clip + 1 for segment in segments)
 
 
-def clip_waveform(path: Path, pipeline: Pipeline, span: tuple[float, float] | None = None) -> Tensor:
-    """Return what a clip of a file is made of: preprocessed and cut to length, float32 [C, T].
-
-    Args:
-        path: The file.
-        pipeline: How it becomes clips. Of a file that "random" takes parts of, the clip is the start.
-        span: Of a recording, where to look for the first clip; see `AudioItem`.
-
-    Raises:
-        AudioFileError: Where there is nothing of use in it.
-    """
-    info = audio_info(path, pipeline.min_seconds)
-    pipeline = replace(pipeline, cut=span is not None)
-    parts = pipeline.parts(info)
-    start, end = (round(place * len(parts)) for place in span or (0.0, 1.0))
-    refused = AudioFileError("too short (no clip of it is in this split)")
-    for outcome in _read(path, pipeline, info, parts[start:end] if span else parts[:1]):
-        if not isinstance(outcome, AudioFileError):
-            return pipeline.fit(outcome[0])[:, : pipeline.transform.num_samples]
-        refused = outcome
-    raise refused
-
-
-def _read(
-    path: Path,
-    pipeline: Pipeline,
-    info: AudioInfo,
-    parts: Sequence[tuple[float, float]],
-    on_sound: Callable[[str], object] = str,
-) -> Iterator[tuple[Tensor, list[Change]] | AudioFileError]:
-    """Yield each part of a file after preprocessing, float32 [C, T], with what was done to it; or why it is no use.
-
-    Args:
-        path: The file.
-        pipeline: What is done to the parts.
-        info: The file's header.
-        parts: Start and duration of each in seconds.
-        on_sound: Is given a digest of the samples of each part before preprocessing.
-
-    Raises:
-        AudioFileError: Where the file cannot be read.
-    """
-    shape = (pipeline.transform.sample_rate, pipeline.transform.shape[0])
-    for part in read_parts(path, *shape, parts, info):
-        on_sound(fingerprint(part))
-        try:
-            wav, change = preprocess(require_sound(part), shape[0], pipeline.steps)
-            if pipeline.crop != "random":
-                require_sound(
-                    pipeline.fit(wav)[:, : wav.shape[1]], f"of the {pipeline.crop} that is taken, every sample is"
-                )
-        except AudioFileError as error:
-            yield error
-        else:
-            yield wav, change
+def _process_task(paths: Sequence[Path], pipeline: Pipeline) -> list[Processed]:
+    return [process(path, pipeline) for path in paths]
 
 
 def _name(paths: Sequence[Path]) -> str:
     return f"{paths[0]} ... {paths[-1].name} ({len(paths)} files)" if paths[1:] else str(paths[0])
 
 
-def _process_task(paths: Sequence[Path], pipeline: Pipeline) -> list[Processed]:
-    return [process(path, pipeline) for path in paths]
+def clip_waveform(path: Path, pipeline: Pipeline, span: tuple[float, float] | None = None) -> Tensor:
+    """Return the preprocessed sound of a file's clip, float32 [C, T], before the spectrogram is computed.
+
+    Args:
+        path: Audio file.
+        pipeline: How the file becomes clips. With random crops, the clip is the start of the sound.
+        span: For a recording, the range in which to use the first clip; see `AudioItem`.
+
+    Raises:
+        AudioFileError: If the file contains no clip that can be used.
+    """
+    info = audio_info(path, pipeline.min_seconds)
+    pipeline = replace(pipeline, cut=span is not None)
+    times = pipeline.segment_times(info)
+    start, end = (round(fraction * len(times)) for fraction in span or (0.0, 1.0))
+    reason = AudioFileError("too short (no clip of it is in this split)")
+    for wav in _read(path, pipeline, info, times[start:end] if span else times[:1]):
+        try:
+            usable, _ = _preprocessed(wav, pipeline)
+        except AudioFileError as error:
+            reason = error
+        else:
+            return pipeline.fit(usable)[:, : pipeline.transform.num_samples]
+    raise reason

@@ -1,4 +1,4 @@
-"""What a data set is like: how much there is of what, and what became of each file."""
+"""Report what a data set contains and what became of each file."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -10,28 +10,28 @@ from audiogen.data.loading import LoadedData
 from audiogen.data.pipeline import Pipeline
 from audiogen.data.store import FileRecord
 
-NEAR_FULL = 0.999
+NEAR_FULL = 0.999  # of the largest value in a spectrogram, 1
 
 
 @dataclass(frozen=True)
 class DataReport:
-    """A report on a data set; `str` tells it in words.
+    """Report on a data set; `str` formats it as text.
 
     Attributes:
-        lines: The report.
-        good: Whether every file could be used.
+        lines: Lines of the report.
+        good: Whether every file can be used.
     """
 
     lines: list[str]
     good: bool
 
     def __str__(self) -> str:
-        """Return the report."""
+        """Join the lines."""
         return "\n".join(self.lines)
 
 
 def report(data: LoadedData, pipeline: Pipeline) -> DataReport:
-    """Sum up a data set.
+    """Summarise a data set.
 
     Args:
         data: All splits.
@@ -58,7 +58,7 @@ def used_records(data: LoadedData) -> list[FileRecord]:
 
 
 def _sounds(used: Sequence[FileRecord]) -> list[str]:
-    """Tell durations, sample rates, channels and levels of the files."""
+    """Report the durations, sample rates, channels and levels of the files."""
     seconds = sorted(record.seconds for record in used)
     rates = Counter(f"{record.sample_rate} Hz" for record in used)
     channels = Counter({1: "mono", 2: "stereo"}.get(n := record.num_channels, f"{n} channels") for record in used)
@@ -73,7 +73,7 @@ def _sounds(used: Sequence[FileRecord]) -> list[str]:
 
 
 def _clips(used: Sequence[FileRecord], pipeline: Pipeline) -> list[str]:
-    """Tell how the files fill a clip and its range of values."""
+    """Report how well the files fill a clip and the range of values."""
     transform = pipeline.transform
     padded = sum(record.padded for record in used) / len(used)
     truncated = sum(record.truncated for record in used) / len(used)
@@ -86,25 +86,23 @@ def _clips(used: Sequence[FileRecord], pipeline: Pipeline) -> list[str]:
     if full:
         lines.append(f"  {full:.1%} of the files reach the top of the scale: a higher ceil_db would keep their peaks")
     if silent := sum(record.silent_crops for record in used) / len(used):
-        lines.append(
-            f"  {silent:.1%} of the places where a random crop could begin are silent for its length: none is taken"
-        )
+        lines.append(f"  {silent:.1%} of the possible random crops contain only silence and are never used")
     dropped = sum(len(record.dropped) for record in used)
     if dropped:
         example = next(record.dropped[0] for record in used if record.dropped)
-        lines.append(f"  {dropped} parts of long files left out, one for: {example}")
+        lines.append(f"  {dropped} segments of long files left out, for example: {example}")
     return lines
 
 
 def _steps(records: Sequence[FileRecord], pipeline: Pipeline) -> list[str]:
-    """Tell what each preprocessing step did."""
+    """Report what each preprocessing step changed."""
     changes = [[Change(**change) for change in part] for record in records for part in record.changes]
     reasons = [reason for record in records for reason in (record.reason, *record.dropped) if reason]
     return [f"  {step}" for step in step_reports(pipeline.steps, changes, reasons)]
 
 
 def _classes(data: LoadedData) -> list[str]:
-    """Return a table of the clips in each class and split."""
+    """Return a table of the number of clips in each class and split."""
     width = max(map(len, ["class", *data.label_names]))
     counts = {name: split.label.bincount(minlength=len(data.label_names)) for name, split in data.splits.items()}
     header = "".join(f"{name:>8}" for name in counts)

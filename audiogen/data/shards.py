@@ -1,9 +1,9 @@
-"""Spectrograms as WebDataset shards: for many machines, and for sets that are streamed from elsewhere.
+"""Write and read spectrograms as WebDataset shards, for training on many machines or from remote storage.
 
-A shard is a tar file of about a thousand clips from all over the set: `*.spec.npy`, int16 [L, C, F] as in `store`. An
-index beside the shards names the classes and tells what each clip is. Shards are read whole, from a folder or any
-address that webdataset opens, and those in use are kept in memory. They may come from others: the index is checked, and
-a clip takes no more memory than the index says it needs.
+A shard is a tar file of about a thousand randomly chosen clips: `*.spec.npy`, int16 [L, C, F] as in `store`. An index
+beside the shards lists the class names and describes each clip. Shards are read as a whole, from a folder or any URL
+that webdataset opens, and the shards in use are kept in memory. Shards may be untrusted: the index is validated, and
+reading a clip takes no more memory than its size in the index requires.
 """
 
 import json
@@ -31,27 +31,38 @@ from audiogen.outputs import check_output_folder, start_output_folder
 from audiogen.untrusted import is_plain_name, is_regular
 
 INDEX = "index.json"
-KEPT_SHARDS = 4  # two in use by the training, two by a pass over another split
+KEPT_SHARDS = 4  # two for training and two for a pass over another split
 _NAME = re.compile(r"[\w-][\w.-]*\.tar")
-_SCHEMES = ("file", "http", "https", "ftps", "sftp", "scp", "gs", "htgs", "hf", "ais", "s3")  # but not "pipe"
-_MAX_INDEX = 1 << 28  # bytes; a million clips are 20 MB
+_SCHEMES = (
+    "file",
+    "http",
+    "https",
+    "ftps",
+    "sftp",
+    "scp",
+    "gs",
+    "htgs",
+    "hf",
+    "ais",
+    "s3",
+)  # no "pipe": it runs commands
+_MAX_INDEX = 1 << 28  # bytes; a million clips take 20 MB
 _MAX_FRAMES = 1 << 31  # of a clip
-_MAX_HEADER = 1024  # bytes of the header of an array
-_MAX_EXTRA = 8192  # bytes of a clip's headers in the archive and of the array, and of what fills up the blocks
+_MAX_HEADER = 1024  # bytes of an array's header
+_MAX_EXTRA = 8192  # bytes of a clip's tar and array headers and of block padding
 
 
 def write_shards(data: LoadedData, pipeline: Pipeline, folder: Path, clips_per_shard: int) -> int:
     """Write all splits of a data set as shards.
 
     Args:
-        data: What is written.
-        pipeline: How its files became spectrograms; its definition goes along.
-        folder: As `new_shard_folder` returned it.
-        clips_per_shard: Clips in a shard, in memory at once when it is read.
+        data: Data to write.
+        pipeline: How its files became spectrograms. Its settings are stored in the index.
+        folder: Folder returned by `new_shard_folder`.
+        clips_per_shard: Clips per shard. A shard is kept in memory while it is read.
 
     Returns:
-        The number of shards.
-
+        Number of shards.
     """
     writer = _webdataset().TarWriter
     index: dict[str, Any] = {
@@ -62,7 +73,7 @@ def write_shards(data: LoadedData, pipeline: Pipeline, folder: Path, clips_per_s
     num = {split: -(-len(clips) // clips_per_shard) for split, clips in data.splits.items()}
     splits = [split for split in data.splits for _ in range(num[split])]
     names = [f"{split}-{index:06d}.tar" for index, split in enumerate(splits)]
-    start_output_folder(folder, [*names, INDEX], [clip.path for clip in data.clips])
+    start_output_folder(folder, [*names, INDEX], [clip.path for clip in data.items])
     for split, clips in data.splits.items():
         order = torch.randperm(len(clips), generator=torch.Generator().manual_seed(0))
         for rows in order.split(clips_per_shard):
@@ -73,26 +84,26 @@ def write_shards(data: LoadedData, pipeline: Pipeline, folder: Path, clips_per_s
                     shard.write({"__key__": f"{number:06d}", "spec.npy": clips.store.frames(segment)})
             lengths, labels = clips.store.num_frames[segments].tolist(), clips.label[rows].tolist()
             index["shards"].append({"name": name, "split": split, "num_frames": lengths, "label": labels})
-    write_text(folder / INDEX, json.dumps(index))  # last: without it the folder holds no shards
+    write_text(folder / INDEX, json.dumps(index))  # last, because the index makes the shards valid
     return len(index["shards"])
 
 
-def load_shards(address: str, pipeline: Pipeline) -> LoadedData:
+def load_shards(url: str, pipeline: Pipeline) -> LoadedData:
     """Open a set of shards.
 
     Args:
-        address: The folder or its URL.
-        pipeline: What is configured: the shards must have been written with the same.
+        url: Folder of the shards or its URL.
+        pipeline: Configured pipeline, which must equal that of the shards.
 
     Raises:
-        DatasetError: Where there are none, or they hold other spectrograms.
+        DatasetError: If there are no shards, or if they contain other spectrograms.
     """
-    address = address.rstrip("/") if "://" in address else str(Path(address).expanduser())
-    index = _checked(_read_index(address), address, pipeline.transform.shape[2])
-    there, wanted = index["pipeline"]["state"], json.loads(json.dumps(definition(pipeline)))["state"]
-    if other := [name for name in wanted if there.get(name) != wanted[name]]:
-        raise DatasetError(f"the shards in {address} were written with other settings of data: {', '.join(other)}")
-    store = ShardStore(address, index, pipeline.transform.shape[:2])
+    url = url.rstrip("/") if "://" in url else str(Path(url).expanduser())
+    index = _checked(_read_index(url), url, pipeline.transform.shape[2])
+    stored, wanted = index["pipeline"]["state"], json.loads(json.dumps(definition(pipeline)))["state"]
+    if other := [name for name in wanted if stored.get(name) != wanted[name]]:
+        raise DatasetError(f"the shards in {url} were written with different data settings: {', '.join(other)}")
+    store = ShardStore(url, index, pipeline.transform.shape[:2])
     shard_of = torch.tensor([i for i, shard in enumerate(index["shards"]) for _ in shard["label"]])
     labels = torch.tensor([label for shard in index["shards"] for label in shard["label"]])
     names = [shard["split"] for shard in index["shards"]]
@@ -105,26 +116,26 @@ def load_shards(address: str, pipeline: Pipeline) -> LoadedData:
 
 
 class ShardStore(Store):
-    """Reads clips from shards, each shard as a whole.
+    """Read clips from shards, one whole shard at a time.
 
     Args:
-        address: The folder of the shards or its URL.
-        index: What `write_shards` wrote beside them.
-        shape: (C, F) of a frame.
+        url: Folder of the shards or its URL.
+        index: Content of the index file.
+        shape: Shape of a frame, (C, F).
     """
 
-    def __init__(self, address: str, index: dict[str, Any], shape: tuple[int, ...]) -> None:
-        self.address, self.shape = address, shape
+    def __init__(self, url: str, index: dict[str, Any], shape: tuple[int, ...]) -> None:
+        self.url, self.shape = url, shape
         self.sizes = [len(shard["label"]) for shard in index["shards"]]
         self.names = [shard["name"] for shard in index["shards"]]
         self.num_frames = torch.tensor([length for shard in index["shards"] for length in shard["num_frames"]])
-        self.places = [(i, row) for i, shard in enumerate(index["shards"]) for row in range(len(shard["label"]))]
+        self.positions = [(i, row) for i, shard in enumerate(index["shards"]) for row in range(len(shard["label"]))]
         self._first = [0, *accumulate(self.sizes)]
         self._kept: OrderedDict[int, list[np.ndarray]] = OrderedDict()
 
     def frames(self, segment: int) -> np.ndarray:
         """Return all frames of a clip, int16 [L, C, F]."""
-        shard, row = self.places[segment]
+        shard, row = self.positions[segment]
         if shard not in self._kept:
             self._kept[shard] = self._read(shard)
         self._kept.move_to_end(shard)
@@ -133,7 +144,7 @@ class ShardStore(Store):
         return self._kept[shard][row]
 
     def _read(self, shard: int) -> list[np.ndarray]:
-        url, first = f"{self.address}/{self.names[shard]}", self._first[shard]
+        url, first = f"{self.url}/{self.names[shard]}", self._first[shard]
         lengths = self.num_frames[first : first + self.sizes[shard]].tolist()
         try:
             with _opened(url) as file:
@@ -154,19 +165,19 @@ def _num_bytes(shape: tuple[int, ...]) -> int:
 
 
 def _clip(archive: tarfile.TarFile, limits: LimitedStream, shape: tuple[int, ...]) -> np.ndarray:
-    """Read the next clip of a shard, int16 of a shape that is known: no more memory is taken than that needs.
+    """Read the next clip of a shard, int16 of the given shape, without using more memory than it requires.
 
     Raises:
-        ValueError: Where it is something else.
+        ValueError: If the next file is not such a clip.
     """
     member = archive.next()
     is_plain = member is not None and member.isreg() and member.sparse is None
     stream = archive.extractfile(member) if member is not None and is_plain else None
     if member is None or stream is None:
-        raise ValueError("clips are missing" if member is None else f"{member.name} is no clip")
+        raise ValueError("clips are missing" if member is None else f"{member.name} is not a clip")
     num_bytes = _num_bytes(shape)
     if not num_bytes < member.size <= num_bytes + _MAX_HEADER:
-        raise ValueError(f"{member.name} has {member.size} bytes, but a clip {list(shape)} about {num_bytes}")
+        raise ValueError(f"{member.name} has {member.size} bytes, expected about {num_bytes} for a clip {list(shape)}")
     limits.left_now = member.size + MAX_HEADER
     content = BytesIO(stream.read())
     limits.left_now = MAX_HEADER
@@ -174,46 +185,46 @@ def _clip(archive: tarfile.TarFile, limits: LimitedStream, shape: tuple[int, ...
     read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
     found = read_header[version](content) if version in read_header else None
     if found != (shape, False, np.dtype(np.int16)):
-        raise ValueError(f"{member.name} is no int16 {list(shape)}: its header says {found}")
+        raise ValueError(f"{member.name}: expected int16 {list(shape)}, its header has {found}")
     return np.frombuffer(content.getbuffer()[content.tell() :], np.int16).reshape(shape)
 
 
 def new_shard_folder(folder: str, overwrite: bool = False) -> Path:
-    """Make a folder for shards, before the work for them is done.
+    """Create a folder for shards, before any work is done for them.
 
     Args:
-        folder: New or empty.
-        overwrite: Allow earlier shards in it, which are removed.
+        folder: Path of a new or empty folder.
+        overwrite: Replace earlier shards in the folder.
 
     Raises:
-        DatasetError: Where the extra `shards` is missing, the folder holds shards already, or it is an address.
-        OutputError: If the folder holds files of other origin, or cannot be written.
+        DatasetError: If the extra `shards` is not installed, the folder already contains shards, or it is a URL.
+        OutputError: If the folder contains other files or cannot be written.
     """
     _webdataset()
     if "://" in folder:
-        raise DatasetError(f"shards are written to a folder, got {folder}: copy them there afterwards")
-    place = Path(folder).expanduser()
-    if (place / INDEX).exists() and not overwrite:
-        raise DatasetError(f"{place} holds shards already: name another folder")
-    return check_output_folder(place, overwrite)
+        raise DatasetError(f"expected a folder, got the URL {folder}: write the shards to a folder, then upload them")
+    path = Path(folder).expanduser()
+    if (path / INDEX).exists() and not overwrite:
+        raise DatasetError(f"{path} already contains shards: choose another folder")
+    return check_output_folder(path, overwrite)
 
 
-def _read_index(address: str) -> Any:
+def _read_index(url: str) -> Any:
     try:
-        with _opened(f"{address}/{INDEX}") as file:
+        with _opened(f"{url}/{INDEX}") as file:
             text = file.read(_MAX_INDEX + 1)
         if len(text) > _MAX_INDEX:
             raise ValueError(f"{INDEX} has more than {_MAX_INDEX} bytes")
         return json.loads(text)
     except (OSError, ValueError, RecursionError) as error:
-        raise DatasetError(f"no shards in {address}: {error}") from error
+        raise DatasetError(f"no shards in {url}: {error}") from error
 
 
-def _checked(index: Any, address: str, least_frames: int) -> dict[str, Any]:
-    """Return an index if all it says can be believed: names become addresses, numbers indices and sizes in memory.
+def _checked(index: Any, url: str, least_frames: int) -> dict[str, Any]:
+    """Return the index if it is valid: names are safe in URLs, and numbers are in range and small enough for memory.
 
     Raises:
-        DatasetError: Where it is something else.
+        DatasetError: If it is invalid.
     """
     try:
         names, shards = index["label_names"], index["shards"]
@@ -224,27 +235,27 @@ def _checked(index: Any, address: str, least_frames: int) -> dict[str, Any]:
             good.append(all(type(label) is int and 0 <= label < max(len(names), 1) for label in shard["label"]))
             good.append(all(type(num) is int and least_frames <= num < _MAX_FRAMES for num in shard["num_frames"]))
     except (KeyError, TypeError, AttributeError) as error:
-        raise DatasetError(f"{address}/{INDEX} is no index of shards: {type(error).__name__} {error}") from error
+        raise DatasetError(f"{url}/{INDEX} is not an index of shards: {type(error).__name__} {error}") from error
     if not all(good):
-        raise DatasetError(f"{address}/{INDEX} is damaged: it names other files than shards, or numbers out of range")
+        raise DatasetError(f"{url}/{INDEX} is invalid: it has names other than shards, or numbers out of range")
     return index
 
 
 def _opened(url: str) -> Any:
-    """Open a file of a folder, or an address; webdataset would also run the command that an address may be.
+    """Open a file in a folder or at a URL of an allowed scheme; webdataset would also run commands (`pipe:`).
 
     Raises:
-        OSError: Where it cannot be opened.
-        ValueError: For an address that is a command or of an unknown kind.
+        OSError: If it cannot be opened.
+        ValueError: If the scheme is not allowed.
     """
     parsed = urlparse(url)
-    near = url if "://" not in url else unquote(parsed.path) if parsed.scheme == "file" else None
-    if near is not None and Path(near).exists() and not is_regular(Path(near)):
+    local = url if "://" not in url else unquote(parsed.path) if parsed.scheme == "file" else None
+    if local is not None and Path(local).exists() and not is_regular(Path(local)):
         raise ValueError("expected a regular file")
     if "://" not in url:
         return open(url, "rb")
     if parsed.scheme not in _SCHEMES:
-        raise ValueError(f"expected a folder or an address ({', '.join(_SCHEMES)})")
+        raise ValueError(f"expected a folder or a URL ({', '.join(_SCHEMES)})")
     return _webdataset().gopen(url)
 
 

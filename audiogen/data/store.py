@@ -1,11 +1,11 @@
-"""Spectrograms on disk: one memory-mapped file of frames, an index of it, and what became of the files they come from.
+"""Store spectrograms on disk: a memory-mapped file of frames, its index, and a record of each source file.
 
- Analysisare stored one after another, int16 [N, C, F] with 32767 for 1: 0.001 dB on a scale of 90 dB, half the size of
-float32. So any stretch of a clip is one contiguous block, and a set may be larger than memory.
+Frames are stored consecutively as int16 [N, C, F], scaled so that 32767 is 1. A step is 0.001 dB on a scale of 90 dB,
+at half the size of float32. A crop of a clip is one contiguous block, and a set may be larger than memory.
 
-Everything has a checksum (CRC-32). The index is checked when a store is opened, a segment when it is first read, the
-records before they are read. While a store is written, a journal lists the files that it holds, so that an interrupted
-build can continue.
+Everything has a checksum (CRC-32). The index is checked when a store is opened, a segment when it is first read, and
+the records before they are read. While a store is being written, a journal lists the files in it, so that an
+interrupted build can continue.
 """
 
 import json
@@ -26,31 +26,31 @@ from torch import Tensor
 
 from audiogen.checksums import seal, unsealed
 
-STEPS = 32767  # of int16 for 1
+STEPS = 32767  # int16 value of 1.0
 _FRAMES, _INDEX, _RECORDS, _JOURNAL = "frames.i16", "index.npz", "records.jsonl", "journal.jsonl"
-_BLOCK = 1 << 20  # bytes that are read at once
+_BLOCK = 1 << 20  # bytes to read at once
 
 
 @dataclass(frozen=True)
 class FileRecord:
-    """What became of one sound file.
+    """What became of one audio file.
 
     Attributes:
-        reason: Why it was left out; empty for a file that is used.
-        seconds: Duration of the file as it is, 0 where unknown.
-        sample_rate: Of the file in Hz, 0 where unknown.
-        num_channels: Of the file, 0 where unknown.
-        kept_seconds: Duration of the sound that is stored.
+        reason: Reason why the file is left out; empty if it is used.
+        seconds: Duration of the original file in seconds; 0 if unknown.
+        sample_rate: Sample rate of the file in Hz; 0 if unknown.
+        num_channels: Channels of the file; 0 if unknown.
+        kept_seconds: Duration of the sound that is stored, in seconds.
         padded: Whether silence was added to fill a clip.
-        truncated: Whether some of the sound was left out.
-        rms_db: Level of what is kept, in dB relative to full scale.
-        low: Smallest value of its spectrogram.
-        high: Largest value of its spectrogram.
-        silent_crops: Fraction of the places where a random crop can begin from which nothing would be heard.
-        changes: What each preprocessing step did to each part, as plain values.
-        dropped: Why parts of a long file were left out.
-        sound: Digest of the samples that were read, at the rate and with the channels of the transform: files that
-            sound the same have the same. Empty for a file that is left out.
+        truncated: Whether some of the sound was cut off.
+        rms_db: RMS level of the preprocessed sound in dB relative to full scale.
+        low: Smallest value of the file's spectrograms.
+        high: Largest value of the file's spectrograms.
+        silent_crops: Fraction of possible random crops that contain only silence.
+        changes: Effect of each preprocessing step on each segment, as plain values of `Change`.
+        dropped: Reason for each segment of a long file that is left out.
+        sound: Digest of the samples that were read, at the transform's sample rate and channel count, so that files
+            with the same sound have the same digest. Empty if the file is left out.
     """
 
     reason: str = ""
@@ -73,14 +73,14 @@ class StoreWriter:
     """Append spectrograms to a new store, or to one that was left unfinished.
 
     Args:
-        folder: Made, and empty at first; nothing in it is valid before `close`.
-        shape: (C, F) of a frame.
-        digests: Of the content of each file to come.
-        states: What changes when one of these files does. Files of an unfinished store are kept as long as neither
-            their state nor what was stored of them changed; by default there must be no such store.
+        folder: Folder of the store. It is created, and its content is invalid until `close`.
+        shape: Shape of a frame, (C, F).
+        digests: Digest of each file's content, for all files to be added.
+        states: State of each file, which changes when the file does. Files of an unfinished store are kept while their
+            state and their stored data are unchanged. If None, the folder must not exist.
 
     Attributes:
-        num_files: Files that are in it; the others are to be added.
+        num_files: Number of files in the store so far; the others are to be added.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class StoreWriter:
         self._resume()
 
     def add(self, record: FileRecord, specs: Sequence[np.ndarray]) -> None:
-        """Append the next file with its spectrograms, int16 [L, C, F] each."""
+        """Append the next file with its segments, int16 [L, C, F] each."""
         segments = []
         for spec in specs:
             content = np.ascontiguousarray(spec).data.cast("B")
@@ -110,7 +110,7 @@ class StoreWriter:
         self._take(record, segments)
 
     def close(self) -> None:
-        """Write the records and the index."""
+        """Write the records and the index, which completes the store."""
         self._frames.close()
         records_crc = 0
         self._journal.seek(0)
@@ -142,7 +142,7 @@ class StoreWriter:
         self.num_files += 1
 
     def _resume(self) -> None:
-        """Take what is there, up to the first file that changed since, or of which not all came to the disk."""
+        """Load existing files up to the first that has changed since or was not written completely."""
         frames, journal = 0, 0
         while (line := self._journal.readline()) and self.states is not None and self.num_files < len(self.states):
             try:
@@ -166,12 +166,12 @@ class StoreWriter:
 
 
 def _appendable(path: Path) -> BinaryIO:
-    """Open a file to read and write, at its start, making it where it is missing."""
+    """Open a file for reading and writing from its start, and create it if it is missing."""
     return os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+b")
 
 
 def _read_checksum(file: BinaryIO, num_bytes: int) -> int:
-    """Return the checksum of the next bytes of a file; of less than were asked for, -1."""
+    """Return the checksum of the next bytes of a file, or -1 if fewer bytes are left."""
     checksum = 0
     for start in range(0, num_bytes, _BLOCK):
         size = min(_BLOCK, num_bytes - start)
@@ -183,29 +183,29 @@ def _read_checksum(file: BinaryIO, num_bytes: int) -> int:
 
 
 class Store(ABC):
-    """Spectrograms that can be read from anywhere.
+    """Spectrograms with random access.
 
     Attributes:
-        num_frames: Of each segment, int64 [S].
+        num_frames: Length of each segment in frames, int64 [S].
     """
 
     num_frames: Tensor
 
     @abstractmethod
     def frames(self, segment: int) -> np.ndarray:
-        """Return all frames of a segment, int16 [L, C, F]; they may lie on disk."""
+        """Return all frames of a segment, int16 [L, C, F], possibly memory-mapped."""
 
     def read(
         self, segments: Sequence[int], crops: Sequence[float], num_frames: int, silence: np.ndarray | None = None
     ) -> Tensor:
-        """Read a stretch of each of several segments.
+        """Read one crop of each of several segments.
 
         Args:
             segments: B indices.
-            crops: Where each stretch lies in what there is to choose from: 0 at the start, 0.5 in the middle, below 1.
-            num_frames: L, at most the shortest segment's.
-            silence: A frame of silence, int16 [C, F]: stretches of nothing else are not among those to choose from,
-                unless all are; by default they are as good as others.
+            crops: Position of each crop among those possible: 0 for the first, 0.5 for the middle, below 1.
+            num_frames: Length of the crops, L; at most the length of the shortest segment.
+            silence: A frame of silence, int16 [C, F]. Crops that contain only silence are then excluded, unless all
+                crops of a segment do. None to allow every crop.
 
         Returns:
             spec, float32 [B, C, F, L] in [-1, 1].
@@ -220,10 +220,10 @@ class Store(ABC):
 
 
 def _crop_start(frames: np.ndarray, crop: float, num_frames: int, silence: np.ndarray | None) -> int:
-    """Return the first frame of a crop, a function of `crop` alone."""
+    """Return the first frame of a crop, which depends only on `crop` and the segment."""
     num_starts = len(frames) - num_frames + 1
     start = int(crop * num_starts)
-    # One frame in the middle tells most crops with sound.
+    # Most crops with sound have some in the middle frame, which is quick to check.
     if num_starts == 1 or silence is None or _audible(frames[start + num_frames // 2][None], silence).any():
         return start
     if _audible(frames[start : start + num_frames], silence).any():
@@ -233,15 +233,15 @@ def _crop_start(frames: np.ndarray, crop: float, num_frames: int, silence: np.nd
 
 
 def audible_starts(frames: np.ndarray, num_frames: int, silence: np.ndarray) -> np.ndarray:
-    """Return where a stretch can begin that is not silent throughout.
+    """Return the first frames of all crops that are not completely silent.
 
     Args:
         frames: int16 [L, C, F].
-        num_frames: Length of the stretch.
+        num_frames: Length of a crop in frames.
         silence: A frame of silence, int16 [C, F].
 
     Returns:
-        Indices of frames, int64 [N], ascending.
+        Frame indices, int64 [N], ascending.
 
     Example:
         >>> audible_starts(np.array([0, 0, 0, 9, 0, 0, 0], np.int16)[:, None, None], 2, np.zeros((1, 1), np.int16))
@@ -252,26 +252,26 @@ def audible_starts(frames: np.ndarray, num_frames: int, silence: np.ndarray) -> 
 
 
 def _audible(frames: np.ndarray, silence: np.ndarray) -> np.ndarray:
-    """Tell for each frame, int16 [L, C, F], whether it is more than a step from silence, bool [L]."""
+    """Return whether each frame, int16 [L, C, F], differs from silence by more than one step, bool [L]."""
     return (np.abs(frames - silence) > 1).any(axis=(1, 2))
 
 
 class SpectrogramStore(Store):
-    """Spectrograms of a set of files. A long file may have several segments, an unusable one none.
+    """Spectrograms of a set of files. A long file may have several segments; an unusable file has none.
 
     Args:
-        folder: Where it lies.
-        rebuild: Builds it again in its place, where damage is found while it is read; by default that is an error.
+        folder: Folder of the store.
+        rebuild: Called to rebuild the store if damage is found while it is read. By default, damage is an error.
 
     Attributes:
-        reasons: Why files were left out, by their index.
-        digests: Of the content of each file, bytes [N].
-        sounds: Of what was read of each file, bytes [N]; see `FileRecord`.
+        reasons: Reason for each file that is left out, by its index.
+        digests: Digest of each file's content, bytes [N].
+        sounds: Digest of each file's sound, bytes [N]; see `FileRecord`.
         file: Index of the file of each segment, int64 [S].
 
     Raises:
-        ValueError: For a folder that holds no whole store.
-        PermissionError: For one that may not be read.
+        ValueError: If the folder does not contain a complete store.
+        PermissionError: If the store may not be read.
     """
 
     def __init__(self, folder: Path, rebuild: Callable[[], object] | None = None) -> None:
@@ -295,13 +295,13 @@ class SpectrogramStore(Store):
         except PermissionError:
             raise
         except (OSError, EOFError, KeyError, ValueError, BadZipFile) as error:
-            raise ValueError(f"{folder} holds no whole set of spectrograms: {error}") from error
+            raise ValueError(f"{folder} does not contain a complete set of spectrograms: {error}") from error
         self._first = (torch.cumsum(self.num_frames, 0) - self.num_frames).tolist()
         self._frames, self._records_checksum = frames, records[1]
         self._checksums, self._checked = checksums.tolist(), bytearray(len(checksums))
 
     def records(self) -> Iterator[FileRecord]:
-        """Yield what became of each file; they are not kept in memory."""
+        """Yield the record of each file without keeping all of them in memory."""
         if not self._records_are_whole():
             self._mend(_RECORDS)
         with (self.folder / _RECORDS).open() as lines:
@@ -309,7 +309,7 @@ class SpectrogramStore(Store):
                 yield FileRecord(**json.loads(line))
 
     def frames(self, segment: int) -> np.ndarray:
-        """Return all frames of a segment, int16 [L, C, F], on disk."""
+        """Return all frames of a segment, int16 [L, C, F], memory-mapped."""
         if not self._checked[segment]:
             if not self._segment_is_whole(segment):
                 self._mend(f"{_FRAMES}, segment {segment}")
@@ -317,7 +317,7 @@ class SpectrogramStore(Store):
         return self._stored(segment)
 
     def is_whole(self) -> bool:
-        """Tell whether all that is stored is what was written, by reading it."""
+        """Return whether everything in the store is as it was written, by reading all of it."""
         return self._records_are_whole() and all(map(self._segment_is_whole, range(len(self._checksums))))
 
     def _stored(self, segment: int) -> np.ndarray:
@@ -332,10 +332,10 @@ class SpectrogramStore(Store):
             return _read_checksum(file, os.fstat(file.fileno()).st_size) == self._records_checksum
 
     def _mend(self, what: str) -> None:
-        """Build the store again, and go on with that.
+        """Rebuild the store and load it again.
 
         Raises:
-            OSError: Where nobody can build it, or it is damaged again.
+            OSError: If it cannot be rebuilt or is damaged again.
         """
         message = f"{self.folder} is damaged: wrong checksum of {what}"
         if self._rebuild is None:
@@ -349,5 +349,8 @@ class SpectrogramStore(Store):
 
 
 def quantise(spec: Tensor) -> np.ndarray:
-    """Turn spec, float [C, F, L] in [-1, 1], into what is stored, int16 [L, C, F]."""
+    """Convert spec, float [C, F, L] in [-1, 1], to the stored format, int16 [L, C, F].
+
+    The inverse is in `Store.read`. Values outside [-1, 1] are clamped; the rounding error is at most 0.5 / 32767.
+    """
     return (spec.clamp(-1, 1) * STEPS).round().to(torch.int16).permute(2, 0, 1).contiguous().numpy()

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torchmetrics import MeanMetric
 
+from audiogen.capabilities import Converts
 from audiogen.metrics.embeddings.embedding import Embedded, Embedding, embed
 from audiogen.metrics.evaluator import DatasetView, Embed
 from audiogen.metrics.frechet import FrechetDistance
@@ -53,7 +54,7 @@ def all_conversions(label: Tensor, targets: Sequence[int]) -> Task:
     return Task(torch.cat(sources), torch.cat([torch.full_like(s, t) for s, t in zip(sources, targets, strict=True)]))
 
 
-def convert_clips(model: Any, clips: DatasetView, task: Task) -> Conversions:
+def convert_clips(model: Converts, clips: DatasetView, task: Task) -> Conversions:
     """Convert clips in batches.
 
     Args:

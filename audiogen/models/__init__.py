@@ -1,1 +1,1 @@
-"""LightningModules: one file for each model, all on the shared data module."""
+"""Train models: one LightningModule per file, all on the shared data module."""

@@ -1,4 +1,4 @@
-"""A classifier of spectrograms, trained on real clips: it evaluates generated ones."""
+"""Train a classifier of spectrograms on real clips, to evaluate generated clips with."""
 
 from collections.abc import Callable
 from typing import Any, Literal
@@ -19,25 +19,26 @@ Shape = tuple[int, int, int]
 
 
 class Classifier(KimgModule):
-    """Train a network to tell the classes apart: AdamW, by default a learning rate that rises and falls, cross entropy.
+    """Train a network to distinguish classes, with cross entropy and AdamW.
 
     Args:
         transform: The spectrogram definition (linked to the data's).
         label_names: Class names in index order, at least two (linked to the data's).
         batch_size: Clips per step over all processes (linked to the data's).
-        network: Makes the network from (C, F, L) and the number of classes: an nn.Module with an attribute
+        network: Creates the network from (C, F, L) and the number of classes: an nn.Module with an attribute
             `num_features`, `embed(spec) -> features` [B, D] and `logits(features) -> logits` [B, num_classes].
-        augment: Applied to the clips that it is trained on.
-        total_kimg: Length of the training in thousands of clips shown.
-        learning_rate: The highest.
-        schedule: "one_cycle" rises and falls; "constant" keeps the learning rate, as Huzaifah & Wyse (2020) does.
-        weight_decay: Of AdamW; with 0 it is Adam.
-        label_smoothing: Share of the probability that the wrong classes get together.
-        precision: "bf16" runs the convolutions in it, "auto" where the machine is fast in it.
-        log_every_kimg: How often means of loss and accuracy are logged.
+        augment: Augmentation of training clips; null for none.
+        total_kimg: Length of training in thousands of clips shown.
+        learning_rate: Peak learning rate.
+        schedule: Learning rate schedule: "one_cycle" to rise to the peak and fall to 0, or "constant" as in Huzaifah &
+            Wyse (2020).
+        weight_decay: AdamW's decoupled weight decay. With 0, AdamW equals Adam.
+        label_smoothing: Probability mass moved from the true class to all classes evenly, in [0, 1).
+        precision: Arithmetic of the convolutions: "bf16", "fp32", or "auto" for bf16 if the hardware computes in it.
+        log_every_kimg: Interval of the logged mean loss and accuracy, in thousands of clips.
 
     Raises:
-        ValueError: For data without classes or with one, and for an unknown schedule.
+        ValueError: If the data have fewer than two classes, or if the schedule is unknown.
     """
 
     scalars = (
@@ -64,8 +65,8 @@ class Classifier(KimgModule):
         super().__init__(transform, label_names, batch_size, total_kimg, log_every_kimg)
         self.save_hyperparameters()
         if len(label_names) < 2:
-            raise ValueError(f"a classifier needs at least two classes, the data have {len(label_names)}")
-        self.automatic_optimization = False  # as all models of the package
+            raise ValueError(f"a classifier needs at least two classes, got {len(label_names)}")
+        self.automatic_optimization = False
         self.network: Any = network(transform.shape, len(label_names)).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.augment = augment if augment is not None else nn.Identity()
         if schedule not in ("one_cycle", "constant"):
@@ -75,16 +76,16 @@ class Classifier(KimgModule):
         self.precision: Precision = precision
 
     def metric_names(self) -> set[str]:
-        """Return the names of all metrics that are logged; see `KimgModule`."""
+        """Return the names of all logged metrics; see `KimgModule`."""
         means = {"loss/classifier", "gradient_norm/classifier", "train/accuracy", "speed/clips_per_second"}
         return means | {"val/accuracy"}
 
     def configure_optimizers(self) -> Optimizer:
-        """Return AdamW."""
+        """Return AdamW for the network."""
         return AdamW(self.network.parameters(), self.learning_rate, weight_decay=self.weight_decay)
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
-        """Take one step on one batch."""
+        """Take one optimiser step on a batch."""
         optimizer: Any = self.optimizers()
         for group in optimizer.param_groups:
             group["lr"] = self.learning_rate * (one_cycle(self.kimg / self.total_kimg) if self.cycle else 1)
@@ -107,5 +108,5 @@ class Classifier(KimgModule):
 
 
 def _accuracy(logits: Tensor, label: Tensor) -> Tensor:
-    """Return the share of clips whose highest logit [B, num_classes] is that of their label [B], float32 []."""
+    """Return the fraction of correct predictions, float32 [], from logits [B, num_classes] and label [B]."""
     return (logits.argmax(dim=1) == label).float().mean()

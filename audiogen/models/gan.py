@@ -1,4 +1,4 @@
-"""What the GANs share: a moving average of the generator, precision, and Adam with the config's rates."""
+"""Share what GANs have in common: averaged generator weights, precision and Adam with the configured rates."""
 
 from contextlib import AbstractContextManager
 from copy import deepcopy
@@ -14,24 +14,24 @@ from audiogen.transforms.transform import SpectrogramTransform
 
 
 class GAN(KimgModule):
-    """Base of a generator and a discriminator that train against each other.
+    """Base class of a generator and a discriminator that train against each other.
 
     Args:
         transform: The spectrogram definition.
         label_names: Class names in index order.
         batch_size: Clips per step over all processes.
-        total_kimg: Length of the training in thousands of clips shown.
+        total_kimg: Length of training in thousands of clips shown.
         log_every_kimg: Interval of the logged means, in thousands of clips.
-        generator: The generator.
-        discriminator: The discriminator.
+        generator: Generator network.
+        discriminator: Discriminator network.
         augment: Augmentation of clips; None for none.
-        betas: Adam's decays of the first and the second moment.
-        ema_half_life_kimg: Half-life of the averaged generator, in thousands of clips; 0 copies the generator.
-        ema_ramp_up: Limits the half-life to this fraction of the clips shown; None for no limit.
-        precision: Arithmetic of the convolutions.
+        betas: Adam's first- and second-moment decays.
+        ema_half_life_kimg: Half-life of the averaged generator weights, in thousands of clips; 0 copies the generator.
+        ema_ramp_up: Upper limit of the half-life as a fraction of the clips shown so far; None for no limit.
+        precision: Arithmetic of the convolutions: "bf16", "fp32", or "auto" for bf16 if the hardware computes in it.
 
     Attributes:
-        generator_ema: The averaged generator, which makes all sounds and pictures.
+        generator_ema: Generator with averaged weights, which makes all sounds and pictures.
     """
 
     averaged = ("generator_ema",)
@@ -69,7 +69,7 @@ class GAN(KimgModule):
                 group.update(lr=wanted["lr"], betas=wanted["betas"])
 
     def train(self, mode: bool = True) -> Self:
-        """Set the training mode of all networks but the averaged generator, which stays in evaluation mode."""
+        """Set the training mode of all networks except the averaged generator, which stays in evaluation mode."""
         super().train(mode)
         self.generator_ema.eval()
         return self
@@ -90,9 +90,9 @@ class GAN(KimgModule):
 
         Args:
             learning_rate: Learning rate.
-            networks: What it updates.
-            lazy_interval: Steps between lazy penalties, each of which takes an extra step. The learning rate and betas
-                are corrected for it (Karras et al., 2020, appendix B). 0 if there is none.
+            networks: Networks to update.
+            lazy_interval: Steps between lazy penalties, each of which takes an extra optimiser step. The learning rate
+                and betas are corrected for it (Karras et al., 2020, appendix B). 0 for no penalty.
         """
         ratio = lazy_interval / (lazy_interval + 1) if lazy_interval else 1.0
         betas = (self.betas[0] ** ratio, self.betas[1] ** ratio)

@@ -1,12 +1,16 @@
-"""Learning rates over a training, as shares of the highest one."""
+"""Schedule learning rates over training, as fractions of the peak learning rate."""
 
 import math
 
-WARM_UP = 0.2  # of the training, in `one_cycle`
+WARM_UP = 0.2  # fraction of training in `one_cycle`
 
 
 def falling(progress: float, start: float) -> float:
-    """Return the share of the learning rate: all of it up to a share of the training, then in a line to nothing.
+    """Return the factor of a learning rate that is constant at first and then falls linearly to 0.
+
+    Args:
+        progress: Fraction of training that is done, in [0, 1].
+        start: Fraction of training at which the fall begins.
 
     Example:
         >>> [falling(progress, start=0.5) for progress in (0, 0.5, 0.75, 1)]
@@ -16,10 +20,12 @@ def falling(progress: float, start: float) -> float:
 
 
 def one_cycle(progress: float) -> float:
-    """Return the share of the highest learning rate (Smith & Topin, 2019): up in the first fifth, then down to nothing.
+    """Return the factor of a learning rate that rises for the first fifth of training, then falls to 0.
+
+    One-cycle policy with cosine slopes (Smith & Topin, 2019).
 
     Args:
-        progress: Share of the training that is done.
+        progress: Fraction of training that is done, in [0, 1].
 
     Example:
         >>> [round(one_cycle(progress), 2) for progress in (0, 0.1, 0.2, 0.6, 1)]

@@ -1,13 +1,16 @@
-"""Optimisation-based style transfer and texture synthesis, after Gatys et al. (2015).
+"""Transfer style and synthesise textures by optimising a spectrogram, after Gatys et al. (2015).
 
 Sources: Jain & Raj (2019), Huzaifah & Wyse (2020) and Lin (2021).
 
-The spectrogram is the parameter, a fixed network supplies features: those of the content should stay, and the Gram
-matrices of the style's are aimed at. Nothing is trained, so a step of the Trainer is an evaluation of a batch of pairs,
-after which each pair's own optimiser moves on.
+The spectrogram is the parameter, and a fixed network supplies the features. The content's features are preserved, and
+the Gram matrices of the style's features are the target. No weights are trained: a Trainer step evaluates a batch of
+pairs once, and each pair's own optimiser takes a step.
 
-Beyond the papers: content and style can be weighed by a balance of losses relative to the pair (see `Losses`), many
-balances and pairs are optimised at once, and a sound can go on from a given beginning.
+Extensions:
+
+- Content and style can be weighted by a balance of losses relative to the pair (see `Losses`).
+- Many balances and pairs are optimised at once.
+- A sound can continue a given beginning.
 """
 
 from collections.abc import Callable, Sequence
@@ -31,45 +34,51 @@ from audiogen.transforms.transform import SpectrogramTransform
 Shape = tuple[int, int, int]
 Start = Literal["content", "noise"]
 Method = Literal["lbfgs", "adam"]
-# Weight of the relative style loss at a balance of 0.5. On three pairs, the long-term spectrum moved towards the
-# style's while the onsets stayed the content's (docs/style_transfer.md).
-EVEN_ODDS = 3.6
+# Weight of the relative style loss at a balance of 0.5. On three pairs, the long-term spectrum then moved towards the
+# style's while the onsets remained the content's (docs/style_transfer.md).
+EQUAL_STYLE_WEIGHT = 3.6
 ROLES = ["content", "style"]  # the classes of pairs
 
 
 class StyleTransfer(KimgModule):
-    """Optimise spectrograms until they have one sound's content and another one's style.
+    """Optimise spectrograms to have the content of one sound and the style of another.
 
     Args:
         transform: The spectrogram definition (linked to the data's).
-        label_names: The classes of the data: content and style (linked to the data's).
-        batch_size: Pairs that are optimised at once, over all processes (linked to the data's).
-        extractor: Makes the network of the features from (C, F, L), such as `StyleCNN`.
-        weights: Instead, checkpoint or run directory of a classifier that was trained with such a network.
-        content_extractor: Makes another one for the content from the transform, such as `VGGishFeatures`.
-        style_layers: Whose Gram matrices are compared.
-        content_layer: Whose features are compared.
-        balance: Share of the style from 0 (content alone) to 1 (style alone), of losses made relative; a list makes as
-            many sounds of each pair. None takes the weights below instead.
-        relative: Whether these weights are of losses made relative (see `Losses`), not of those of the papers.
-        content_weight: Alpha of Huzaifah & Wyse (2020), of the mean squared difference of features; 0 makes a texture.
-        style_weight: Beta, of the mean squared difference of Gram matrices; a list makes as many sounds of each pair.
-        bound_weight: Gamma, of the norm of what lies outside the range of a spectrogram.
-        softplus: Keep spectrograms above silence by the way they are parametrised. With a penalty instead, L-BFGS ends
-            early, since a norm has no gradient at 0, or leaves much below silence, which is not heard.
-        start: "content", or "noise", which makes a texture as long as the style's clip where there is no content.
-        noise_scale: Of the noise, uniform from 0 to this share of the range.
-        method: "lbfgs" or "adam".
-        iterations: Evaluations of each pair.
-        learning_rate: Of Adam, in units of the range.
-        history: Of L-BFGS.
-        line_search: Whether L-BFGS shortens steps that do not help.
-        precision: "bf16" runs the convolutions in it, "auto" where the machine is fast in it.
-        seed: Of the noise.
-        log_every: Evaluations between values in the log.
+        label_names: Class names of the data: content and style (linked to the data's).
+        batch_size: Pairs optimised at once over all processes (linked to the data's).
+        extractor: Creates the feature network from (C, F, L), such as `StyleCNN`. Give either this or `weights`.
+        weights: Checkpoint or run directory of a classifier trained with such a network.
+        content_extractor: Creates a separate network for the content's features from the transform, such as
+            `VGGishFeatures`; null to use the same network.
+        style_layers: Layers whose Gram matrices are compared.
+        content_layer: Layer whose features are compared.
+        balance: Balance of relative losses from 0 (content only) to 1 (style only); a list makes one sound of each pair
+            per value. null to use the weights below.
+        relative: Apply `content_weight` and `style_weight` to relative losses (see `Losses`) instead of the papers'
+            losses.
+        content_weight: Weight of the mean squared difference of features (alpha in Huzaifah & Wyse, 2020); 0 makes a
+            texture.
+        style_weight: Weight of the mean squared difference of Gram matrices (beta in Huzaifah & Wyse, 2020); a list
+            makes one sound of each pair per value.
+        bound_weight: Weight of the norm of values outside the spectrogram's range (gamma in Huzaifah & Wyse, 2020).
+        softplus: Keep spectrograms above silence by their parametrisation. With a penalty instead, L-BFGS stops early,
+            because a norm has no gradient at 0, or leaves many values below silence, which are inaudible.
+        start: Initial spectrogram: "content" or "noise". Without a content, noise makes a texture as long as the
+            style's clip.
+        noise_scale: Upper limit of the uniform noise, as a fraction of the value range.
+        method: Optimiser: "lbfgs" or "adam".
+        iterations: Evaluations per pair.
+        learning_rate: Adam's learning rate, as a fraction of the value range.
+        history: Number of steps in L-BFGS's history.
+        line_search: Whether L-BFGS shortens steps that do not decrease the loss enough.
+        precision: Arithmetic of the convolutions: "bf16", "fp32", or "auto" for bf16 if the hardware computes in it.
+        seed: Seed of the noise.
+        log_every: Evaluations between logged values.
 
     Raises:
-        ValueError: For values out of range, data without pairs, and a network of another spectrogram.
+        ValueError: If a value is out of range, the data are not pairs, or the network was trained on another
+            spectrogram.
     """
 
     def __init__(
@@ -103,12 +112,12 @@ class StyleTransfer(KimgModule):
             transform, label_names, batch_size, iterations * batch_size / 1000, log_every * batch_size / 1000
         )
         self.save_hyperparameters()
-        self.automatic_optimization = False  # each pair has an optimiser of its own
+        self.automatic_optimization = False  # each pair has its own optimiser
         self.strict_loading = False
         if label_names and label_names != ROLES:
             raise ValueError(
                 "style transfer needs pairs of content and style (--data.dataset audiogen.data.datasets.pairs.Pairs), "
-                f"not data of the classes {', '.join(label_names)}"
+                f"got data with the classes {', '.join(label_names)}"
             )
         _check(balance, content_weight, style_weight, bound_weight, start, method)
         self.extractor = _network(transform, extractor, weights)
@@ -123,19 +132,19 @@ class StyleTransfer(KimgModule):
         self.history, self.line_search = history, line_search
         self.precision: Precision = precision
         self.transfer: Transfer | None = None
-        self.pairs: list[tuple[Tensor, Tensor]] = []  # content and style of those under way, spec [C, F, L]
+        self.pairs: list[tuple[Tensor, Tensor]] = []  # content and style of the current pairs, spec [C, F, L]
         self._saved: dict[str, Any] | None = None
-        # The weights are drawn from a seed or are in a checkpoint of their own.
+        # Checkpoints omit the network, whose weights come from a seed or from another checkpoint.
         self.register_state_dict_post_hook(_drop_networks)
         self.register_load_state_dict_post_hook(lambda module, keys: keys.missing_keys.clear())
 
     @property
     def num_variants(self) -> int:
-        """Sounds that are made of each pair."""
+        """Number of sounds made of each pair."""
         return max(len(_as_list(self.balance)), len(_as_list(self.style_weight)))
 
     def variant_names(self) -> list[str]:
-        """Say how the sounds of a pair differ; an empty name where there is one."""
+        """Return a name for each sound of a pair; an empty name if there is only one."""
         values, name = (self.style_weight, "style_weight") if self.balance is None else (self.balance, "balance")
         return [f"{name} {value:g}" for value in values] if isinstance(values, list) else [""]
 
@@ -148,22 +157,21 @@ class StyleTransfer(KimgModule):
         prefix: Tensor | None = None,
         first_seed: int = 0,
     ) -> Transfer:
-        """Start to optimise.
+        """Start an optimisation.
 
         Args:
-            content: spec, float32 [B, C, F, L] in [-1, 1]; None for textures.
-            styles: References of each of B sounds, spec float32 [C, F, L] each, of any lengths.
-            style_weights: Of the references; equal by default.
-            num_frames: L of textures; by default that of the first reference.
-            prefix: The first frames of each result, float32 [B x `num_variants`, C, F, K], where they are there
-                already.
-            first_seed: Added to the seed of the noise, of which each sound has its own.
+            content: Contents, float32 [B, C, F, L] in [-1, 1]; None for textures.
+            styles: Style references of each of the B sounds, spec float32 [C, F, L] of any length.
+            style_weights: Weights of the references; equal by default.
+            num_frames: Length of textures, L; by default the length of the first reference.
+            prefix: Fixed first frames of each result, float32 [B x `num_variants`, C, F, K]; None for none.
+            first_seed: Number added to the seed of the noise, which differs for each sound.
 
         Returns:
-            The running optimisation of B x `num_variants` spectrograms, a pair's variants one after another.
+            The running optimisation of B x `num_variants` spectrograms, with the variants of a pair in sequence.
 
         Raises:
-            ValueError: For sounds too short for the network.
+            ValueError: If a sound is too short for the network.
         """
         for module in (self.extractor, self.content_extractor):
             _choose_precision(module, self.precision)
@@ -172,18 +180,18 @@ class StyleTransfer(KimgModule):
                 (styles[0][0].shape[2] if num_frames is None else num_frames) if content is None else content.shape[3]
             )
             start = self._start(content, len(styles), frames, first_seed)
-            keeper: Content | None = None
+            kept: Content | None = None
             if content is not None and self.keeps_content:
                 network: Any = self.extractor if self.content_extractor is None else self.content_extractor
                 silence = self._silence()[..., :1].expand_as(content[:1])
-                keeper = Content(network, self.content_layer, self._each(content), silence)
+                kept = Content(network, self.content_layer, self._repeat(content), silence)
             targets = self._targets(styles, style_weights)
-            weights = self._weights(len(styles), keeper is not None)
-            objective = Objective(self.extractor, targets, keeper, weights)
-        return Transfer(objective, self._each(start), self._make_optimizer, self.softplus, prefix)
+            weights = self._weights(len(styles), kept is not None)
+            objective = Objective(self.extractor, targets, kept, weights)
+        return Transfer(objective, self._repeat(start), self._make_optimizer, self.softplus, prefix)
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
-        """Evaluate the pairs of a batch once and move on; the same batch comes until they are done."""
+        """Evaluate the pairs of a batch once and take a step. The same batch is repeated until its pairs are done."""
         group, evaluation = divmod(self.clips_seen // self.batch_size, self.iterations)
         if self.transfer is None or evaluation == 0:
             self.transfer = self._begin_batch(batch, group)
@@ -198,18 +206,18 @@ class StyleTransfer(KimgModule):
 
     @property
     def finished(self) -> bool:
-        """Whether the step just counted was the last one of a batch of pairs."""
+        """Whether the step just counted was the last one for its batch of pairs."""
         return self.clips_seen // self.batch_size % self.iterations == 0
 
     def metric_names(self) -> set[str]:
-        """Return the names of all metrics that are logged; see `KimgModule`."""
+        """Return the names of all logged metrics; see `KimgModule`."""
         return {f"loss/{name}" for name in Losses._fields} | {"speed/clips_per_second"}
 
     def configure_optimizers(self) -> None:
-        """Return none: each pair has one of its own."""
+        """Return None, because each pair has its own optimiser."""
 
     def on_fit_start(self) -> None:
-        """Say what is optimised; the run ends when all pairs have been."""
+        """Log what will be optimised, and set the end of the run to the end of the last pair."""
         pairs: int = self.trainer.datamodule.num_pairs  # type: ignore[attr-defined]
         batches = -(-pairs // self.batch_size)
         self.total_kimg = batches * self.batch_size * self.iterations / 1000
@@ -224,31 +232,29 @@ class StyleTransfer(KimgModule):
         )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add the optimisations under way in all processes."""
+        """Add the running optimisations of all processes."""
         super().on_save_checkpoint(checkpoint)
         checkpoint["transfer"] = all_gather(None if self.transfer is None else self.transfer.state_dict())
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the optimisation until its batch has come again.
+        """Store the saved optimisation until its batch is repeated.
 
         Raises:
-            ValueError: For another number of processes, which would have other pairs.
+            ValueError: If the number of processes has changed, which would assign other pairs to them.
         """
         super().on_load_checkpoint(checkpoint)
         states = checkpoint["transfer"]
         if len(states) != num_processes():
-            raise ValueError(
-                f"pairs under way in {len(states)} processes cannot go on in {num_processes()}: start as many"
-            )
+            raise ValueError(f"pairs are in progress in {len(states)} processes: start as many, not {num_processes()}")
         self._saved = states[self.global_rank]
 
     @property
     def keeps_content(self) -> bool:
-        """Whether the content has a loss."""
+        """Whether there is a content loss."""
         return self.balance is not None or self.content_weight > 0
 
     def _begin_batch(self, batch: Batch, group: int) -> Transfer:
-        """Start with the pairs of a batch, which is the `group`-th."""
+        """Start optimising the pairs of a batch; `group` is the index of the batch."""
         content, style = (batch.spec[batch.label == ROLES.index(role)] for role in ROLES)
         self.pairs = [
             (spec, _without_end(sound, self._silence()[0])) for spec, sound in zip(content, style, strict=True)
@@ -257,12 +263,12 @@ class StyleTransfer(KimgModule):
         wanted = content if self.keeps_content or self.start == "content" else None
         return self.begin(wanted, styles, num_frames=content.shape[3], first_seed=group * self.batch_size)
 
-    def _each(self, spec: Tensor) -> Tensor:
-        """Repeat spec [B, ...] for the variants."""
+    def _repeat(self, spec: Tensor) -> Tensor:
+        """Repeat spec [B, ...] for each variant."""
         return spec.repeat_interleave(self.num_variants, dim=0)
 
     def _start(self, content: Tensor | None, num: int, frames: int, first_seed: int) -> Tensor:
-        """Return what is begun with, float32 [B, C, F, L]."""
+        """Return the initial spectrograms, float32 [B, C, F, L]."""
         if content is not None and self.start == "content":
             return content
         noise = [
@@ -278,7 +284,7 @@ class StyleTransfer(KimgModule):
     def _targets(
         self, styles: Sequence[Sequence[Tensor]], style_weights: Sequence[float] | None
     ) -> dict[str, StyleTarget]:
-        """Return the wanted Gram matrices of the style's layers."""
+        """Return the target Gram matrices of the style layers."""
         found = [[self.extractor.features(spec[None], self.style_layers) for spec in sounds] for sounds in styles]
         found = [sounds for sounds in found for _ in range(self.num_variants)]
         return {
@@ -295,40 +301,45 @@ class StyleTransfer(KimgModule):
 
         content, style = each(self.content_weight), each(self.style_weight)
         if self.balance is not None:
-            share = each(self.balance)
-            content, style = (1 - share) ** 2, EVEN_ODDS * share**2  # squares spread the middle of a sweep
+            balance = each(self.balance)
+            content, style = (
+                (1 - balance) ** 2,
+                EQUAL_STYLE_WEIGHT * balance**2,
+            )  # squares spread out the middle of a sweep
         if self.relative and not keeps:
             style = torch.ones_like(style)
         return Weights(content, style, each(self.bound_weight), self.relative)
 
     def _make_optimizer(self, start: Tensor) -> PerExampleOptimizer:
-        """Return a new optimiser."""
+        """Return a new optimiser for one vector."""
         if self.method == "adam":
             return PerExampleAdam(start, self.learning_rate)
         return PerExampleLBFGS(start, self.history, self.line_search)
 
 
 def _network(transform: SpectrogramTransform, make: Callable[[Shape], nn.Module] | None, weights: str | None) -> Any:
-    """Return the network of the features.
+    """Return the feature network.
 
     Raises:
-        ValueError: Where not exactly one is named, and for a classifier without such layers or of another spectrogram.
+        ValueError: If not exactly one source is given, or if the classifier has no such layers or another spectrogram.
     """
     if (make is None) == (weights is None):
-        raise ValueError("name one of extractor (a network) and weights (a trained classifier)")
+        raise ValueError("give either extractor (a network) or weights (a trained classifier)")
     if make is not None:
         return make(transform.shape)
     model = load(str(weights))
     network = getattr(model, "network", None)
     if not hasattr(network, "features"):
-        raise ValueError(f"{weights} holds no network with layers to compare: train configs/classifier_esc50.yaml")
+        raise ValueError(
+            f"{weights} has no network with layers to compare: train one with configs/classifier_esc50.yaml"
+        )
     if not transform.same_spectrogram(model.transform, any_length=True):
-        raise ValueError(f"{weights} was trained on another spectrogram: take the transform of its config")
+        raise ValueError(f"{weights} was trained on another spectrogram: use the transform of its config")
     return network
 
 
 def _choose_precision(network: nn.Module | None, precision: Precision) -> None:
-    """Turn the weights of the wide convolutions into bf16, or back, where that is asked for."""
+    """Convert the weights of wide convolutions to bf16 or back, according to the precision."""
     for module in [] if network is None else network.modules():
         if isinstance(module, WideConv2d):
             fast = precision == "bf16" or (precision == "auto" and has_fast_bf16(module.weight.device))
@@ -336,7 +347,7 @@ def _choose_precision(network: nn.Module | None, precision: Precision) -> None:
 
 
 def _without_end(spec: Tensor, silence: Tensor) -> Tensor:
-    """Return spec [C, F, L] without the silence at its end; of silence alone, all of it."""
+    """Return spec [C, F, L] without trailing silence; if everything is silent, return all of it."""
     sounding = torch.nonzero((spec != silence).flatten(0, 1).any(dim=0))
     return spec[..., : int(sounding[-1]) + 1] if len(sounding) else spec
 
@@ -360,16 +371,16 @@ def _check(
     start: str,
     method: str,
 ) -> None:
-    """Refuse settings that make no sense together."""
+    """Check the ranges of settings and refuse combinations that conflict."""
     for name, value, legal in (("start", start, Start), ("method", method, Method)):
         if value not in get_args(legal):
             raise ValueError(f"{name} must be {' or '.join(get_args(legal))}, got {value!r}")
     balances, weights = _as_list(balance), _as_list(style_weight)
     if any(not 0 <= value <= 1 for value in balances):
-        raise ValueError(f"a balance is between 0 (content) and 1 (style), got {balance}")
+        raise ValueError(f"balance must be in [0 (content), 1 (style)], got {balance}")
     if min([*weights, content_weight, bound_weight]) < 0:
         raise ValueError(f"weights must not be negative, got {content_weight}, {style_weight} and {bound_weight}")
     if isinstance(balance, list) and isinstance(style_weight, list):
-        raise ValueError("balance and style_weight are both lists: leave one of them alone")
+        raise ValueError("balance and style_weight cannot both be lists")
     if not balances and not content_weight and not any(weights):
         raise ValueError("nothing to optimise: content_weight and style_weight are both 0")

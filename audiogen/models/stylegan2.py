@@ -1,10 +1,12 @@
-"""Conditional StyleGAN2 (Karras et al., 2020) on spectrograms; without classes it is the unconditional one.
+"""Generate spectrograms with StyleGAN2 (Karras et al., 2020), conditional if the data have classes.
 
-Deviations from the reference. A step generates one batch and evaluates it once, and both networks learn from that
-evaluation; the reference generates and evaluates a second batch for the discriminator. It saves a quarter of the
-generator's and an eighth of the discriminator's arithmetic; both networks then move from the same state at once.
-Generated clips have the classes of the real ones in the batch. Low precision is bf16, whose range needs no clamping of
-activations.
+Deviations from the reference implementation:
+
+- A step generates one batch and evaluates it once, and both networks learn from that evaluation. The reference
+  generates and evaluates a second batch for the discriminator. This saves a quarter of the generator's and an eighth of
+  the discriminator's arithmetic; both networks then update simultaneously from the same state.
+- Generated clips have the classes of the real clips in the batch.
+- Low precision is bf16, whose range makes clamping of activations unnecessary.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,50 +24,51 @@ from audiogen.losses.adversarial import logistic_fake, logistic_real
 from audiogen.losses.regularizers import mode_seeking, path_length_penalty, path_lengths, r1_penalty
 from audiogen.models.gan import GAN
 from audiogen.models.precision import Precision
-from audiogen.networks.stylegan2.discriminator import minibatch_stddev
+from audiogen.networks.stylegan2.discriminator import GROUP_SIZE, minibatch_stddev
 from audiogen.scalars import COLLAPSE, Scalar
 from audiogen.transforms.transform import SpectrogramTransform
 
 Shape = tuple[int, int, int]
 SAMPLE_BATCH = 16
 NUM_RECENT = 4  # batches
-STDDEV_GROUP = 4  # as in the discriminator
-MODE_SEEKING_STRIDE = 4  # one pair for every four clips of the batch
-MODE_SEEKING_INTERVAL = 4  # steps: a pair costs two generated clips, so every step would take a sixth longer
+MODE_SEEKING_STRIDE = 4  # one pair per four clips of the batch
+MODE_SEEKING_INTERVAL = 4  # steps; a pair takes two generated clips, so every step would take a sixth longer
 
 
 class StyleGAN2(GAN):
-    """Train a generator and a discriminator against each other, and keep an average of the generator.
+    """Train a generator and a discriminator against each other, and average the generator's weights.
 
     Args:
         transform: The spectrogram definition (linked to the data's).
-        label_names: Class names in index order, empty without classes (linked to the data's).
-        batch_size: Clips per step over all processes (linked to the data's).
-        generator: Makes the generator from (C, F, L) and the number of classes: an nn.Module with an attribute `z_dim`,
-            `mapping(z, label, truncation) -> ws` [B, num_ws, w_dim] and `synthesis(ws, noise_mode) -> spec`.
-        discriminator: Makes the discriminator from the same: `forward(spec, label) -> logits` [B].
-        augment: Applied to real and generated clips alike before the discriminator sees them.
-        total_kimg: Length of the training in thousands of clips shown.
-        learning_rate: Of both networks' Adam.
-        beta1: Of Adam.
-        beta2: Of Adam.
-        r1_gamma: Weight of the gradient penalty; "auto" is 0.0002 * bands * frames / batch_size.
-        r1_interval: Steps from one gradient penalty to the next; 0 switches it off.
-        path_length_weight: Of the path length penalty.
-        path_length_interval: Steps from one to the next; 0 switches it off.
-        path_length_decay: Of the mean path length.
-        mode_seeking: Weight of a loss that drives clips of one class apart (Mao et al., 2019) and so counteracts mode
-            collapse within a class. It is computed on pairs of its own, which the discriminator never sees, in every
-            fourth step with four times the weight. 0 switches it off.
-        style_mixing: Probability that a batch takes its later layers' styles from a second latent.
-        ema_half_life_kimg: Of the averaged generator; "auto" is batch_size * 10 / 32.
-        ema_ramp_up: The half-life is at most this share of the clips shown; null for no ramp.
-        precision: "bf16" runs the high resolutions in it, "auto" where the machine is fast in it. The penalties are
-            always computed in float32.
-        log_every_kimg: How often means of losses and logits are logged.
+        label_names: Class names in index order; empty without classes (linked to the data's).
+        batch_size: Clips per step over all processes, at least 2 (linked to the data's).
+        generator: Creates the generator from (C, F, L) and the number of classes: an nn.Module with an attribute
+            `z_dim`, `mapping(z, label, truncation) -> ws` [B, num_ws, w_dim] and `synthesis(ws, noise_mode) -> spec`.
+        discriminator: Creates the discriminator from (C, F, L) and the number of classes: `forward(spec, label) ->
+            logits` [B].
+        augment: Augmentation of real and generated clips for the discriminator; null for none.
+        total_kimg: Length of training in thousands of clips shown.
+        learning_rate: Learning rate of both networks.
+        beta1: Adam's first-moment decay.
+        beta2: Adam's second-moment decay.
+        r1_gamma: Weight of the R1 gradient penalty; "auto" for 0.0002 * bands * frames / batch_size.
+        r1_interval: Steps between R1 penalties; 0 disables them.
+        path_length_weight: Weight of the path length penalty.
+        path_length_interval: Steps between path length penalties; 0 disables them.
+        path_length_decay: Update rate of the mean path length, in (0, 1].
+        mode_seeking: Weight of the mode seeking loss (Mao et al., 2019), which drives clips of one class apart and so
+            counteracts mode collapse within a class. It is computed every fourth step with four times the weight, on
+            separate pairs of clips that the discriminator never sees. 0 disables it.
+        style_mixing: Probability that a batch takes the styles of its later layers from a second latent.
+        ema_half_life_kimg: Half-life of the averaged generator weights, in thousands of clips; "auto" for batch_size *
+            10 / 32.
+        ema_ramp_up: Upper limit of the half-life as a fraction of the clips shown so far; null for no limit.
+        precision: Arithmetic of the high resolutions: "bf16", "fp32", or "auto" for bf16 if the hardware computes in
+            it. The penalties are always computed in float32.
+        log_every_kimg: Interval of the logged mean losses and logits, in thousands of clips.
 
     Raises:
-        ValueError: For intervals and probabilities out of range.
+        ValueError: If the batch size, an interval, a weight or a probability is out of range.
     """
 
     scalars = (
@@ -101,14 +104,7 @@ class StyleGAN2(GAN):
         precision: Precision = "auto",
         log_every_kimg: float = 0.5,
     ) -> None:
-        if batch_size < 2:
-            raise ValueError(f"batch_size must be at least 2, got {batch_size}")
-        if not 0 <= style_mixing <= 1:
-            raise ValueError(f"style_mixing must be a probability, got {style_mixing}")
-        if r1_interval < 0 or path_length_interval < 0:
-            raise ValueError("r1_interval and path_length_interval must be >= 0 (0 switches the penalty off)")
-        if mode_seeking < 0:
-            raise ValueError(f"mode_seeking must be >= 0, got {mode_seeking}")
+        _check(batch_size, style_mixing, r1_interval, path_length_interval, mode_seeking)
         shape, num_classes = transform.shape, len(label_names)
         super().__init__(
             *(transform, label_names, batch_size, total_kimg, log_every_kimg),
@@ -130,7 +126,7 @@ class StyleGAN2(GAN):
         self.mode_seeking, self.style_mixing = mode_seeking, style_mixing
 
     def metric_names(self) -> set[str]:
-        """Return the names of all metrics that are logged; see `KimgModule`."""
+        """Return the names of all logged metrics; see `KimgModule`."""
         names = {"speed/clips_per_second", "path_length/mean", "minibatch_stddev/ratio", "logits/real_positive"}
         names |= {
             f"{kind}/{network}" for kind in ("loss", "gradient_norm") for network in ("generator", "discriminator")
@@ -150,7 +146,7 @@ class StyleGAN2(GAN):
         ]
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
-        """Train both networks on one batch of real clips and one of generated ones."""
+        """Train both networks on one batch of real clips and one of generated clips."""
         real, label = batch.spec, self.one_hot(batch.label)
         generator_optimizer, discriminator_optimizer = self.optimizers()  # type: ignore[attr-defined]
         step = self.clips_seen // self.batch_size
@@ -170,21 +166,22 @@ class StyleGAN2(GAN):
         self.count_clips()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Log the logits of clips that were not trained on: far below those of training clips means overfitting."""
+        """Log the mean logit of validation clips. Far below that of training clips, it indicates overfitting."""
         self.log_held_out("val/logits_real", self._mean_logit(batch))
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
-        """Log the same of test clips."""
+        """Log the mean logit of test clips."""
         self.log_held_out("test/logits_real", self._mean_logit(batch))
 
     def on_validation_epoch_end(self) -> None:
-        """Log signals of a collapse: logits of clips just trained on and of generated ones, and the path length.
+        """Log signs of collapse: logits of recent training clips and of generated clips, and the path length.
 
-        These logits and those of validation clips are of one moment, since they swing; the latter lie between the two.
+        Logits fluctuate, so these are computed at the same time as those of validation clips, which normally lie
+        between them.
         """
         if self.trainer.state.fn != "fit":
             return
-        self.seed_draws()
+        self.seed_rng()
         spec, labels = self.trainer.datamodule.recent(NUM_RECENT)  # type: ignore[attr-defined]
         recent = Batch(spec.to(self.device).type_as(self.path_length_mean), labels.to(self.device))
         label = self.one_hot(recent.label)
@@ -204,8 +201,9 @@ class StyleGAN2(GAN):
 
         Args:
             real: float32 [B, C, F, L].
-            label: float32 [B, num_classes] of the real clips, or None. Generated clips have the same labels in the same
-                order, so groups of the minibatch standard deviation are equally mixed in both.
+            label: One-hot labels of the real clips, float32 [B, num_classes], or None. Generated clips have the same
+                labels in the same order, so the groups of the minibatch standard deviation contain the same mix of
+                classes in both.
         """
         discriminator_weights = list(self.discriminator.parameters())
         with self.autocast():
@@ -213,7 +211,7 @@ class StyleGAN2(GAN):
             fake_input = fake.detach().requires_grad_()
             fake_logits = self.discriminator(self.augment(fake_input), label)
             generator_loss, fake_loss = logistic_real(fake_logits), logistic_fake(fake_logits)
-        # Through the discriminator for the generator: gradients of the clips, none of the weights.
+        # Backpropagate through the discriminator to the generated clips only, without gradients of its weights.
         self.manual_backward(generator_loss, inputs=[fake_input], retain_graph=True)
         self.manual_backward(fake, gradient=fake_input.grad, inputs=list(self.generator.parameters()))
         self.manual_backward(fake_loss, inputs=discriminator_weights)
@@ -225,16 +223,17 @@ class StyleGAN2(GAN):
         self.record("loss/discriminator", real_loss.detach() + fake_loss.detach())
         self.record("logits/real", real_logits.mean())
         self.record("logits/real_positive", (real_logits > 0).float().mean())
-        spread = [minibatch_stddev(spec.float(), STDDEV_GROUP).mean() for spec in (fake_input.detach(), real)]
+        group = getattr(self.discriminator, "group_size", GROUP_SIZE)
+        spread = [minibatch_stddev(spec.float(), group).mean() for spec in (fake_input.detach(), real)]
         self.record("minibatch_stddev/ratio", spread[0] / spread[1])
         self.record("logits/fake", fake_logits.mean())
 
     def mode_seeking_backward(self, num_pairs: int, label: Tensor | None) -> None:
-        """Add the generator's gradients of the mode seeking loss, on pairs of clips made for it alone.
+        """Add the generator's gradients of the mode seeking loss, on pairs of clips generated for it alone.
 
         Args:
-            num_pairs: Pairs to generate.
-            label: float32 [num_pairs, num_classes], or None.
+            num_pairs: Number of pairs to generate.
+            label: One-hot labels, float32 [num_pairs, num_classes], or None.
         """
         z = self._latents(2 * num_pairs)
         with self.autocast():
@@ -245,7 +244,12 @@ class StyleGAN2(GAN):
         self.record("loss/mode_seeking", loss)
 
     def r1_backward(self, real: Tensor, label: Tensor | None) -> None:
-        """Compute the discriminator's gradients of the lazy R1 penalty; arguments as in `adversarial_backward`."""
+        """Compute the discriminator's gradients of the lazy R1 penalty.
+
+        Args:
+            real: float32 [B, C, F, L].
+            label: One-hot labels, float32 [B, num_classes], or None.
+        """
         real = real.detach().requires_grad_()
         with torch.autocast(self.device.type, enabled=False):
             penalty = r1_penalty(self.discriminator(self.augment(real), label), real)
@@ -257,8 +261,8 @@ class StyleGAN2(GAN):
         """Compute the generator's gradients of the lazy path length penalty.
 
         Args:
-            num: Clips to make; half a batch is enough.
-            label: float32 [B, num_classes] with B >= num, or None.
+            num: Number of clips to generate; half a batch is enough.
+            label: One-hot labels, float32 [B, num_classes] with B >= num, or None.
         """
         with torch.autocast(self.device.type, enabled=False):
             ws = self._styles(self._latents(num), None if label is None else label[:num])
@@ -274,20 +278,20 @@ class StyleGAN2(GAN):
 
     @torch.no_grad()
     def sample(self, label: Tensor, seeds: Sequence[int], truncation: float = 1.0) -> Tensor:
-        """Make clips with the averaged generator.
+        """Generate clips with the averaged generator.
 
-        A clip depends on its class, its seed and the truncation alone, not on the others in the call.
+        A clip depends only on its class, its seed and the truncation, not on the other clips in the call.
 
         Args:
-            label: int64 [N], class indices; ignored without classes.
+            label: Class indices, int64 [N]; ignored without classes.
             seeds: N seeds.
-            truncation: 1 leaves styles as they are, 0 takes the mean style.
+            truncation: 1 leaves styles unchanged, 0 replaces them by the mean style.
 
         Returns:
             spec, float32 [N, C, F, L] on the model's device.
         """
         latents = [torch.randn(self.generator_ema.z_dim, generator=torch.Generator().manual_seed(s)) for s in seeds]
-        # Batches of one size: with another, convolutions round differently, and Griffin-Lim makes that audible in bits.
+        # Use a fixed batch size: rounding in convolutions depends on it, and Griffin-Lim amplifies the difference.
         missing = -len(latents) % SAMPLE_BATCH
         z = torch.stack(latents + latents[:1] * missing).to(self.device).type_as(self.path_length_mean)
         one_hot = self.one_hot(F.pad(label, (0, missing)).to(self.device))
@@ -299,7 +303,7 @@ class StyleGAN2(GAN):
         return torch.cat(specs)[: len(seeds)].float()
 
     def one_hot(self, label: Tensor) -> Tensor | None:
-        """Turn class indices, int64 [B], into float32 [B, num_classes], or None without classes."""
+        """Convert class indices, int64 [B], to float32 [B, num_classes], or None without classes."""
         return F.one_hot(label, len(self.label_names)).to(self.dtype) if self.label_names else None
 
     def _latents(self, num: int) -> Tensor:
@@ -307,9 +311,9 @@ class StyleGAN2(GAN):
         return rng.randn((num, self.generator.z_dim), self.device).to(self.dtype)
 
     def _styles(self, z: Tensor, label: Tensor | None) -> Tensor:
-        """Map latents [B, z_dim] to ws [B, num_ws, w_dim], mixing them with others with some probability."""
+        """Map latents [B, z_dim] to ws [B, num_ws, w_dim], with style mixing."""
         ws = self.generator.mapping(z, label)
-        # Drawn on the CPU: a decision on the device would have to be waited for.
+        # Draw on the CPU, because a decision on the GPU would force a synchronisation.
         if rng.rand(()) < self.style_mixing:
             cutoff = int(rng.randint(1, max(ws.shape[1], 2), ()))
             other = self.generator.mapping(self._latents(len(z)), label)
@@ -317,5 +321,22 @@ class StyleGAN2(GAN):
         return ws
 
     def _mean_logit(self, batch: Batch) -> Tensor:
-        """Return the mean logit of real clips, augmented as those in training are."""
+        """Return the mean logit of clips, augmented as in training."""
         return self.discriminator(self.augment(batch.spec), self.one_hot(batch.label)).mean()
+
+
+def _check(
+    batch_size: int, style_mixing: float, r1_interval: int, path_length_interval: int, mode_seeking: float
+) -> None:
+    """Check the ranges of settings."""
+    if batch_size < 2:
+        raise ValueError(f"batch_size must be at least 2, got {batch_size}")
+    if not 0 <= style_mixing <= 1:
+        raise ValueError(f"style_mixing must be a probability in [0, 1], got {style_mixing}")
+    if r1_interval < 0 or path_length_interval < 0:
+        raise ValueError(
+            "r1_interval and path_length_interval must be >= 0 (0 disables the penalty), "
+            f"got {r1_interval} and {path_length_interval}"
+        )
+    if mode_seeking < 0:
+        raise ValueError(f"mode_seeking must be >= 0, got {mode_seeking}")

@@ -1,4 +1,4 @@
-"""Spectrograms that are being optimised: the objective of style transfer and the state of a running optimisation."""
+"""Define the objective of style transfer and the state of a running optimisation of spectrograms."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,29 +11,29 @@ from torch import Tensor
 from audiogen.losses.style import StyleTarget, content_distance, excess
 from audiogen.models.per_example import PerExampleOptimizer
 
-MIN_SCALE = 1e-12  # content scale of a silent content, which therefore stays silent
-SOFTNESS = 0.1  # of the softplus, in halves of the range: the amplitude has its slope over about so much
-SILENT = 0.01  # what silence begins as under a softplus, where nothing would move it from 0
-MIN_STYLE = 1e-2  # of the Gram matrix's mean square: less lies between sounds of the same style
+MIN_SCALE = 1e-12  # content scale of a silent content, so that it stays silent
+SOFTNESS = 0.1  # width of the softplus's bend, in halves of the value range
+SILENT = 0.01  # initial value of silence under a softplus, whose gradient vanishes at 0
+MIN_STYLE = 1e-2  # of the Gram matrix's mean square; sounds of the same style differ by less
 
 
 class Extractor(Protocol):
-    """What computes features; see `audiogen.networks.style_cnn.StyleCNN`."""
+    """A network that computes features; see `audiogen.networks.style_cnn.StyleCNN`."""
 
     def features(self, spec: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
-        """Return features, float32 [B, N, P], of spec [B, C, F, L] by the names of layers."""
+        """Return the features, float32 [B, N, P], of spec [B, C, F, L] at the named layers."""
 
 
 class Losses(NamedTuple):
-    """Of B spectrograms, float64 [B] each.
+    """Losses of B spectrograms, float64 [B] each.
 
     Attributes:
-        total: What is optimised.
-        content: Mean squared difference of the content layer's features, relative to the content's distance from
+        total: Weighted sum that is minimised.
+        content: Mean squared difference of the content layer's features, relative to the distance of the content from
             silence: 0 for the content itself, 1 for silence.
-        style: Mean squared difference of Gram matrices, relative to that of the content: 1 for the content itself; to
-            the wanted Gram matrix where there is no content.
-        bound: Norm of what lies outside [-1, 1], in halves.
+        style: Mean squared difference of Gram matrices, relative to that of the content: 1 for the content itself.
+            Without a content, it is relative to the target Gram matrix.
+        bound: Norm of values outside [-1, 1], in halves of the value range.
     """
 
     total: Tensor
@@ -44,13 +44,13 @@ class Losses(NamedTuple):
 
 @dataclass(frozen=True)
 class Weights:
-    """How much of what counts in the total, float64 [B] each.
+    """Weights of the losses in the total, float64 [B] each.
 
     Attributes:
-        content: Alpha of Huzaifah & Wyse (2020).
-        style: Beta.
-        bound: Gamma.
-        relative: Whether content and style are relative, as in `Losses`, or mean squared differences as they are.
+        content: Weight of the content loss (alpha in Huzaifah & Wyse, 2020).
+        style: Weight of the style loss (beta).
+        bound: Weight of the bound loss (gamma).
+        relative: Whether content and style losses are relative, as in `Losses`, or plain mean squared differences.
     """
 
     content: Tensor
@@ -60,13 +60,13 @@ class Weights:
 
 
 class Content(NamedTuple):
-    """What keeps the content.
+    """Content to preserve.
 
     Attributes:
-        extractor: Computes the features.
-        layer: Name of the layer whose features are compared.
-        spec: The contents' spectrograms, float32 [B, C, F, L].
-        silence: A spectrogram of silence, float32 [1, C, F, L].
+        extractor: Network that computes the features.
+        layer: Layer whose features are compared.
+        spec: Spectrograms of the contents, float32 [B, C, F, L].
+        silence: Spectrogram of silence, float32 [1, C, F, L].
     """
 
     extractor: Extractor
@@ -76,13 +76,13 @@ class Content(NamedTuple):
 
 
 class Objective:
-    """The losses of B spectrograms.
+    """The losses of B spectrograms, relative to given contents and styles.
 
     Args:
-        extractor: Computes the style's features.
+        extractor: Network that computes the style's features.
         styles: Target Gram matrices by layer name.
-        content: What keeps the content; None for a texture.
-        weights: Weights of the parts.
+        content: Content to preserve; None for a texture.
+        weights: Weights of the losses.
     """
 
     def __init__(
@@ -93,58 +93,68 @@ class Objective:
         weights: Weights,
     ) -> None:
         self.extractor, self.styles, self.weights = extractor, styles, weights
-        self.keeper, self.layer = (extractor, "") if content is None else content[:2]
-        self.wanted: Tensor | None = None
+        self.content_extractor, self.content_layer = (extractor, "") if content is None else content[:2]
+        self.content_features: Tensor | None = None
         self.style_scales = {name: target.power for name, target in styles.items()}
         self.content_scale = torch.ones_like(weights.content)
         if content is not None:
             with torch.no_grad():
-                found = self._features(content.spec)
-                self.wanted = found.pop(self.layer)
-                silence = self._features(content.silence)[self.layer]
-                self.content_scale = content_distance(silence, self.wanted).clamp_min(MIN_SCALE)
+                features_of_content = self._features(content.spec)
+                self.content_features = features_of_content.pop(self.content_layer)
+                silence = self._features(content.silence)[self.content_layer]
+                self.content_scale = content_distance(silence, self.content_features).clamp_min(MIN_SCALE)
                 for name, target in styles.items():
-                    features = self.wanted if name == self.layer and self.keeper is extractor else found[name]
+                    features = (
+                        self.content_features
+                        if name == self.content_layer and self.content_extractor is extractor
+                        else features_of_content[name]
+                    )
                     self.style_scales[name] = torch.maximum(target.distance(features), MIN_STYLE * target.power)
 
     def __call__(self, spec: Tensor) -> Losses:
-        """Return the losses of spec, float32 [B, C, F, L] in [-1, 1] or somewhat beyond."""
-        found = self._features(spec)
+        """Return the losses of spec, float32 [B, C, F, L] in [-1, 1] or slightly beyond."""
+        features = self._features(spec)
         zero = torch.zeros_like(self.weights.content)
-        content = zero if self.wanted is None else content_distance(found[self.layer], self.wanted)
-        style = [target.distance(found[name]) for name, target in self.styles.items()]
+        content = (
+            zero
+            if self.content_features is None
+            else content_distance(features[self.content_layer], self.content_features)
+        )
+        style = [target.distance(features[name]) for name, target in self.styles.items()]
         scaled = [part / self.style_scales[name] for name, part in zip(self.styles, style, strict=True)]
-        own = Losses(zero, content / self.content_scale, torch.stack(scaled).mean(dim=0), excess((spec + 1) / 2))
-        parts = own if self.weights.relative else own._replace(content=content, style=torch.stack(style).sum(dim=0))
+        losses = Losses(zero, content / self.content_scale, torch.stack(scaled).mean(dim=0), excess((spec + 1) / 2))
+        parts = (
+            losses if self.weights.relative else losses._replace(content=content, style=torch.stack(style).sum(dim=0))
+        )
         weights = self.weights
-        return own._replace(
+        return losses._replace(
             total=weights.content * parts.content + weights.style * parts.style + weights.bound * parts.bound
         )
 
     def _features(self, spec: Tensor) -> dict[str, Tensor]:
-        """Return features of the style's layers, and of the content's."""
+        """Return the features of the style layers and of the content layer."""
         names = list(self.styles)
-        if not self.layer:
+        if not self.content_layer:
             return self.extractor.features(spec, names)
-        if self.keeper is self.extractor:
-            return self.extractor.features(spec, [*names, self.layer])
-        return self.extractor.features(spec, names) | self.keeper.features(spec, [self.layer])
+        if self.content_extractor is self.extractor:
+            return self.extractor.features(spec, [*names, self.content_layer])
+        return self.extractor.features(spec, names) | self.content_extractor.features(spec, [self.content_layer])
 
 
 class Transfer:
-    """An optimisation under way.
+    """A running optimisation of spectrograms.
 
     Args:
-        objective: What is asked.
-        start: float32 [B, C, F, L] in [-1, 1].
-        make_optimizer: Makes an optimiser from a vector, float32 [D].
-        softplus: Optimise what becomes the spectrogram by a softplus, so that nothing falls below silence; otherwise
-            the spectrogram itself.
-        prefix: The first frames, float32 [B, C, F, K], where they are there already and have to stay.
+        objective: Losses to minimise.
+        start: Initial spectrograms, float32 [B, C, F, L] in [-1, 1].
+        make_optimizer: Creates an optimiser from an initial vector, float32 [D].
+        softplus: Whether to optimise a parametrisation by a softplus, which keeps spectrograms above silence. Otherwise
+            the spectrogram itself is optimised.
+        prefix: First frames that must stay fixed, float32 [B, C, F, K].
 
     Attributes:
-        iteration: Evaluations so far.
-        losses: Of `spec`, the last good spectrograms.
+        iteration: Number of evaluations so far.
+        losses: Losses of `spec`, the last accepted spectrograms.
     """
 
     def __init__(
@@ -165,20 +175,20 @@ class Transfer:
 
     @property
     def spec(self) -> Tensor:
-        """The last good spectrograms, float32 [B, C, F, L]."""
+        """The last accepted spectrograms, float32 [B, C, F, L]."""
         return self._to_spec(torch.stack([optimizer.best for optimizer in self.optimizers]))
 
     @property
     def done(self) -> bool:
-        """Whether no step makes any of them better."""
+        """Whether no further improvement of any spectrogram is possible."""
         return all(optimizer.done for optimizer in self.optimizers)
 
     def step(self) -> Losses:
-        """Evaluate all once and move on.
+        """Evaluate all spectrograms once and choose the next points.
 
         Raises:
-            FloatingPointError: Where a loss or a gradient is not finite and no shorter step can be tried; `spec` is
-                what was there before.
+            FloatingPointError: If a loss or gradient is not finite and no shorter step can be tried. `spec` is then
+                unchanged.
         """
         self.iteration += 1
         with torch.enable_grad():
@@ -201,13 +211,13 @@ class Transfer:
         return self.losses
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what `load_state_dict` needs to go on."""
+        """Return the state to save for `load_state_dict`."""
         losses = None if self.losses is None else list(self.losses)
         optimizers = [optimizer.state_dict() for optimizer in self.optimizers]
         return {"iteration": self.iteration, "losses": losses, "optimizers": optimizers}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from `state_dict` of the same transfer."""
+        """Restore the state of the same optimisation."""
         self.iteration = state["iteration"]
         if state["losses"] is not None:
             self.losses = Losses(*_moved(state["losses"], self.objective.content_scale.device))
@@ -216,7 +226,7 @@ class Transfer:
             optimizer.load_state_dict({name: _moved(value, device) for name, value in saved.items()})
 
     def _to_spec(self, points: Tensor) -> Tensor:
-        """Turn points, float32 [B, D], into spec, float32 [B, C, F, L], with the prefix in its place."""
+        """Convert points, float32 [B, D], to spec, float32 [B, C, F, L], with the prefix in place."""
         if self.softplus:
             points = SOFTNESS * F.softplus(points / SOFTNESS)
         spec = 2 * points.unflatten(1, self.shape) - 1

@@ -93,9 +93,7 @@ def test_the_same_clips_are_drawn_and_heard(run: Path) -> None:
     assert {(info.samplerate, info.frames) for info in infos} == {(SAMPLE_RATE, 24 * 128)}
 
 
-def test_a_continued_run_equals_one_that_was_never_stopped(
-    run: Path, classifier: tuple[Path, Path], tmp_path: Path
-) -> None:
+def test_a_resumed_run_equals_an_uninterrupted_one(run: Path, classifier: tuple[Path, Path], tmp_path: Path) -> None:
     callbacks = [evaluation(classifier[1]), LOGGER]
     main(conversion_arguments(classifier[0], tmp_path / "parts", 0.008, callbacks=callbacks))
     main(conversion_arguments(classifier[0], tmp_path / "parts", 0.024, "--ckpt_path", "last", callbacks=callbacks))
@@ -223,7 +221,7 @@ def test_values_out_of_range_are_refused(settings: dict[str, float]) -> None:
         ConversionLogger(**settings)
 
 
-def test_distributed_convert_shares_in_as_many_batches_and_nothing_twice() -> None:
+def test_processes_convert_shares_in_as_many_batches_and_nothing_twice() -> None:
     callback = ConversionEvaluation(domain=None)  # type: ignore[arg-type]
     callback._task = Task(torch.arange(129), torch.arange(129) % 2)  # two whole batches and one clip
     clips = DatasetView(lambda rows: rows.float()[:, None], torch.zeros(129))

@@ -109,8 +109,8 @@ def test_test_verb_reports_by_test_clips_only_where_there_are_some(
 
 
 def test_data_without_validation_clips_are_refused(classifier: tuple[Path, Path], tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="needs validation clips, and this data set has none"):
-        main([*flags(classifier, tmp_path / "run", 0.008), "--data.dataset.init_args.val_share", "0"])
+    with pytest.raises(ValueError, match="needs validation clips, but this data set has none"):
+        main([*flags(classifier, tmp_path / "run", 0.008), "--data.dataset.init_args.val_fraction", "0"])
 
 
 def test_too_few_clips_are_refused_before_training(classifier: tuple[Path, Path], tmp_path: Path) -> None:
@@ -131,7 +131,7 @@ def test_an_alarm_stops_the_run_restores_the_best_and_says_what_it_saw(
     with caplog.at_level("INFO"):
         main(flags(classifier, tmp_path / "run", 0.1, rule))
     assert "Mode collapse: test. val/logits_real is" in caplog.text
-    assert "Stopped at 0.0 kimg. The averaged generator is again that of 0.0 kimg, the best one." in caplog.text
+    assert "Stopped at 0.0 kimg. The averaged generator was restored to the best one, at 0.0 kimg." in caplog.text
     (event,) = [json.loads(line) for line in (tmp_path / "run" / EVENTS).read_text().splitlines()]
     assert (event["rule"], event["stop"], event["kimg"]) == ("test", True, 0.016)
     assert "a test" in event["text"]
@@ -168,7 +168,7 @@ def test_without_a_best_checkpoint_it_says_so(tmp_path: Path) -> None:
 
 
 def test_two_evaluations_are_refused(classifier: tuple[Path, Path], tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="two callbacks that evaluate: name all embeddings in one"):
+    with pytest.raises(ValueError, match="two evaluation callbacks: list all embeddings in one"):
         main(flags(classifier, tmp_path / "run", 0.008, evaluation(classifier[1])))
 
 

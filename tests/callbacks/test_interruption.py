@@ -23,6 +23,7 @@ from audiogen.cli import LOCK_NAME, main
 from audiogen.models.kimg import KimgModule
 from audiogen.models.stylegan2 import StyleGAN2
 from tests.slurm.cluster import wait_until
+from tests.test_training import differing
 from tests.tiny_run import arguments, write_classes
 
 
@@ -93,7 +94,15 @@ def test_means_over_a_stop_are_those_of_all_their_steps(
 def test_a_signal_in_the_last_step_changes_nothing(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     signal_at(12, monkeypatch, signal.SIGUSR1)
     main(arguments(data, tmp_path / "run", 0.016))
-    assert (tmp_path / "run" / "samples" / "low.wav").exists()
+    monkeypatch.undo()
+    main(arguments(data, tmp_path / "undisturbed", 0.016))
+    sounds = [(tmp_path / run / "samples" / "low.wav").read_bytes() for run in ("run", "undisturbed")]
+    assert sounds[0] == sounds[1]
+    states = [
+        torch.load(tmp_path / run / "checkpoints/kimg-00000.016.ckpt", weights_only=True)["state_dict"]
+        for run in ("run", "undisturbed")
+    ]
+    assert differing(*states) == []
 
 
 def test_pressing_ctrl_c_twice_ends_at_once(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,7 +116,7 @@ def test_two_trainings_do_not_share_a_run_directory(data: Path, tmp_path: Path) 
     (tmp_path / "run").mkdir()
     with (
         FileLock(tmp_path / "run" / LOCK_NAME),
-        pytest.raises(ValueError, match=r"another training is running in .*run: name another folder"),
+        pytest.raises(ValueError, match=r"another training is running in .*run: wait for its end"),
     ):
         main(arguments(data, tmp_path / "run", 0.008))
     main(arguments(data, tmp_path / "run", 0.008))
@@ -127,7 +136,7 @@ def test_a_closed_terminal_is_a_signal_like_others_but_under_nohup(
 
 def test_a_batch_that_cannot_be_shared_is_refused_with_one_that_can(data: Path, tmp_path: Path) -> None:
     trainer = SimpleNamespace(strategy=SingleDeviceStrategy(), world_size=3)
-    with pytest.raises(ValueError, match=r"batch_size 16 is not a multiple of the 3 processes: set .* to 18, say"):
+    with pytest.raises(ValueError, match=r"batch_size 16 is not divisible by the 3 processes: .* example, 18"):
         Interruption().setup(trainer, SimpleNamespace(batch_size=16), "fit")  # type: ignore[arg-type]
 
 
@@ -136,12 +145,12 @@ def test_a_strategy_that_splits_models_is_refused() -> None:
         _check_processes(SimpleNamespace(strategy=type("FSDPStrategy", (), {})(), world_size=2))  # type: ignore[arg-type]
 
 
-def test_distributed_that_slurm_started_and_nobody_asked_for_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_processes_that_slurm_started_and_nobody_asked_for_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     alone = SimpleNamespace(strategy=SingleDeviceStrategy(), world_size=1)
     monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "1")
     _check_processes(alone)  # type: ignore[arg-type]
     monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "4")
-    with pytest.raises(ValueError, match="srun started 4 processes, and 1 would train together"):
+    with pytest.raises(ValueError, match="srun started 4 processes, but 1 would train together"):
         _check_processes(alone)  # type: ignore[arg-type]
 
 
@@ -274,7 +283,7 @@ def test_damaged_events_are_set_aside(tmp_path: Path, caplog: pytest.LogCaptureF
 
 
 @pytest.mark.parametrize("strategy", ["ddp_spawn", "ddp_fork"])
-def test_distributed_that_are_copies_of_one_are_refused_in_a_sentence(strategy: str, tmp_path: Path) -> None:
+def test_processes_that_are_copies_of_one_are_refused_in_a_sentence(strategy: str, tmp_path: Path) -> None:
     data = write_classes(tmp_path / "data", {"low": 300, "high": 2000})
     flags = ("--trainer.strategy", strategy, "--trainer.devices", "2")
     with pytest.raises(ValueError, match=rf"^--trainer.strategy {strategy} copies .*: use --trainer.strategy ddp, "):

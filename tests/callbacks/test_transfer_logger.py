@@ -130,15 +130,15 @@ def test_files_that_cannot_be_used_leave_their_pair_out(pairs: Path, tmp_path: P
 
 def test_sounds_in_several_segments_are_refused(pairs: Path, tmp_path: Path) -> None:
     write(tmp_path / "bursts.wav", bursts(3.2))
-    with pytest.raises(DatasetError, match=r"one clip each is taken: use --data\.crop start or center"):
+    with pytest.raises(DatasetError, match=r"one clip per sound: use --data\.crop start or center"):
         fit(pairs, tmp_path / "run", "--data.crop", "random", "--data.segment_seconds", "1.0")
 
 
 def test_verbs_that_need_a_trained_model_say_so(pairs: Path, tmp_path: Path) -> None:
     fit(pairs, tmp_path / "run", iterations=1)
-    with pytest.raises(ValueError, match="StyleTransfer does not convert sounds"):
+    with pytest.raises(ValueError, match="convert needs a model with a method convert; StyleTransfer has none"):
         audiogen.convert(tmp_path / "run", tmp_path / "melody.wav")
-    with pytest.raises(ValueError, match="StyleTransfer does not generate from classes"):
+    with pytest.raises(ValueError, match="generate needs a model with a method sample; StyleTransfer has none"):
         audiogen.generate(tmp_path / "run")
     config = ["--config", str(tmp_path / "config.yaml"), "--data.root", str(pairs)]
     with pytest.raises(ValueError, match="No `test_step"):

@@ -126,22 +126,22 @@ def test_human_ratings_give_heep_and_s_gen(classifier: tuple[Path, Path], run: P
 
 def test_what_cannot_be_compared_is_refused(classifier: tuple[Path, Path], run: Path, tmp_path: Path) -> None:
     data, weights = (str(path) for path in classifier)
-    with pytest.raises(ValueError, match="makes no clips"):
+    with pytest.raises(ValueError, match="evaluate needs a model with a method sample"):
         audiogen.evaluate(weights, evaluator=weights)
     with pytest.raises(ValueError, match="name a classifier to embed clips with: --evaluator CLASSIFIER"):
         audiogen.evaluate(str(run))
     with pytest.raises(ValueError, match="is a StyleGAN2, expected a classifier"):
         audiogen.evaluate(str(run), evaluator=str(run))
-    with pytest.raises(ValueError, match="name what to compare with"):
+    with pytest.raises(ValueError, match="name real clips with --against"):
         audiogen.evaluate(data, evaluator=weights)
     with pytest.raises(ValueError, match="this data set has no test split"):
         audiogen.evaluate(str(run), evaluator=weights)
     with pytest.raises(ValueError, match="in 4 features needs 5 clips"):
         audiogen.evaluate(str(run), evaluator=weights, split="val", num_clips=4)
     other = write_classes(tmp_path / "other", {"a": 300.0, "b": 900.0}, num=8)
-    with pytest.raises(ValueError, match=r"the model knows high, low, .* has a, b"):
+    with pytest.raises(ValueError, match=r"the model has the classes high, low, .* has a, b"):
         audiogen.evaluate(str(run), against=str(other), evaluator=weights)
-    with pytest.raises(ValueError, match=r"is of no class of the data \(high, low\)"):
+    with pytest.raises(ValueError, match=r"belongs to no class of the data \(high, low\)"):
         audiogen.evaluate(str(other), against=data, evaluator=weights)
 
 

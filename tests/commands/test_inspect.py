@@ -40,7 +40,7 @@ def transform() -> SpectrogramTransform:
 def read(folder: Path, transform: SpectrogramTransform) -> SpectrogramData:
     write_classes(folder / "data", dict(zip(NAMES, (300, 2000), strict=True)), num=5)
     return SpectrogramData(
-        ClassFolders(val_share=0), transform, root=str(folder / "data"), cache=str(folder / "cache"), num_workers=1
+        ClassFolders(val_fraction=0), transform, root=str(folder / "data"), cache=str(folder / "cache"), num_workers=1
     )
 
 
@@ -85,8 +85,8 @@ def test_coefficients_that_are_no_frequencies_are_drawn_too(tmp_path: Path) -> N
 
 def test_small_class_leaves_the_others_as_many_clips_as_asked(tmp_path: Path, transform: SpectrogramTransform) -> None:
     data = read(tmp_path, transform)
-    clips = [clip for clip in data.loaded.clips if clip.label != NAMES[1] or clip.path.stem in "01"]
-    data.loaded = replace(data.loaded, clips=clips)
+    clips = [clip for clip in data.loaded.items if clip.label != NAMES[1] or clip.path.stem in "01"]
+    data.loaded = replace(data.loaded, items=clips)
     inspected = inspect(data, tmp_path / "out", num=4)
     assert len(list((tmp_path / "out" / "sounds").iterdir())) == (4 + 2) * 2
     assert 0 < inspected.distance < 0.1

@@ -15,7 +15,7 @@ from tests.tiny_run import write_classes
 CONFIG = {
     "seed_everything": 0,
     "data": {
-        "dataset": {"class_path": "audiogen.data.datasets.folder.ClassFolders", "init_args": {"val_share": 0.34}},
+        "dataset": {"class_path": "audiogen.data.datasets.folder.ClassFolders", "init_args": {"val_fraction": 0.34}},
         "transform": {
             "class_path": "audiogen.transforms.mel.LogMel",
             "init_args": {"sample_rate": 8000, "n_fft": 512, "hop_length": 128, "n_mels": 32, "num_frames": 32},
@@ -206,7 +206,7 @@ def test_parts_of_long_files_that_are_dropped_are_counted(
     soundfile.write(folder / "data" / "low" / "gaps.wav", loud, 8000)
     run(folder, monkeypatch, "prepare", "--data.crop", "random", "--data.segment_seconds", "1")
     text = capsys.readouterr().out
-    assert "  2 parts of long files left out, one for: silent (every sample is the same)" in text
+    assert "  2 segments of long files left out, for example: silent (every sample is the same)" in text
 
 
 def test_typo_in_the_data_is_told_in_one_line(

@@ -133,7 +133,7 @@ def test_steady_tone_is_restyled(tmp_path: Path) -> None:
 def test_clipping_is_told(tmp_path: Path, pair: tuple[Path, Path]) -> None:
     loud = write(tmp_path / "loud.wav", np.sign(melody()) * 0.999)
     made = audiogen.stylize(loud, pair[1], tmp_path / "made.wav", str(write_config(tmp_path)), balance=0.0)
-    assert any("beyond full scale and are clipped" in note for note in made.notes)
+    assert any("exceeded full scale and were clipped" in note for note in made.notes)
 
 
 def test_only_the_seconds_asked_for_are_made(tmp_path: Path, pair: tuple[Path, Path]) -> None:
@@ -192,8 +192,8 @@ def test_trained_network_is_taken_by_its_checkpoint_only_for_its_spectrogram(
         ({"config": "configs/quickstart.yaml"}, "does not describe a style transfer model"),
         ({"balance": 0.5, "sweep": 3}, "--balance and --sweep exclude each other"),
         ({"balance": 0.5, "style_weight": 3.0}, "--balance and --style_weight exclude each other"),
-        ({"balance": 2.0}, "a balance is between 0"),
-        ({"sweep": 1}, "a sweep is of 2 sounds or more"),
+        ({"balance": 2.0}, r"balance must be in \[0"),
+        ({"sweep": 1}, "a sweep needs at least 2 sounds"),
         ({"seconds": 0.0}, "seconds above 0"),
         ({"out": "made.txt"}, r"should end in one of .*\.wav"),
     ],
@@ -213,7 +213,7 @@ def test_sounds_that_cannot_be_used_are_named_with_the_reason(tmp_path: Path, pa
     for content, style, message in (
         (silent, pair[1], r"silent\.wav cannot be used: silent"),
         (pair[0], silent, r"silent\.wav cannot be used: silent"),
-        (short, pair[1], r"short\.wav is too short: 0\.06 s, and the network looks at 0\.09 s at once"),
+        (short, pair[1], r"short\.wav is too short: 0\.06 s, but the network needs 0\.09 s"),
         (pair[0], short, r"short\.wav is too short"),
         (tmp_path / "text.wav", pair[1], r"text\.wav cannot be used: unreadable"),
         (pair[0], tmp_path / "none.wav", r"none\.wav cannot be used: unreadable \(no such file\)"),

@@ -115,7 +115,7 @@ def test_time_as_channels_makes_a_sound_as_long_as_its_reference(tmp_path: Path)
         ({"seconds": -1.0}, "seconds above 0, got -1"),
         ({"seconds": 0.01}, "the texture is too short"),
         ({"seconds": float("inf")}, "a sound without an end needs a file"),
-        ({"event": 0.0}, "an event of above 0"),
+        ({"event": 0.0}, "an event above 0"),
         ({"out": "made.mid"}, "should end in one of"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Everything that lies about in real folders: what each gets, and that the run goes on with the rest."""
+"""Files found in real folders: what becomes of each, and that loading continues with the rest."""
 
 import os
 import tempfile
@@ -38,10 +38,10 @@ def written(path: Path, samples: np.ndarray, sample_rate: int = 8000, **options:
     soundfile.write(path, samples, sample_rate, **options)
 
 
-def cut(path: Path, share: float) -> None:
-    """Write a file and keep the first part of its bytes."""
+def cut(path: Path, fraction: float) -> None:
+    """Write a file and keep the first fraction of its bytes."""
     written(path, tone(440, seconds=2))
-    path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
+    path.write_bytes(path.read_bytes()[: int(fraction * path.stat().st_size)])
 
 
 def two_hours(path: Path) -> None:
@@ -66,7 +66,7 @@ def unreadable(path: Path) -> None:
     path.chmod(0)
 
 
-# Name, how the file is made, and the reason it is left out for; "" for those that are used.
+# File name, function that writes it, and the reason why it is left out; "" if it is used.
 TABLE: list[tuple[str, Any, str]] = [
     ("no bytes.wav", lambda p: p.write_bytes(b""), "unreadable"),
     ("text.wav", lambda p: p.write_text("this is a shopping list\n" * 50), "unreadable"),
@@ -87,7 +87,7 @@ TABLE: list[tuple[str, Any, str]] = [
     ("10 ms.wav", lambda p: written(p, tone(300, seconds=0.01)), "too short"),
     ("link to nothing.wav", lambda p: p.symlink_to(p.with_name("gone.wav")), "unreadable"),
     ("no permission.wav", unreadable, "unreadable"),
-    ("twice.wav", written_twice, "duplicate (the same sound as "),  # of "twice again.wav", which comes first
+    ("twice.wav", written_twice, "duplicate (the same sound as "),  # as "twice again.wav", which is listed first
     ("8 bit.wav", lambda p: written(p, tone(301), subtype="PCM_U8"), ""),
     ("24 bit.wav", lambda p: written(p, tone(302), subtype="PCM_24"), ""),
     ("32 bit float.wav", lambda p: written(p, tone(303), subtype="FLOAT"), ""),
@@ -104,7 +104,7 @@ TABLE: list[tuple[str, Any, str]] = [
 
 @pytest.fixture(scope="module")
 def folder() -> Iterator[Path]:
-    """Return a folder that anyone may enter, with one file of each kind."""
+    """Return a folder readable by everyone, with one file of each kind."""
     with tempfile.TemporaryDirectory() as name:
         os.chmod(name, 0o755)
         sounds = Path(name) / "sounds"
@@ -122,7 +122,7 @@ def pipeline(request: pytest.FixtureRequest) -> Pipeline:
 @pytest.fixture(scope="module")
 def loaded(folder: Path, pipeline: Pipeline, tmp_path_factory: pytest.TempPathFactory) -> LoadedData:
     def without_privileges(read: Callable[..., Any], path: Path, *args: Any) -> Any:
-        """Root may read everything."""
+        """Read as an unprivileged user, because root may read everything."""
         if os.getuid() != 0 or path.name != "no permission.wav":
             return read(path, *args)
         os.seteuid(NOBODY)
@@ -134,7 +134,7 @@ def loaded(folder: Path, pipeline: Pipeline, tmp_path_factory: pytest.TempPathFa
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pipeline_module, "process", partial(without_privileges, pipeline_module.process))
         patch.setattr(digests, "file_digest", partial(without_privileges, digests.file_digest))
-        return load(ClassFolders(val_share=0).scan(folder), pipeline, tmp_path_factory.mktemp("cache"))
+        return load(ClassFolders(val_fraction=0).scan(folder), pipeline, tmp_path_factory.mktemp("cache"))
 
 
 @pytest.mark.parametrize(("name", "expected"), [(name, reason) for name, _, reason in TABLE], ids=ascii)
@@ -144,17 +144,17 @@ def test_each_file_is_used_or_left_out_with_its_reason(loaded: LoadedData, name:
         assert reasons[name].startswith(expected)
     else:
         assert name not in reasons
-        assert name in {clip.path.name for clip in loaded.clips}
+        assert name in {clip.path.name for clip in loaded.items}
 
 
-def test_reasons_tell_missing_permission_dead_link_and_duplicate_apart(loaded: LoadedData) -> None:
+def test_missing_permission_broken_link_and_duplicate_have_different_reasons(loaded: LoadedData) -> None:
     reasons = {clip.path.name: reason for reason, clip in loaded.rejected}
     assert reasons["no permission.wav"] == "unreadable (no read permission)"
     assert reasons["link to nothing.wav"] == "unreadable (broken symbolic link)"
     assert reasons["twice.wav"].endswith("/kind/twice again.wav)")
 
 
-def test_the_report_adds_up(loaded: LoadedData, pipeline: Pipeline) -> None:
+def test_counts_in_the_report_add_up(loaded: LoadedData, pipeline: Pipeline) -> None:
     bad = sum(reason != "" for _, _, reason in TABLE)
     lines = report(loaded, pipeline).lines
     assert lines[0].startswith(f"Data: {len(TABLE) + 1 - bad} of {len(TABLE) + 1} files used")
@@ -175,7 +175,7 @@ def test_long_file_is_never_in_memory_as_a_whole(
     assert processed.record.truncated == (pipeline.crop != "random")
 
 
-def test_what_is_used_is_the_sound_of_the_file(loaded: LoadedData, folder: Path) -> None:
+def test_used_files_contain_their_sound(loaded: LoadedData, folder: Path) -> None:
     for name in ("8 bit.wav", "7 channels.wav", "192000 Hz.wav", "čeština 日本語 🎵.wav"):
         wav = read_audio(folder / "kind" / name, 8000)
-        assert float(wav.abs().max()) == pytest.approx(0.5, abs=0.04)  # resampling swings
+        assert float(wav.abs().max()) == pytest.approx(0.5, abs=0.04)  # resampling overshoots

@@ -1,4 +1,4 @@
-"""The data module: what its settings do to the stream of training batches."""
+"""The data module: effects of its settings on the stream of training batches."""
 
 from itertools import islice
 from pathlib import Path
@@ -23,14 +23,14 @@ def folder(tmp_path: Path) -> Path:
 
 
 def stream(folder: Path, batches: int = 30, **settings: Any) -> list[tuple[list[int], int]]:
-    """Return the labels of the first batches, and how many different clips they are of."""
-    data = SpectrogramData(ClassFolders(val_share=0), TRANSFORM, batch_size=4, root=str(folder), **settings)
+    """Return the labels of the first batches, and the number of different clips in each."""
+    data = SpectrogramData(ClassFolders(val_fraction=0), TRANSFORM, batch_size=4, root=str(folder), **settings)
     data.trainer = SimpleNamespace(lightning_module=None, global_rank=0, world_size=1)  # type: ignore[assignment]
     found = list(islice(data.train_dataloader(), batches))
     return [(batch.label.tolist(), len({float(spec.sum()) for spec in batch.spec})) for batch in found]
 
 
-def test_domains_are_drawn_evenly_however_many_clips_they_have(folder: Path) -> None:
+def test_domains_are_drawn_evenly_whatever_their_size(folder: Path) -> None:
     assert all(sorted(labels) == [0, 0, 1, 1] for labels, _ in stream(folder, domains=True))
     counts = [labels.count(0) for labels, _ in stream(folder)]
     assert sum(counts) == pytest.approx(4 * 30 * 3 / 15, abs=2)  # few is class 0
@@ -39,13 +39,13 @@ def test_domains_are_drawn_evenly_however_many_clips_they_have(folder: Path) -> 
 def test_crops_of_long_sounds_differ_each_time(tmp_path: Path) -> None:
     write_classes(tmp_path, {"a": 300, "b": 2000}, num=2)  # twice as long as a clip
     shown = stream(tmp_path, 10, domains=True, crop="random")
-    assert all(different == 4 for _, different in shown)  # of four clips a batch, two are of the same sounds
+    assert all(different == 4 for _, different in shown)  # the four clips of a batch come from two sounds
 
 
 def test_sounds_in_two_domains_are_left_out(folder: Path) -> None:
     (folder / "few" / "same.wav").write_bytes((folder / "many" / "0.wav").read_bytes())
-    data = SpectrogramData(ClassFolders(val_share=0), TRANSFORM, root=str(folder), domains=True)
+    data = SpectrogramData(ClassFolders(val_fraction=0), TRANSFORM, root=str(folder), domains=True)
     assert {clip.path.name for _, clip in data.loaded.rejected} == {"same.wav", "0.wav"}
     assert "2 left out: in two classes" in data.loaded.summary()
-    classes = SpectrogramData(ClassFolders(val_share=0), TRANSFORM, root=str(folder)).loaded
+    classes = SpectrogramData(ClassFolders(val_fraction=0), TRANSFORM, root=str(folder)).loaded
     assert {clip.path.parent.name for reason, clip in classes.rejected if "in two classes" in reason} == {"many"}

@@ -1,4 +1,4 @@
-"""Parts of a store that machines build at the same time give, put together, the bytes of a single build."""
+"""Parts built by several machines at the same time, once merged, give the same bytes as a single build."""
 
 import multiprocessing
 import os
@@ -22,13 +22,13 @@ from audiogen.data.store import SpectrogramStore
 from audiogen.transforms.mel import LogMel
 
 FILES = ("frames.i16", "index.npz", "records.jsonl")
-FORK = multiprocessing.get_context("fork")  # a process of its own at once, with what a test has replaced
+FORK = multiprocessing.get_context("fork")  # starts at once and keeps what a test has patched
 PIPELINE = Pipeline(LogMel(8000, 256, 64, 24, 24), (TrimSilence(),), crop="random", segment_seconds=0.5)
 
 
 @pytest.fixture
 def files(tmp_path: Path) -> list[Path]:
-    """Write seven sounds: of one and of many segments, short, silent at their ends, and two that cannot be used."""
+    """Write seven sounds: with one and many segments, short, with silent ends, and two unusable ones."""
     random = np.random.default_rng(0)
     for index, seconds in enumerate((0.3, 2.2, 0.1, 1.3, 0.4, 0.5, 0.6)):
         wave = 0.1 * random.standard_normal(round(8000 * seconds))
@@ -41,7 +41,7 @@ def files(tmp_path: Path) -> list[Path]:
 
 @pytest.fixture
 def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Return a list that the name of each file that is processed is added to."""
+    """Return a list that collects the name of each processed file."""
     names: list[str] = []
     process = pipeline_module.process
     monkeypatch.setattr(
@@ -64,19 +64,19 @@ def contents(store: SpectrogramStore) -> dict[str, bytes]:
 
 @pytest.fixture
 def expected(files: list[Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    """Return the bytes of a store that was built at once."""
+    """Return the bytes of a store built at once."""
     return contents(build_all(files, tmp_path_factory.mktemp("single")))
 
 
 def leftovers(folder: Path) -> list[str]:
-    """Return all that is in the cache beside the memory of digests, whole stores, and their locks."""
+    """Return everything in the cache except the digests, complete stores and their locks."""
     stores = {store.name for store in (folder / "cache").iterdir() if (store / "index.npz").exists()}
     known = {"digests.sqlite", *stores, *(f"{name}.lock" for name in stores)}
     return sorted(path.name for path in (folder / "cache").iterdir() if path.name not in known)
 
 
 def in_processes(task: Callable[..., Any], arguments: list[tuple[Any, ...]]) -> list[int | None]:
-    """Call a function in processes that run at the same time; return their exit statuses."""
+    """Call a function in several processes at once; return their exit statuses."""
     processes = [FORK.Process(target=task, args=args) for args in arguments]
     for process in processes:
         process.start()
@@ -100,7 +100,7 @@ def test_parts_in_any_order_give_the_bytes_of_a_single_build(
 
 
 @pytest.mark.parametrize("total", [1, 2, 7, 9])
-def test_there_may_be_any_number_of_parts_even_more_than_files(
+def test_any_number_of_parts_works_even_more_than_files(
     total: int, files: list[Path], tmp_path: Path, expected: dict[str, bytes]
 ) -> None:
     built = [build_part(index, total, files, tmp_path) for index in range(total)]
@@ -109,7 +109,7 @@ def test_there_may_be_any_number_of_parts_even_more_than_files(
     assert contents(built[-1].whole) == expected
 
 
-def test_part_that_is_there_is_not_computed_again(files: list[Path], tmp_path: Path, read: list[str]) -> None:
+def test_existing_part_is_not_computed_again(files: list[Path], tmp_path: Path, read: list[str]) -> None:
     assert build_part(1, 3, files, tmp_path).computed
     assert read == ["1.wav", "4.wav"]
     again = build_part(1, 3, files, tmp_path)
@@ -126,18 +126,18 @@ def test_part_that_is_there_is_not_computed_again(files: list[Path], tmp_path: P
 def test_parts_in_processes_at_the_same_time_give_the_bytes_of_a_single_build(
     files: list[Path], tmp_path: Path, expected: dict[str, bytes]
 ) -> None:
-    for _ in range(5):  # each part twice, as when a task is requeued before it has ended
+    for _ in range(5):  # each part twice, as if a task is requeued before it ends
         tasks = [(index, 3, files, tmp_path) for index in (0, 1, 2, 2, 1, 0)]
         assert in_processes(build_part, tasks) == [0] * 6
         assert leftovers(tmp_path) == []
-        (place,) = (path.parent for path in (tmp_path / "cache").rglob("index.npz"))
-        assert contents(SpectrogramStore(place)) == expected
-        for path in place.iterdir():
+        (folder,) = (path.parent for path in (tmp_path / "cache").rglob("index.npz"))
+        assert contents(SpectrogramStore(folder)) == expected
+        for path in folder.iterdir():
             path.unlink()
-        place.rmdir()
+        folder.rmdir()
 
 
-def test_parts_and_a_build_of_all_at_the_same_time_do_not_hurt_each_other(
+def test_parts_and_a_whole_build_can_run_at_the_same_time(
     files: list[Path], tmp_path: Path, expected: dict[str, bytes]
 ) -> None:
     def task(index: int) -> None:
@@ -148,7 +148,7 @@ def test_parts_and_a_build_of_all_at_the_same_time_do_not_hurt_each_other(
     assert leftovers(tmp_path) == []
 
 
-def test_part_that_is_overtaken_by_a_build_of_all_ends_well(
+def test_part_overtaken_by_a_whole_build_succeeds(
     files: list[Path], tmp_path: Path, expected: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     process = pipeline_module.process
@@ -167,7 +167,7 @@ def test_part_that_is_overtaken_by_a_build_of_all_ends_well(
 
 
 def killed_at(count: int, function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a function that kills its process when it is called for the `count`-th time."""
+    """Return a function that kills its process on its `count`-th call."""
     calls = []
 
     def call(*args: Any, **options: Any) -> Any:
@@ -179,7 +179,7 @@ def killed_at(count: int, function: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
-def test_part_that_is_killed_begins_again(
+def test_killed_part_starts_again(
     files: list[Path], tmp_path: Path, expected: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
@@ -196,7 +196,7 @@ def test_part_that_is_killed_begins_again(
 
 
 @pytest.mark.parametrize("finish", ["a part again", "all"])
-def test_being_killed_while_parts_are_put_together_keeps_them(
+def test_parts_survive_a_kill_during_the_merge(
     finish: str,
     files: list[Path],
     tmp_path: Path,
@@ -206,7 +206,7 @@ def test_being_killed_while_parts_are_put_together_keeps_them(
 ) -> None:
     build_part(0, 2, files, tmp_path)
     with monkeypatch.context() as patch:
-        die = killed_at(3 + 5, cache.StoreWriter.add)  # three files of the part, and five of the whole
+        die = killed_at(3 + 5, cache.StoreWriter.add)  # three files of the part and five of the whole store
         patch.setattr(cache.StoreWriter, "add", die)
         assert in_processes(build_part, [(1, 2, files, tmp_path)]) == [-signal.SIGKILL]
     (parts,) = (tmp_path / "cache").glob("*.parts")
@@ -219,7 +219,7 @@ def test_being_killed_while_parts_are_put_together_keeps_them(
     assert leftovers(tmp_path) == []
 
 
-def test_being_killed_before_the_parts_are_removed_leaves_them_to_the_next(
+def test_parts_left_by_a_kill_after_the_merge_are_removed_by_the_next_run(
     files: list[Path], tmp_path: Path, expected: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     build_part(0, 2, files, tmp_path)
@@ -238,7 +238,7 @@ def test_being_killed_before_the_parts_are_removed_leaves_them_to_the_next(
     assert leftovers(tmp_path) == []
 
 
-def test_build_of_all_computes_only_what_no_part_holds(
+def test_whole_build_computes_only_files_in_no_part(
     files: list[Path], tmp_path: Path, expected: dict[str, bytes], read: list[str]
 ) -> None:
     build_part(2, 3, files, tmp_path)
@@ -258,11 +258,11 @@ def test_parts_of_different_n_are_not_mixed(
     assert build_part(2, 3, files, tmp_path).missing == [1]
     read.clear()
     assert contents(build_all(files, tmp_path)) == expected
-    assert read == ["1.wav", "4.wav"]  # five files are in thirds, three in a half
+    assert read == ["1.wav", "4.wav"]  # the thirds contain five files, the half three
     assert leftovers(tmp_path) == []
 
 
-def test_other_content_or_settings_need_other_parts(files: list[Path], tmp_path: Path) -> None:
+def test_changed_content_or_settings_need_new_parts(files: list[Path], tmp_path: Path) -> None:
     build_part(0, 2, files, tmp_path)
     soundfile.write(files[1], np.random.default_rng(1).standard_normal(4000) / 9, 8000)
     assert build_part(1, 2, files, tmp_path).missing == [0]
@@ -279,13 +279,13 @@ def test_damaged_part_is_computed_again(
     (path,) = (tmp_path / "cache").glob(f"*.parts/0-of-2/{damage}")
     path.write_bytes(path.read_bytes()[:-1])
     read.clear()
-    built = build_part(1, 2, files, tmp_path)  # finds the other one there, and that it is none
+    built = build_part(1, 2, files, tmp_path)  # finds the other part and that it is damaged
     assert sorted(read) == [path.name for path in files]
     assert built.whole is not None
     assert contents(built.whole) == expected
 
 
 @pytest.mark.parametrize("text", ["5/3", "3/3", "0/0", "x", "", "1", "-1/3", "1/-3", "1/2/3", "1.0/3", "1/3 ", "1/3\n"])
-def test_anything_but_a_part_is_refused(text: str) -> None:
+def test_invalid_part_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"expected a part K/N with K from 0 to N - 1, such as 0/16, got "):
         parse_part(text)

@@ -1,4 +1,4 @@
-"""Shards hold what the store holds, and the training takes it in the order of its stream."""
+"""Shards contain the same clips as the store, and training takes them in the order of its stream."""
 
 import gzip
 import json
@@ -39,13 +39,13 @@ PIPELINE = Pipeline(LogMel(8000, 512, 128, n_mels=32, num_frames=16), crop="rand
 
 @pytest.fixture
 def data(tmp_path: Path) -> LoadedData:
-    """Return 14 clips to train on and 4 to validate, of several lengths."""
+    """Return 14 training clips and 4 validation clips of several lengths."""
     write_classes(tmp_path / "data", {"low": 300, "high": 2000}, num=9)
-    clips = ClassFolders(val_share=0.23).scan(tmp_path / "data")
+    clips = ClassFolders(val_fraction=0.23).scan(tmp_path / "data")
     return load(clips, PIPELINE, tmp_path / "cache")
 
 
-def test_shards_hold_every_clip_of_the_store_once(data: LoadedData, tmp_path: Path) -> None:
+def test_shards_contain_every_clip_of_the_store_once(data: LoadedData, tmp_path: Path) -> None:
     assert write_shards(data, PIPELINE, new_shard_folder(str(tmp_path / "shards")), 4) == 4 + 1
     read = load_shards(str(tmp_path / "shards"), PIPELINE)
     assert read.label_names == data.label_names
@@ -57,13 +57,13 @@ def test_shards_hold_every_clip_of_the_store_once(data: LoadedData, tmp_path: Pa
     assert sorted(read.splits["train"].store.num_frames.tolist()) == sorted(data.store.num_frames.tolist())
 
 
-def test_stream_goes_through_shards_one_by_one_and_shows_every_clip_once() -> None:
+def test_stream_visits_shards_one_by_one_and_shows_every_clip_once() -> None:
     groups = [4, 4, 4, 2]
     stream = BatchStream(14, 7, seed=0, groups=groups)
     for _ in range(2):
-        places = [index for index, _ in chain(*islice(stream, 2))]
-        assert sorted(places) == list(range(14))
-        shard_of = [place // 4 for place in places]
+        order = [index for index, _ in chain(*islice(stream, 2))]
+        assert sorted(order) == list(range(14))
+        shard_of = [clip // 4 for clip in order]
         assert sum(a != b for a, b in pairwise(shard_of)) == 3
     orders = {
         tuple(index for index, _ in chain(*islice(BatchStream(14, 7, seed, groups=groups), 2))) for seed in range(9)
@@ -71,7 +71,7 @@ def test_stream_goes_through_shards_one_by_one_and_shows_every_clip_once() -> No
     assert len(orders) == 9
 
 
-def test_shards_in_memory_are_few(data: LoadedData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_few_shards_are_kept_in_memory(data: LoadedData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_shards(data, PIPELINE, new_shard_folder(str(tmp_path / "shards")), 2)
     store = load_shards(str(tmp_path / "shards"), PIPELINE).splits["train"].store
     for segment in range(14):
@@ -79,7 +79,9 @@ def test_shards_in_memory_are_few(data: LoadedData, tmp_path: Path, monkeypatch:
         assert len(store._kept) <= shards.KEPT_SHARDS
 
 
-def test_training_on_shards_continues_as_if_never_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_resumed_training_on_shards_equals_uninterrupted_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = write_classes(tmp_path / "data", {"low": 300, "high": 2000})
     pipeline = {
         "data": {
@@ -102,14 +104,14 @@ def test_training_on_shards_continues_as_if_never_stopped(tmp_path: Path, monkey
     assert all(torch.equal(value, weights[1][name]) for name, value in weights[0].items())
 
 
-def test_other_spectrograms_than_the_configured_ones_are_refused(data: LoadedData, tmp_path: Path) -> None:
+def test_shards_with_other_settings_are_refused(data: LoadedData, tmp_path: Path) -> None:
     write_shards(data, PIPELINE, new_shard_folder(str(tmp_path / "shards")), 4)
     for pipeline, name in (
         (replace(PIPELINE, transform=LogMel(8000, 512, 128, n_mels=32, num_frames=16, floor_db=-70)), "transform"),
         (replace(PIPELINE, crop="start"), "crop"),
         (replace(PIPELINE, steps=(TrimSilence(),)), "steps"),
     ):
-        with pytest.raises(DatasetError, match=f"were written with other settings of data: {name}$"):
+        with pytest.raises(DatasetError, match=f"were written with different data settings: {name}$"):
             load_shards(str(tmp_path / "shards"), pipeline)
 
 
@@ -122,14 +124,14 @@ def test_damaged_shard_is_named(data: LoadedData, tmp_path: Path, damage: str) -
     elif damage == "missing":
         shard.unlink()
     else:
-        (tmp_path / "shards" / "train-000003.tar").rename(shard)  # of two clips
+        (tmp_path / "shards" / "train-000003.tar").rename(shard)  # has two clips
     clips = load_shards(str(tmp_path / "shards"), PIPELINE).splits["train"]
     with pytest.raises(DatasetError, match=r"shard .*train-000000\.tar"):
         clips.take([0])
 
 
 def npy(shape: tuple[int, ...], data: bytes, kind: str = "<i2", pickled: bool = False) -> bytes:
-    """Return an array's file with a header of its own."""
+    """Return a .npy file with a custom header."""
     if pickled:
         content = BytesIO()
         np.save(content, np.array([Marker()], dtype=object), allow_pickle=True)
@@ -140,7 +142,7 @@ def npy(shape: tuple[int, ...], data: bytes, kind: str = "<i2", pickled: bool = 
 
 
 class Marker:
-    """Leaves a file where it is unpickled."""
+    """Creates a file when it is unpickled."""
 
     def __reduce__(self) -> Any:
         return open, ("unpickled", "w")
@@ -161,17 +163,17 @@ def replace_first_clip(shard: Path, data: bytes, **attributes: Any) -> None:
 @pytest.mark.parametrize(
     ("content", "attributes", "reason"),
     [
-        (npy((1 << 40, 1, 32), b""), {}, "bytes, but a clip"),
-        (npy((1 << 40, 1, 32), bytes(64 * 24)), {}, "its header says"),
+        (npy((1 << 40, 1, 32), b""), {}, "bytes, expected about"),
+        (npy((1 << 40, 1, 32), bytes(64 * 24)), {}, "its header has"),
         (npy((24, 1, 32), bytes(64 * 24 + 2)), {}, "cannot reshape"),
-        (npy((24, 1, 32), bytes(64 * 24), "<f2"), {}, "its header says"),
-        (bytes(1 << 24), {}, "has 16777216 bytes, but a clip"),
-        (npy((), b"", pickled=True) + bytes(1500), {}, "its header says"),
-        (b"", {"type": tarfile.SYMTYPE, "linkname": "/etc/passwd"}, "is no clip"),
+        (npy((24, 1, 32), bytes(64 * 24), "<f2"), {}, "its header has"),
+        (bytes(1 << 24), {}, "has 16777216 bytes, expected about"),
+        (npy((), b"", pickled=True) + bytes(1500), {}, "its header has"),
+        (b"", {"type": tarfile.SYMTYPE, "linkname": "/etc/passwd"}, "is not a clip"),
     ],
     ids=["huge header", "huge header of its size", "more data", "floats", "bomb", "pickle", "link"],
 )
-def test_clip_that_is_not_what_the_index_says_is_refused_unread(
+def test_clip_that_contradicts_the_index_is_refused_unread(
     data: LoadedData,
     tmp_path: Path,
     content: bytes,
@@ -203,20 +205,20 @@ def test_compressed_shard_is_not_unpacked(data: LoadedData, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (lambda index: index["shards"][0].update(name="../outside.tar"), "other files than shards"),
-        (lambda index: index["shards"][0].update(name="/dev/zero"), "other files than shards"),
-        (lambda index: index["shards"][0].update(name="a'; touch hacked; '.tar"), "other files than shards"),
-        (lambda index: index["shards"][0].update(split="all"), "other files than shards"),
+        (lambda index: index["shards"][0].update(name="../outside.tar"), "names other than shards"),
+        (lambda index: index["shards"][0].update(name="/dev/zero"), "names other than shards"),
+        (lambda index: index["shards"][0].update(name="a'; touch hacked; '.tar"), "names other than shards"),
+        (lambda index: index["shards"][0].update(split="all"), "names other than shards"),
         (lambda index: index["shards"][0]["label"].__setitem__(0, 2), "out of range"),
         (lambda index: index["shards"][0]["num_frames"].__setitem__(0, 1 << 62), "out of range"),
         (lambda index: index["shards"][0]["num_frames"].__setitem__(0, 3), "out of range"),
         (lambda index: index["shards"][0]["label"].pop(), "out of range"),
-        (lambda index: index.update(label_names=["low", "/etc/high"]), "other files than shards"),
-        (lambda index: index.pop("pipeline"), "no index of shards: KeyError 'pipeline'"),
-        (lambda index: index.update(shards=[3]), "no index of shards"),
+        (lambda index: index.update(label_names=["low", "/etc/high"]), "names other than shards"),
+        (lambda index: index.pop("pipeline"), "not an index of shards: KeyError 'pipeline'"),
+        (lambda index: index.update(shards=[3]), "not an index of shards"),
     ],
 )
-def test_index_that_cannot_be_believed_is_refused(data: LoadedData, tmp_path: Path, change: Any, reason: str) -> None:
+def test_invalid_index_is_refused(data: LoadedData, tmp_path: Path, change: Any, reason: str) -> None:
     write_shards(data, PIPELINE, new_shard_folder(str(tmp_path / "shards")), 4)
     index = json.loads((tmp_path / "shards" / "index.json").read_text())
     change(index)
@@ -226,20 +228,18 @@ def test_index_that_cannot_be_believed_is_refused(data: LoadedData, tmp_path: Pa
 
 
 @pytest.mark.parametrize(
-    "address",
+    "url",
     ["pipe:touch {0}; echo ", "pipe://touch {0};", "PIPE:touch {0}; echo ://", " pipe:touch {0}; ://", "file:///{0}"],
 )
-def test_address_is_never_a_command(address: str, tmp_path: Path) -> None:
+def test_url_never_runs_a_command(url: str, tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="no shards in"):
-        load_shards(address.format(tmp_path / "hacked"), PIPELINE)
+        load_shards(url.format(tmp_path / "hacked"), PIPELINE)
     assert not (tmp_path / "hacked").exists()
 
 
 def test_shards_are_read_from_a_url(data: LoadedData, tmp_path: Path) -> None:
     write_shards(data, PIPELINE, new_shard_folder(str(tmp_path / "shards")), 4)
-    near, far = (
-        load_shards(place, PIPELINE).splits for place in (str(tmp_path / "shards"), f"file://{tmp_path}/shards")
-    )
+    near, far = (load_shards(url, PIPELINE).splits for url in (str(tmp_path / "shards"), f"file://{tmp_path}/shards"))
     torch.testing.assert_close(far["val"].take([0, 1]), near["val"].take([0, 1]), rtol=0, atol=0)
 
 
@@ -248,9 +248,9 @@ def test_folder_without_shards_is_refused(tmp_path: Path) -> None:
         load_shards(str(tmp_path), PIPELINE)
 
 
-def test_shards_are_not_written_over(data: LoadedData, tmp_path: Path) -> None:
+def test_existing_shards_are_not_overwritten(data: LoadedData, tmp_path: Path) -> None:
     write_shards(data, PIPELINE, new_shard_folder(str(tmp_path / "shards")), 4)
-    with pytest.raises(DatasetError, match="holds shards already"):
+    with pytest.raises(DatasetError, match="already contains shards"):
         write_shards(data, PIPELINE, new_shard_folder(str(tmp_path / "shards")), 4)
 
 
@@ -277,7 +277,7 @@ def test_commands_that_need_sounds_refuse_shards(
 
 
 def rewrite_shard(folder: Path, change: Callable[[tarfile.TarInfo], bytes | None], kind: int) -> None:
-    """Write the first shard of a folder again, its first member changed."""
+    """Rewrite the first shard of a folder with its first member changed."""
     shard = folder / "train-000000.tar"
     with tarfile.open(shard) as archive:
         members = [(member, archive.extractfile(member).read()) for member in archive]  # type: ignore[union-attr]
@@ -300,29 +300,29 @@ HEADERS: dict[str, tuple[Callable[[tarfile.TarInfo], bytes | None], int]] = {
 
 
 @pytest.mark.parametrize("name", HEADERS)
-def test_headers_of_a_shard_are_bounded(name: str, data: LoadedData, tmp_path: Path) -> None:
+def test_headers_of_a_shard_are_limited(name: str, data: LoadedData, tmp_path: Path) -> None:
     write_shards(data, PIPELINE, new_shard_folder(str(tmp_path / "shards")), 4)
     rewrite_shard(tmp_path / "shards", *HEADERS[name])
     store = load_shards(str(tmp_path / "shards"), PIPELINE).splits["train"].store
-    reason = "is no clip" if name == "sparse" else "a header in it is more than|more than the [0-9]+ bytes"
+    reason = "is not a clip" if name == "sparse" else "a header in it exceeds|exceeds the expected [0-9]+ bytes"
     with pytest.raises(DatasetError, match=rf"cannot read shard .*({reason})"):
         store.frames(0)
 
 
 @pytest.mark.parametrize("name", ["index.json", "train-000000.tar"])
-@pytest.mark.parametrize("address", ["{}", "file://{}"])
-def test_pipes_and_devices_are_no_shards(name: str, address: str, data: LoadedData, tmp_path: Path) -> None:
+@pytest.mark.parametrize("url", ["{}", "file://{}"])
+def test_pipes_and_devices_are_refused_as_shards(name: str, url: str, data: LoadedData, tmp_path: Path) -> None:
     write_shards(data, PIPELINE, new_shard_folder(str(tmp_path / "shards")), 4)
     (tmp_path / "shards" / name).unlink()
     os.mkfifo(tmp_path / "shards" / name)
     with pytest.raises(DatasetError, match="expected a regular file"):
-        load_shards(address.format(tmp_path / "shards"), PIPELINE).splits["train"].store.frames(0)
+        load_shards(url.format(tmp_path / "shards"), PIPELINE).splits["train"].store.frames(0)
 
 
 def test_interrupted_writing_leaves_no_index_and_can_be_repeated(
     data: LoadedData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The index is cut off by a full disk, as a whole or not at all."""
+    """A full disk must not leave a partial index."""
     write_shards(data, PIPELINE, new_shard_folder(str(tmp_path / "whole")), 4)
     size = (tmp_path / "whole" / "index.json").stat().st_size
     write_text = shards.write_text

@@ -1,4 +1,4 @@
-"""Stored spectrograms come back as they were, from anywhere in the file."""
+"""Stored spectrograms are read back unchanged from any position."""
 
 from pathlib import Path
 
@@ -13,14 +13,14 @@ LENGTHS = (5, 9, 5, 20)
 
 
 def specs() -> list[Tensor]:
-    """Return spectrograms of two channels and three bands, of several lengths, from -1 to 1."""
+    """Return spectrograms with two channels and three bands, of several lengths, in [-1, 1]."""
     generator = torch.Generator().manual_seed(0)
     return [2 * torch.rand(2, 3, length, generator=generator) - 1 for length in LENGTHS]
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> SpectrogramStore:
-    """Return a store of four files: one segment, none, two, one."""
+    """Return a store of four files with one, no, two and one segments."""
     writer = StoreWriter(tmp_path / "store", (2, 3), ["a", "b", "c", "d"])
     segments = [quantise(spec) for spec in specs()]
     writer.add(FileRecord(seconds=1.0, changes=[{"step": "Trim"}]), segments[:1])
@@ -31,7 +31,7 @@ def store(tmp_path: Path) -> SpectrogramStore:
     return SpectrogramStore(tmp_path / "store")
 
 
-def test_any_stretch_comes_back_to_half_a_step(store: SpectrogramStore) -> None:
+def test_any_crop_is_read_back_within_half_a_step(store: SpectrogramStore) -> None:
     read = store.read([3, 1, 0, 3], [0.0, 0.5, 0.9, 0.99], 5)
     whole = specs()
     expected = torch.stack([whole[3][..., :5], whole[1][..., 2:7], whole[0], whole[3][..., 15:]])
@@ -46,7 +46,7 @@ def test_silence_and_full_scale_are_exact(tmp_path: Path) -> None:
     assert SpectrogramStore(tmp_path / "store").read([0], [0.0], 2).tolist() == [[[[-1, 1], [0, -1]]]]
 
 
-def test_index_tells_the_file_of_each_segment(store: SpectrogramStore) -> None:
+def test_index_contains_the_file_of_each_segment(store: SpectrogramStore) -> None:
     assert store.file.tolist() == [0, 2, 2, 3]
     assert store.num_frames.tolist() == list(LENGTHS)
     assert store.digests.tolist() == [b"a", b"b", b"c", b"d"]
@@ -55,20 +55,20 @@ def test_index_tells_the_file_of_each_segment(store: SpectrogramStore) -> None:
     assert next(store.records()) == FileRecord(seconds=1.0, changes=[{"step": "Trim"}])
 
 
-def test_set_without_a_usable_file_is_a_store_too(tmp_path: Path) -> None:
+def test_store_may_contain_no_usable_file(tmp_path: Path) -> None:
     writer = StoreWriter(tmp_path / "store", (1, 2), ["a"])
     writer.add(FileRecord("empty"), [])
     writer.close()
     assert len(SpectrogramStore(tmp_path / "store").file) == 0
 
 
-def test_more_than_memory_is_never_read(store: SpectrogramStore) -> None:
+def test_frames_are_memory_mapped(store: SpectrogramStore) -> None:
     assert isinstance(store._frames, np.memmap)
 
 
 @pytest.mark.parametrize("damage", ["frames.i16", "index.npz", "records.jsonl"])
-def test_part_of_a_store_is_refused(store: SpectrogramStore, damage: str) -> None:
+def test_incomplete_store_is_refused(store: SpectrogramStore, damage: str) -> None:
     content = (store.folder / damage).read_bytes()
     (store.folder / damage).write_bytes(content[:-2])
-    with pytest.raises(ValueError, match="holds no whole set of spectrograms"):
+    with pytest.raises(ValueError, match="does not contain a complete set of spectrograms"):
         SpectrogramStore(store.folder)

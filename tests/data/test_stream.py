@@ -1,4 +1,4 @@
-"""The order of training clips: complete passes, entered anywhere, shared evenly."""
+"""The order of training clips: complete passes, resumable anywhere, divided evenly among processes."""
 
 from itertools import chain, islice
 from typing import Any
@@ -33,7 +33,7 @@ def test_each_pass_shows_every_clip_exactly_once(batch_size: int) -> None:
         assert sorted(shown[start : start + NUM_CLIPS]) == list(range(NUM_CLIPS))
 
 
-def test_each_pass_has_an_order_of_its_own() -> None:
+def test_each_pass_has_a_new_order() -> None:
     shown = clips(100)
     assert len({tuple(shown[start : start + NUM_CLIPS]) for start in range(0, 100, NUM_CLIPS)}) == 10
 
@@ -46,7 +46,7 @@ def test_first_clips_of_passes_are_spread_over_the_data() -> None:
 
 
 @pytest.mark.parametrize("position", [4, 12, 20, 40])  # within a pass, across its end, at its start
-def test_entering_at_a_position_continues_as_if_never_stopped(position: int) -> None:
+def test_resuming_at_a_position_equals_an_uninterrupted_stream(position: int) -> None:
     assert batches(10, position=position) == batches(10 + position // 4)[position // 4 :]
 
 
@@ -64,7 +64,7 @@ def test_iterating_again_starts_again_at_the_position() -> None:
 def test_ranks_together_take_the_clips_of_one_process(world_size: int, position: int) -> None:
     ranks = [batches(15, position=position, rank=rank, world_size=world_size) for rank in range(world_size)]
     assert {len(batch) for rank in ranks for batch in rank} == {4 // world_size}
-    together = [list(chain(*shares)) for shares in zip(*ranks, strict=True)]
+    together = [list(chain(*slices)) for slices in zip(*ranks, strict=True)]
     assert together == batches(15, position=position)
 
 
@@ -79,7 +79,7 @@ def test_seeds_differ_and_one_seed_repeats() -> None:
 
 
 def test_order_is_the_same_on_every_machine() -> None:
-    # Pinned: a continued run on another machine, or after an update, must take the clips it would have taken.
+    # Pinned: a run resumed on another machine or after an update must take the same clips.
     assert clips(10) == [0, 5, 1, 4, 2, 9, 3, 6, 8, 7]
 
 
@@ -91,35 +91,35 @@ def test_crops_are_spread_evenly_and_differ_from_pass_to_pass() -> None:
     assert len(set(crops)) == 4000
 
 
-def test_batch_that_cannot_be_shared_evenly_is_refused() -> None:
+def test_batch_that_cannot_be_divided_evenly_is_refused() -> None:
     with pytest.raises(ValueError, match="batch_size 4 is not a multiple of the 3 processes"):
         BatchStream(NUM_CLIPS, 4, seed=0, world_size=3)
 
 
-PARTS = [[0, 1, 2, 3, 4, 5, 6], [7, 8], [9]]
+DOMAINS = [[0, 1, 2, 3, 4, 5, 6], [7, 8], [9]]
 
 
-def test_parts_are_shown_in_turn_each_in_whole_passes() -> None:
-    shown = clips(3 * 28, parts=PARTS)
-    for index, part in enumerate(PARTS):
-        of_part = shown[index::3]
-        for start in range(0, 28, len(part)):
-            assert sorted(of_part[start : start + len(part)]) == part
+def test_domains_take_turns_each_in_whole_passes() -> None:
+    shown = clips(3 * 28, domains=DOMAINS)
+    for index, domain in enumerate(DOMAINS):
+        of_domain = shown[index::3]
+        for start in range(0, 28, len(domain)):
+            assert sorted(of_domain[start : start + len(domain)]) == domain
     assert len({tuple(shown[0::3][start : start + 7]) for start in range(0, 28, 7)}) == 4
 
 
-def test_parts_can_be_entered_anywhere_and_shared() -> None:
-    assert crop_indices(20, position=7, parts=PARTS) == crop_indices(27, parts=PARTS)[7:]
-    whole = batches(5, batch_size=6, parts=PARTS)
-    shares = [batches(5, batch_size=6, parts=PARTS, rank=rank, world_size=2) for rank in range(2)]
-    assert [one + other for one, other in zip(*shares, strict=True)] == whole
+def test_domains_can_be_resumed_anywhere_and_divided() -> None:
+    assert crop_indices(20, position=7, domains=DOMAINS) == crop_indices(27, domains=DOMAINS)[7:]
+    whole = batches(5, batch_size=6, domains=DOMAINS)
+    slices = [batches(5, batch_size=6, domains=DOMAINS, rank=rank, world_size=2) for rank in range(2)]
+    assert [one + other for one, other in zip(*slices, strict=True)] == whole
 
 
-def test_crops_of_a_part_differ_from_pass_to_pass() -> None:
-    of_last = [crop for index, crop in crop_indices(30, parts=PARTS) if index == 9]
+def test_crops_of_a_domain_differ_from_pass_to_pass() -> None:
+    of_last = [crop for index, crop in crop_indices(30, domains=DOMAINS) if index == 9]
     assert len(set(of_last)) == 10
 
 
-def test_parts_of_clips_in_shards_are_refused() -> None:
+def test_domains_in_shards_are_refused() -> None:
     with pytest.raises(ValueError, match="domains cannot be drawn evenly from shards"):
-        BatchStream(10, 4, seed=0, groups=[5, 5], parts=PARTS)
+        BatchStream(10, 4, seed=0, groups=[5, 5], domains=DOMAINS)

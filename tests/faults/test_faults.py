@@ -1,4 +1,4 @@
-"""Trainings that are stopped, broken and starved: a few of each kind; `python -m benchmarks.faults` does many."""
+"""Trainings that are stopped, broken and starved: a few of each kind; `python -m tests.faults` does many."""
 
 from collections.abc import Callable
 from functools import partial
@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import faults
-from benchmarks.faults_bench import EVALUATIONS, SAVE_EVERY, Bench, Outcome
+from tests.faults import __main__ as faults
+from tests.faults.bench import EVALUATIONS, SAVE_EVERY, Bench, Outcome
 
 
 @pytest.fixture(scope="module")

@@ -53,6 +53,7 @@ def test_distance_grows_with_the_difference() -> None:
 def test_identical_real_rows_give_a_finite_distance() -> None:
     distance = kernel_distance(normal(10, 0), torch.zeros(10, 5))
     assert torch.isfinite(distance)
+    assert float(distance) > float(kernel_distance(normal(10, 0), normal(10, 1)))
 
 
 def test_single_row_is_refused() -> None:

@@ -1,4 +1,4 @@
-"""The classifier learns, is tested, exported and loaded."""
+"""The classifier is trained, tested, exported and loaded."""
 
 import json
 from pathlib import Path
@@ -18,7 +18,7 @@ def classifier(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return write_classifier(tmp_path_factory.mktemp("classifier"))
 
 
-def test_tones_of_two_heights_are_told_apart(classifier: tuple[Path, Path]) -> None:
+def test_tones_of_two_pitches_are_distinguished(classifier: tuple[Path, Path]) -> None:
     _, run = classifier
     model = audiogen.load(run)
     assert model.label_names == ["high", "low"]
@@ -45,11 +45,11 @@ def test_learning_rate_rises_and_falls_by_kimg(classifier: tuple[Path, Path]) ->
 
 def test_data_of_one_class_are_refused(tmp_path: Path) -> None:
     data = write_classes(tmp_path / "data", {"": 300})
-    with pytest.raises(ValueError, match="at least two classes, the data have 0"):
+    with pytest.raises(ValueError, match="at least two classes, got 0"):
         main(["fit", *classifier_arguments(data, tmp_path / "run")])
 
 
-def test_exported_model_is_the_same_and_holds_its_settings(classifier: tuple[Path, Path], tmp_path: Path) -> None:
+def test_exported_model_is_identical_and_contains_its_settings(classifier: tuple[Path, Path], tmp_path: Path) -> None:
     path = audiogen.export(classifier[1], tmp_path / "evaluator.safetensors")
     before, after = audiogen.load(classifier[1]), audiogen.load(path)
     assert after.kimg == before.kimg == 0.4
@@ -57,7 +57,7 @@ def test_exported_model_is_the_same_and_holds_its_settings(classifier: tuple[Pat
     assert all(torch.equal(tensor, after.state_dict()[name]) for name, tensor in before.state_dict().items())
 
 
-def test_exports_that_are_none_are_refused(classifier: tuple[Path, Path], tmp_path: Path) -> None:
+def test_invalid_exports_are_refused(classifier: tuple[Path, Path], tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"should end in \.safetensors"):
         audiogen.export(classifier[1], tmp_path / "evaluator.pt")
     broken = tmp_path / "broken.safetensors"

@@ -1,4 +1,4 @@
-"""The MelGAN-VC training step against the losses it stands for, and conversion of sounds of any length."""
+"""The MelGAN-VC training step compared with its losses, and conversion of sounds of any length."""
 
 from functools import partial
 from typing import Any
@@ -29,7 +29,7 @@ def make(
     transform: SpectrogramTransform | None = None,
     **arguments: Any,
 ) -> MelGANVC:
-    """Return a small model in float32 whose backward passes need no Trainer."""
+    """Return a small float32 model whose backward passes need no Trainer."""
     torch.manual_seed(0)
     model = MelGANVC(
         transform or LogMel(8000, 256, 128, n_mels=16, num_frames=24),
@@ -53,7 +53,7 @@ LABEL = torch.tensor([0, 1, 0, 1, 0, 1])
 
 
 def assert_gradients(loss: Tensor, *networks: nn.Module) -> None:
-    """Check that the gradients networks hold are those of a loss."""
+    """Check that the networks' gradients equal those of a loss."""
     parameters = [parameter for network in networks for parameter in network.parameters()]
     for parameter, expected in zip(parameters, torch.autograd.grad(loss, parameters, allow_unused=True), strict=True):
         got = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
@@ -70,7 +70,7 @@ def assert_gradients(loss: Tensor, *networks: nn.Module) -> None:
     ],
     ids=lambda transform: f"{type(transform).__name__}-{transform.shape[0]}",
 )
-def test_any_representation_is_trained_on_and_converted(transform: SpectrogramTransform) -> None:
+def test_every_representation_can_be_trained_on_and_converted(transform: SpectrogramTransform) -> None:
     model = make(targets="all", transform=transform)
     wav = 0.1 * torch.randn(6, transform.shape[0], transform.num_samples, generator=torch.Generator().manual_seed(0))
     model.backward_losses(model.roles(Batch(transform(wav), LABEL)), train_generator=True)
@@ -83,14 +83,14 @@ def test_any_representation_is_trained_on_and_converted(transform: SpectrogramTr
 
 @pytest.mark.parametrize("pairs", ["clip", "batch"])
 @pytest.mark.parametrize("norm", ["l1", "l2"])
-def test_gradients_are_those_of_the_papers_losses(pairs: str, norm: str) -> None:
+def test_gradients_equal_those_of_the_papers_losses(pairs: str, norm: str) -> None:
     weights = {"identity_weight": 2.0, "travel_weight": 3.0, "margin_weight": 5.0, "margin": 4.0}
     model = make(pairs=pairs, identity_norm=norm, **weights)
     spec = clips()
     roles = model.roles(Batch(spec, LABEL))
     assert torch.equal(roles.source, spec[::2])
     assert torch.equal(roles.real, spec[1::2])
-    model.eval()  # neither batch statistics nor power iterations change from one computation to the next
+    model.eval()  # keeps batch statistics and power iterations fixed between computations
     model.backward_losses(roles, train_generator=True)
 
     convert = lambda x: join_segments(model.generator(split_segments(x, 3)), 3)  # noqa: E731
@@ -100,8 +100,8 @@ def test_gradients_are_those_of_the_papers_losses(pairs: str, norm: str) -> None
         vectors, made = before[0] - before[2], after[0] - after[2]
     else:
         both = [torch.cat(parts) for parts in (before, after)]
-        place = [(i, j) for i in range(9) for j in range(i + 1, 9)]
-        vectors, made = (torch.stack([x[i] - x[j] for i, j in place]) for x in both)
+        pairs_of = [(i, j) for i in range(9) for j in range(i + 1, 9)]
+        vectors, made = (torch.stack([x[i] - x[j] for i, j in pairs_of]) for x in both)
     identity = (F.l1_loss if norm == "l1" else F.mse_loss)(reproduced, roles.real)
     loss = -model.discriminator(converted).mean() + 2.0 * identity + 5.0 * siamese_margin(vectors, 4.0)
     loss = loss + 3.0 * (travel_distance(vectors, made) + travel_angle(vectors, made))
@@ -110,7 +110,7 @@ def test_gradients_are_those_of_the_papers_losses(pairs: str, norm: str) -> None
     assert_gradients((hinge_real(real) + hinge_fake(fake)) / 2, model.discriminator)
 
 
-def test_cycle_converts_back_to_where_clips_came_from() -> None:
+def test_cycle_converts_clips_back_to_their_own_domains() -> None:
     model = make(NAMES, "all", cycle_weight=3.0, identity_weight=0.0, travel_weight=0.0, margin_weight=0.0).eval()
     with torch.no_grad():
         for norm in (model.generator.bands.norm, model.generator.down[0].norm):
@@ -118,13 +118,13 @@ def test_cycle_converts_back_to_where_clips_came_from() -> None:
     roles = model.roles(Batch(clips(), torch.tensor([0, 1, 2, 0, 1, 2])))
     model.backward_losses(roles, train_generator=True)
     segments = lambda spec, target: model.generator(split_segments(spec, 3), target.repeat_interleave(3))  # noqa: E731
-    converted = join_segments(segments(roles.source, roles.aim), 3)
-    restored = join_segments(segments(converted, roles.origin), 3)
-    adversarial = -model.discriminator(converted, roles.aim).mean()
+    converted = join_segments(segments(roles.source, roles.target), 3)
+    restored = join_segments(segments(converted, roles.source_domain), 3)
+    adversarial = -model.discriminator(converted, roles.target).mean()
     assert_gradients(adversarial + 3.0 * F.l1_loss(restored, roles.source), model.generator)
 
 
-def test_between_turns_only_the_discriminator_learns() -> None:
+def test_only_the_discriminator_learns_between_generator_steps() -> None:
     model = make()
     model.backward_losses(model.roles(Batch(clips(), LABEL)), train_generator=False)
     assert all(parameter.grad is None for net in (model.generator, model.siamese) for parameter in net.parameters())
@@ -134,7 +134,7 @@ def test_between_turns_only_the_discriminator_learns() -> None:
 def test_silent_segments_make_no_pairs() -> None:
     model = make(pairs="batch")
     spec = clips(2)
-    spec[:, ..., 8:] = -1  # four of six segments are silent: of the 15 pairs, the 6 between them have nothing to keep
+    spec[:, ..., 8:] = -1  # four of six segments are silent, so 6 of the 15 pairs are identical
     before, after = model.transformation_vectors(spec, spec)
     assert len(before) == len(after) == 15 - 6
     silent = torch.full_like(spec, -1)
@@ -146,34 +146,34 @@ def test_single_target_takes_all_others_as_sources() -> None:
     label = torch.tensor([0, 1, 2, 0, 1, 2])
     roles = model.roles(Batch(clips(), label))
     assert torch.equal(roles.source, clips()[[0, 2, 3, 5]])
-    assert roles.aim.tolist() == [1] * 4
+    assert roles.target.tolist() == [1] * 4
     assert torch.equal(roles.real, clips()[[1, 4]])
-    assert model.named(roles.aim) is None
+    assert model.target_input(roles.target) is None
 
 
 def test_last_domain_is_the_default_target() -> None:
     assert make(NAMES).targets == [2]
 
 
-def test_many_targets_are_drawn_from_all_but_the_own() -> None:
+def test_targets_are_drawn_from_all_other_domains() -> None:
     model = make(NAMES, "all")
     assert model.targets == make(NAMES, list(NAMES)).targets == [0, 1, 2]
     label = torch.tensor([0, 1, 2] * 100)
     roles = model.roles(Batch(clips(300), label))
     assert len(roles.source) == len(roles.real) == 300
-    assert torch.equal(roles.own, label)
-    pairs = torch.stack([label, roles.aim], dim=1)
+    assert torch.equal(roles.real_domain, label)
+    pairs = torch.stack([label, roles.target], dim=1)
     counts = [int(((pairs[:, 0] == a) & (pairs[:, 1] == b)).sum()) for a in range(3) for b in range(3)]
     assert [counts[0], counts[4], counts[8]] == [0, 0, 0]
     assert min(counts[index] for index in (1, 2, 3, 5, 6, 7)) > 25  # of 50: binomial with deviation 5
 
 
-def test_generator_of_many_targets_is_told_which() -> None:
+def test_generator_with_several_targets_receives_the_target() -> None:
     model = make(NAMES, list(NAMES))
     assert len(model.generator.bands.norm.gain) == 3
     assert model.discriminator.head.out_features == 3
     model.backward_losses(model.roles(Batch(clips(), torch.tensor([0, 1, 2, 0, 1, 2]))), train_generator=True)
-    assert model.generator.bands.norm.gain.grad.abs().sum(dim=1).min() > 0  # each was drawn or reproduced
+    assert model.generator.bands.norm.gain.grad.abs().sum(dim=1).min() > 0  # every target was drawn or reproduced
     with torch.no_grad():
         model.generator_ema.bands.norm.bias.normal_()
     first, second = model.convert(clips(1).expand(2, -1, -1, -1), torch.tensor([0, 1]))
@@ -181,7 +181,7 @@ def test_generator_of_many_targets_is_told_which() -> None:
 
 
 def identity(model: MelGANVC) -> MelGANVC:
-    """Let a model convert every segment to itself."""
+    """Make a model convert every segment to itself."""
 
     class Same(nn.Module):
         def forward(self, spec: Tensor, target: Tensor | None) -> Tensor:
@@ -193,7 +193,7 @@ def identity(model: MelGANVC) -> MelGANVC:
 
 @pytest.mark.parametrize("overlap", [0.0, 0.25, 0.5, 0.75, 0.9])
 @pytest.mark.parametrize("frames", [1, 8, 9, 100])
-def test_segments_that_stay_the_same_make_the_same_whole(overlap: float, frames: int) -> None:
+def test_unchanged_segments_give_the_unchanged_sound(overlap: float, frames: int) -> None:
     spec = clips(2, frames)
     converted = identity(make()).convert(spec, torch.tensor([1, 1]), overlap)
     torch.testing.assert_close(converted, spec)
@@ -207,11 +207,11 @@ def test_without_overlap_segments_are_converted_one_by_one() -> None:
 
 
 @pytest.mark.parametrize("overlap", [0.25, 0.5, 0.7])
-def test_blocks_with_a_segment_of_context_are_converted_as_in_the_whole(overlap: float) -> None:
+def test_blocks_with_a_segment_of_context_convert_like_the_whole(overlap: float) -> None:
     model = make()
     spec, target = clips(1, 200), torch.tensor([1])
     whole = model.convert(spec, target, overlap)
-    hop = model.grid(overlap)
+    hop = model.hop_frames(overlap)
     context = hop * -(-model.segment[2] // hop)
     for start in range(context, 200 - 10 * hop - context, 10 * hop):
         start -= start % hop
@@ -227,7 +227,7 @@ def test_conversion_of_a_clip_does_not_depend_on_the_others() -> None:
 
 
 @pytest.mark.parametrize("label", [[0, 0], [1, 1]])
-def test_batches_without_a_source_or_a_target_are_told(label: list[int]) -> None:
+def test_batch_without_a_source_or_a_target_is_refused(label: list[int]) -> None:
     with pytest.raises(
         ValueError, match=r"a batch of 2 clips has none to convert or none of a target: draw domains even"
     ):
@@ -243,31 +243,31 @@ def test_averaged_generator_never_trains() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"names": ("anna",)}, "conversion needs two domains or more, and the usable data have anna"),
-        ({"names": ()}, "conversion needs two domains or more, and the usable data have no classes"),
+        ({"names": ("anna",)}, "conversion needs at least two domains, but the usable data have anna"),
+        ({"names": ()}, "conversion needs at least two domains, but the usable data have no classes"),
         ({"targets": ["dora"]}, "targets must be some of anna, bert, got dora"),
         ({"targets": []}, "targets must be some of anna, bert, got none"),
         ({"targets": ["anna", "anna"]}, "targets must be some of anna, bert, got anna, anna"),
-        ({"names": tuple("abcdefg")}, "a batch of 6 cannot hold a clip of each of 7 domains"),
+        ({"names": tuple("abcdefg")}, "a batch of 6 cannot contain a clip of each of 7 domains"),
         ({"cycle_weight": 1.0}, "cycle_weight converts clips back to their own domains: set targets to all"),
-        ({"travel_weight": -1.0}, "need weights and half-life >= 0"),
+        ({"travel_weight": -1.0}, "expected weights and half-life >= 0"),
         ({"decay_from": 1.5}, r"decay_from in \[0, 1\]"),
         ({"generator_interval": 0}, "generator_interval >= 1"),
     ],
 )
-def test_settings_that_cannot_be_are_refused(arguments: dict[str, Any], message: str) -> None:
+def test_invalid_settings_are_refused(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make(**arguments)
 
 
-def test_clips_that_cannot_be_cut_in_three_are_refused() -> None:
+def test_clip_that_cannot_be_cut_into_three_segments_is_refused() -> None:
     with pytest.raises(ValueError, match="num_frames must be a multiple of 3, the segments of a clip, got 32"):
         MelGANVC(LogMel(num_frames=32), list(NAMES), 6, Generator, Siamese, Discriminator)
 
 
-def test_conversions_that_cannot_be_are_refused() -> None:
+def test_invalid_conversions_are_refused() -> None:
     model = make(NAMES, ["anna", "bert"])
-    with pytest.raises(ValueError, match="domain 2 is no target: this model converts to anna, bert"):
+    with pytest.raises(ValueError, match="domain 2 is not a target: this model converts to anna, bert"):
         model.convert(clips(1), torch.tensor([2]))
     with pytest.raises(ValueError, match=r"overlap must be in \[0, 1\), got 1"):
         model.convert(clips(1), torch.tensor([1]), 1.0)

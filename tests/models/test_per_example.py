@@ -1,4 +1,4 @@
-"""Optimisers that are told values: equal to PyTorch's, and falling."""
+"""Per-example optimisers equal PyTorch's, and their values decrease."""
 
 import itertools
 from collections.abc import Callable
@@ -50,17 +50,17 @@ def torch_values(make: Callable[[Tensor], torch.optim.Optimizer], num: int) -> l
     return values[:num]
 
 
-def test_lbfgs_without_a_line_search_is_that_of_torch() -> None:
+def test_lbfgs_without_a_line_search_equals_torch() -> None:
     expected = torch_values(lambda point: torch.optim.LBFGS([point]), 20)
     assert minimise(PerExampleLBFGS(start(), line_search=False), 20) == pytest.approx(expected, rel=1e-9)
 
 
-def test_adam_is_that_of_torch() -> None:
+def test_adam_equals_torch() -> None:
     expected = torch_values(lambda point: torch.optim.Adam([point], lr=0.05), 20)
     assert minimise(PerExampleAdam(start(), 0.05), 20) == pytest.approx(expected, rel=1e-9)
 
 
-def test_values_at_the_best_point_only_fall_with_a_line_search() -> None:
+def test_values_at_the_best_point_never_rise_with_a_line_search() -> None:
     optimizer = PerExampleLBFGS(start(), line_search=True)
     values = []
     for _ in range(60):
@@ -70,7 +70,7 @@ def test_values_at_the_best_point_only_fall_with_a_line_search() -> None:
     assert values[-1] < values[0] - 10
 
 
-def test_line_search_comes_back_from_where_nothing_is_finite() -> None:
+def test_line_search_recovers_from_points_that_are_not_finite() -> None:
     def edge(point: Tensor) -> Tensor:
         return valley(point) + torch.log(point + 4).sum()  # NaN below -4
 
@@ -86,21 +86,21 @@ def test_steps_do_not_depend_on_the_scale_of_the_values(factor: float) -> None:
     assert [value / factor for value in scaled] == pytest.approx(ours, rel=1e-4)
 
 
-def test_steps_grow_where_the_function_bends_down() -> None:
-    """Such is the style loss near silence; steps of the first size would take thousands of evaluations."""
+def test_steps_grow_where_the_function_is_concave() -> None:
+    """The style loss is concave near silence; steps of constant size would take thousands of evaluations."""
     optimizer = PerExampleLBFGS(torch.full((SIZE,), 1e-3, dtype=torch.float64))
     values = minimise(optimizer, 40, lambda point: (point.square() - 1).square().sum())
     assert values[-1] < 1e-6 * values[0]
 
 
-def test_per_example_is_done_where_there_is_no_gradient() -> None:
+def test_optimiser_is_done_if_the_gradient_is_zero() -> None:
     optimizer = PerExampleLBFGS(torch.ones(3))
     optimizer.step(1.0, torch.zeros(3))
     assert optimizer.done
 
 
 @pytest.mark.parametrize("make", [lambda x: PerExampleLBFGS(x, history=3), lambda x: PerExampleAdam(x, 0.1)])
-def test_saved_state_goes_on_exactly(make: Callable[[Tensor], PerExampleOptimizer]) -> None:
+def test_resumed_state_continues_exactly(make: Callable[[Tensor], PerExampleOptimizer]) -> None:
     one = make(start())
     minimise(one, 7)
     other = make(torch.zeros(SIZE, dtype=torch.float64))

@@ -1,4 +1,4 @@
-"""Style transfer as a model: what is optimised, and in which order."""
+"""Style transfer as a model: its losses, batching and state."""
 
 import itertools
 from typing import Any
@@ -33,7 +33,7 @@ def model(network: dict[str, Any] | None = None, **settings: Any) -> StyleTransf
 
 
 def sounds(num: int, seed: int = 0, frames: int = FRAMES) -> Tensor:
-    """Return spectrograms of noise and of tones that come and go, float32 [N, 1, F, L]."""
+    """Return spectrograms of noise and intermittent tones, float32 [N, 1, F, L]."""
     generator = torch.Generator().manual_seed(seed)
     time = torch.arange(frames * 32) / 8000
     pitch = 300 + 2000 * torch.rand(num, 1, 1, generator=generator)
@@ -50,13 +50,13 @@ def run(transfer: Transfer, num: int = 20) -> list[float]:
 
 
 @pytest.mark.parametrize("settings", [{}, {"balance": None, "style_weight": 1e7, "softplus": False}])
-def test_loss_only_falls_under_lbfgs_with_a_line_search(settings: dict[str, Any]) -> None:
+def test_loss_never_rises_under_lbfgs_with_a_line_search(settings: dict[str, Any]) -> None:
     totals = run(model(**settings).begin(sounds(1), styles(1)), 30)
     assert all(after <= before for before, after in itertools.pairwise(totals))
     assert totals[-1] < 0.5 * totals[0]
 
 
-def test_batch_of_pairs_gives_what_each_pair_gives_alone() -> None:
+def test_batch_of_pairs_gives_the_same_as_each_pair_alone() -> None:
     net = model().double()
     content, wanted = sounds(3).double(), [[spec[0].double()] for spec in styles(3)]
     together = net.begin(content, wanted)
@@ -68,7 +68,7 @@ def test_batch_of_pairs_gives_what_each_pair_gives_alone() -> None:
 
 
 @pytest.mark.parametrize("method", ["lbfgs", "adam"])
-def test_same_seed_gives_the_same_sound_and_another_one_another(method: Any) -> None:
+def test_sound_depends_on_the_seed_only(method: Any) -> None:
     made = []
     for seed in (0, 0, 1):
         transfer = model(start="noise", seed=seed, method=method, balance=None, content_weight=0.0).begin(
@@ -101,8 +101,8 @@ def test_balance_goes_from_content_to_style() -> None:
     assert style[3] < 0.01
 
 
-def test_balance_means_the_same_for_louder_pairs_and_wider_networks() -> None:
-    """Relative losses do not know how large features are."""
+def test_balance_does_not_depend_on_loudness_or_network_width() -> None:
+    """Relative losses do not depend on the scale of the features."""
     found = []
     for scale in (1.0, 7.0):
         transfer = model({"input_scale": scale, "init": 0.1}).begin(sounds(1), styles(1))
@@ -132,7 +132,7 @@ def test_steady_content_is_restyled_as_much_as_changing_content() -> None:
 
 
 def test_silent_content_stays_silent() -> None:
-    """Such as a pause in a long sound, which is made in chunks."""
+    """For example a pause in a long sound that is processed in chunks."""
     silence = transform()(torch.zeros(1, 1, FRAMES * 32))
     transfer = model().begin(silence, styles(1))
     run(transfer, 10)
@@ -153,7 +153,7 @@ def test_texture_of_another_length_has_the_statistics_of_its_reference() -> None
     assert transfer.losses.style.item() == pytest.approx((target.distance(found) / target.power).item(), rel=1e-2)
 
 
-def test_known_frames_stay_and_the_rest_goes_on_from_them() -> None:
+def test_prefix_stays_fixed_and_the_rest_continues_it() -> None:
     net = model(start="noise", balance=None, relative=True, content_weight=0.0)
     prefix = sounds(1, seed=5)[..., :12]
     transfer = net.begin(None, styles(1), num_frames=FRAMES, prefix=prefix)
@@ -168,7 +168,7 @@ def test_softplus_keeps_spectrograms_above_silence() -> None:
     assert transfer.spec.min() >= -1
 
 
-def test_bound_counts_what_lies_outside() -> None:
+def test_bound_is_the_norm_of_values_out_of_range() -> None:
     found = {}
     for weight in (0.0, 1.0):
         transfer = model(softplus=False, bound_weight=weight, balance=1.0).begin(sounds(1), styles(1))
@@ -177,7 +177,7 @@ def test_bound_counts_what_lies_outside() -> None:
     assert found[1.0] < 0.3 * found[0.0]
 
 
-def test_loss_that_is_not_finite_stops_and_keeps_the_last_good_spectrogram() -> None:
+def test_loss_that_is_not_finite_is_an_error_and_keeps_the_last_accepted_spectrogram() -> None:
     transfer = model(line_search=False).begin(sounds(1), styles(1))
     run(transfer, 5)
     before = transfer.spec
@@ -188,7 +188,7 @@ def test_loss_that_is_not_finite_stops_and_keeps_the_last_good_spectrogram() -> 
     assert before.isfinite().all()
 
 
-def test_saved_state_goes_on_exactly() -> None:
+def test_resumed_state_continues_exactly() -> None:
     net = model()
     whole = net.begin(sounds(1), styles(1))
     run(whole, 12)
@@ -202,7 +202,7 @@ def test_saved_state_goes_on_exactly() -> None:
     assert second.iteration == 12
 
 
-def test_checkpoints_hold_no_fixed_networks() -> None:
+def test_checkpoints_contain_no_fixed_networks() -> None:
     assert model().state_dict() == {}
     net = model()
     net.load_state_dict({})
@@ -218,24 +218,24 @@ def test_time_as_channels_keeps_the_length() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"balance": 1.5}, "a balance is between 0"),
+        ({"balance": 1.5}, r"balance must be in \[0"),
         ({"style_weight": -1.0}, "weights must not be negative"),
-        ({"style_weight": [1.0, 2.0], "balance": [0.1, 0.2, 0.3]}, "are both lists"),
+        ({"style_weight": [1.0, 2.0], "balance": [0.1, 0.2, 0.3]}, "cannot both be lists"),
         ({"start": "silence"}, "start must be content or noise"),
         ({"method": "sgd"}, "method must be lbfgs or adam"),
         ({"balance": None, "style_weight": 0.0, "content_weight": 0.0}, "nothing to optimise"),
     ],
 )
-def test_settings_that_make_no_sense_are_refused(settings: dict[str, Any], message: str) -> None:
+def test_invalid_settings_are_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         model(**settings)
 
 
 def test_data_without_pairs_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"needs pairs .* not data of the classes a, b"):
+    with pytest.raises(ValueError, match=r"needs pairs .* got data with the classes a, b"):
         StyleTransfer(transform(), ["a", "b"], 1, extractor=lambda shape: StyleCNN(shape, width=8))
 
 
-def test_exactly_one_network_is_wanted() -> None:
-    with pytest.raises(ValueError, match="name one of extractor"):
+def test_exactly_one_network_is_required() -> None:
+    with pytest.raises(ValueError, match="give either extractor"):
         StyleTransfer(transform(), ROLES, 1)

@@ -1,4 +1,4 @@
-"""The StyleGAN2 training step against the losses it stands for."""
+"""The StyleGAN2 training step compared with its losses."""
 
 from functools import partial
 
@@ -16,7 +16,7 @@ SMALL = {"channel_base": 256, "channel_max": 16}
 
 
 def make(label_names: tuple[str, ...] = ("a", "b"), **arguments: object) -> StyleGAN2:
-    """Return a small model in float32 whose backward passes need no Trainer."""
+    """Return a small float32 model whose backward passes need no Trainer."""
     torch.manual_seed(0)
     model = StyleGAN2(
         LogMel(8000, 512, 128, n_mels=32, num_frames=32),
@@ -39,7 +39,7 @@ LABEL = torch.eye(2)[torch.arange(8) % 2]
 
 
 def assert_gradients(network: nn.Module, loss: Tensor) -> None:
-    """Check that the gradients a network holds are those of a loss."""
+    """Check that a network's gradients equal those of a loss."""
     parameters = list(network.parameters())
     for parameter, expected in zip(parameters, torch.autograd.grad(loss, parameters, allow_unused=True), strict=True):
         got = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
@@ -60,7 +60,7 @@ def test_one_evaluation_gives_the_gradients_of_both_losses(real: Tensor, augment
     assert_gradients(model.discriminator, logistic_fake(detached) + logistic_real(real_logits))
 
 
-def test_mode_seeking_adds_its_loss_on_pairs_of_its_own_to_the_generator_alone(real: Tensor) -> None:
+def test_mode_seeking_adds_a_loss_on_separate_pairs_to_the_generator_only(real: Tensor) -> None:
     model = make(mode_seeking=0.5)
     torch.manual_seed(5)
     model.mode_seeking_backward(2, LABEL.roll(1, 0)[::4])
@@ -68,7 +68,7 @@ def test_mode_seeking_adds_its_loss_on_pairs_of_its_own_to_the_generator_alone(r
     z = model._latents(4)
     pairs = LABEL.roll(1, 0)[::4].repeat_interleave(2, 0)  # a pair has one class
     fake = model.generator.synthesis(model._styles(z, pairs))
-    assert_gradients(model.generator, 0.5 * 4 * mode_seeking(fake, z))  # computed in every fourth step
+    assert_gradients(model.generator, 0.5 * 4 * mode_seeking(fake, z))  # computed every fourth step
     assert all(parameter.grad is None for parameter in model.discriminator.parameters())
 
 
@@ -80,7 +80,9 @@ def test_the_discriminator_sees_generated_clips_with_the_labels_of_the_real_ones
     label = torch.eye(4)[torch.arange(8) % 4]
     model.adversarial_backward(real, label)
     assert len(seen) == 2
-    assert all(torch.equal(each, label) for each in seen)  # four classes in each group of the stddev, in both batches
+    assert all(
+        torch.equal(each, label) for each in seen
+    )  # each group of the standard deviation has four classes in both batches
 
 
 def test_lazy_penalties_are_weighted_by_their_interval(real: Tensor) -> None:
@@ -100,7 +102,7 @@ def test_lazy_penalties_are_weighted_by_their_interval(real: Tensor) -> None:
     assert_gradients(model.generator, 0.5 * 7 * path_length_penalty(lengths, mean))  # the mean is a constant
 
 
-def test_auto_settings_follow_size_and_batch() -> None:
+def test_auto_settings_depend_on_size_and_batch() -> None:
     model = make()
     assert model.r1_gamma == pytest.approx(0.0002 * 32 * 32 / 8)
     assert model.ema_half_life_kimg == pytest.approx(8 * 10 / 32)
@@ -128,7 +130,7 @@ def test_style_mixing_changes_later_layers_only() -> None:
     assert torch.equal(plain, plain[:, :1].expand_as(plain))
 
 
-def test_classes_change_what_both_networks_do(real: Tensor) -> None:
+def test_both_networks_depend_on_the_class(real: Tensor) -> None:
     model = make()
     assert not torch.allclose(model.discriminator(real, LABEL), model.discriminator(real, LABEL.flip(0)))
     seeds = [0, 0]

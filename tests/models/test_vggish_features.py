@@ -1,4 +1,4 @@
-"""VGGish of spectrograms: near VGGish of the sound, and with a gradient."""
+"""VGGish of spectrograms: close to VGGish of the sound, and differentiable."""
 
 from pathlib import Path
 
@@ -31,7 +31,7 @@ def chirps(sample_rate: int) -> Tensor:
 
 
 @pytest.mark.parametrize("transform", [STFT(16000, 512, 128, 250), LogMel(16000, 1024, 256, 128, 125)])
-def test_patches_are_near_those_of_the_sound(weights: str, transform: SpectrogramTransform) -> None:
+def test_patches_are_close_to_those_of_the_sound(weights: str, transform: SpectrogramTransform) -> None:
     ours = VGGishFeatures(transform, weights).patches(transform(chirps(16000)[None]))
     theirs = LogMelPatches()(chirps(16000))
     num = theirs.shape[1]
@@ -47,10 +47,10 @@ def test_every_frame_and_band_below_the_limit_has_a_gradient(weights: str) -> No
     assert (gradient[:, :, 10:220] != 0).float().mean() > 0.99
 
 
-def test_gradient_is_that_of_finite_differences(weights: str) -> None:
+def test_gradient_equals_finite_differences(weights: str) -> None:
     transform = STFT(16000, 512, 128, 120)
     network = VGGishFeatures(transform, weights).double()
-    # Without two equal values side by side, at which the maximum of a pooling has a kink.
+    # No two adjacent values are equal, because max pooling has a kink there.
     spec = (0.8 * torch.rand(1, 1, 257, 130, generator=torch.Generator().manual_seed(0)).double()).requires_grad_()
     direction = torch.randn(spec.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
 
@@ -63,7 +63,7 @@ def test_gradient_is_that_of_finite_differences(weights: str) -> None:
     assert (gradient * direction).sum().item() == pytest.approx(difference, rel=1e-3)
 
 
-def test_layers_have_their_features(weights: str) -> None:
+def test_layers_have_the_expected_features(weights: str) -> None:
     transform = STFT(16000, 512, 128, 250)
     found = VGGishFeatures(transform, weights).features(torch.zeros(2, 1, 257, 250), ["relu_1", "relu_6", "embedding"])
     assert {name: part.shape[:2] for name, part in found.items()} == {
@@ -74,13 +74,13 @@ def test_layers_have_their_features(weights: str) -> None:
     assert found["embedding"].shape[2] == 3  # 200 frames of 10 ms
 
 
-def test_unknown_layers_and_other_analyses_are_refused(weights: str) -> None:
-    with pytest.raises(ValueError, match="no layer 'relu_7' of VGGish: there are relu_1"):
+def test_unknown_layers_and_other_transforms_are_refused(weights: str) -> None:
+    with pytest.raises(ValueError, match="VGGish has no layer 'relu_7': expected one of relu_1"):
         VGGishFeatures(STFT(), weights).features(torch.zeros(1, 1, 1025, 64), ["relu_7"])
-    with pytest.raises(ValueError, match="evenly spaced bins of an STFT, which CQT has not"):
+    with pytest.raises(ValueError, match="evenly spaced bins of an STFT, which CQT does not have"):
         VGGishFeatures(CQT(), weights)
 
 
-def test_missing_weights_are_told_with_their_address(tmp_path: Path) -> None:
+def test_missing_weights_are_reported_with_their_url(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"set download to true .*vggish-10086976\.pth"):
         VGGishFeatures(STFT(), cache=str(tmp_path))

@@ -9,7 +9,7 @@ from audiogen.networks.stylegan2 import Discriminator, Generator
 from audiogen.networks.stylegan2.discriminator import append_minibatch_stddev
 from audiogen.networks.stylegan2.resample import blur, downsample, upsample
 from audiogen.networks.stylegan2.sizes import levels
-from benchmarks import plain_stylegan2 as plain
+from tests.networks import plain_stylegan2 as plain
 
 SHAPES = [(1, 32, 32), (2, 64, 32), (1, 40, 64)]
 

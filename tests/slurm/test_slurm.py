@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks.faults_bench import saved_clips
+from tests.faults.bench import saved_clips
 from tests.slurm.cluster import Cluster, Job, free_ports, missing, output_of, wait_until
 from tests.tiny_classifier import write_classifier
 from tests.tiny_run import arguments, write_classes
@@ -94,7 +94,7 @@ def test_a_stopped_job_requeues_itself_and_ends_as_an_undisturbed_one(
     tables = [(place / "metrics.csv").read_text().splitlines() for place in (undisturbed, run)]
     assert len(tables[0]) == len(tables[1]) == STEPS + 1  # one curve, with no gap and no overlap
     if stop is preempt:
-        assert "The same command goes on from there" in job.output()
+        assert "The same command resumes from there" in job.output()
 
 
 def test_one_process_on_each_of_two_nodes_trains_what_two_on_one_do_and_is_requeued(
@@ -106,7 +106,7 @@ def test_one_process_on_each_of_two_nodes_trains_what_two_on_one_do_and_is_reque
     warn(job)
     job.restart_now()
     job.wait("COMPLETED")
-    assert "The same command goes on from there" in job.output()
+    assert "The same command resumes from there" in job.output()
     assert "restart 1: 2 processes on n[1-2]" in job.output()
     assert "batch 8 (4 in each of 2 processes)" in job.output()
     one, other = end_of(undisturbed), end_of(tmp_path / "run")

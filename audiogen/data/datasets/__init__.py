@@ -1,1 +1,1 @@
-"""Data sets: each file describes one layout of sound files on disk."""
+"""List the sounds of data sets: one file per layout of audio files on disk."""

@@ -1,4 +1,4 @@
-"""Unpack a tar archive that came from elsewhere: into its own folder, and not more than was agreed."""
+"""Unpack an untrusted tar archive into its own folder, within limits on size and number of files."""
 
 import gzip
 import tarfile
@@ -10,31 +10,31 @@ from typing import Any
 from audiogen.data.datasets.dataset import DatasetError
 from audiogen.untrusted import is_regular
 
-MAX_HEADER = 1 << 20  # bytes before each file: an extended header is read into memory
+MAX_HEADER = 1 << 20  # bytes before each file; tarfile reads extended headers into memory
 _GZIP = b"\x1f\x8b"
 
 
 def unpack(archive: Path, folder: Path, max_bytes: int, max_files: int) -> None:
-    """Unpack a tar file, plain or compressed by gzip, into a new folder.
+    """Unpack a tar file, plain or gzip-compressed, into a new folder.
 
-    Beside what `tarfile`'s filter for data refuses, links, sparse files and absolute paths are. What is counted is what
-    comes out of the decompressor, while it comes. The folder appears when it is whole.
+    Links, sparse files and absolute paths are refused, in addition to everything that `tarfile`'s data filter refuses.
+    Limits apply to the decompressed bytes while they are read. The folder appears once it is complete.
 
     Args:
-        archive: The file.
-        folder: Must not exist; missing folders above it are made.
-        max_bytes: Of all that is unpacked, headers included.
-        max_files: And folders.
+        archive: Path of the archive.
+        folder: Target folder, which must not exist. Missing parent folders are created.
+        max_bytes: Maximum total size after decompression, headers included.
+        max_files: Maximum number of files and folders.
 
     Raises:
-        DatasetError: Where the archive holds anything but files and folders of its own, is more than was agreed,
-            damaged or no archive. Nothing is left of it.
+        DatasetError: If the archive is damaged, is not an archive, exceeds a limit, or contains anything but files and
+            folders inside its own folder. Everything unpacked so far is removed.
     """
     try:
         if not is_regular(archive):
             raise tarfile.ReadError("expected a regular file")
         folder.parent.mkdir(parents=True, exist_ok=True)
-        # The folder around the part is open to this user alone, so nobody plants a link in it.
+        # Only this user can enter the temporary folder, so nobody else can plant a link in it.
         with tempfile.TemporaryDirectory(prefix=".", suffix=".part", dir=folder.parent) as private:
             part = Path(private) / folder.name
             part.mkdir()
@@ -48,16 +48,16 @@ def unpack(archive: Path, folder: Path, max_bytes: int, max_files: int) -> None:
 
 
 class LimitedStream:
-    """A stream for `tarfile` that raises an error where more is read of it than was agreed, at once or in all.
+    """A stream for `tarfile` that raises an error if too much is read, at once or in total.
 
-    `tarfile` reads extended headers into memory, of whatever size they claim.
+    `tarfile` reads extended headers into memory, whatever size they claim.
 
     Args:
-        stream: The archive without compression.
-        max_bytes: Of all that is read.
+        stream: The decompressed archive.
+        max_bytes: Maximum number of bytes to read in total.
 
     Attributes:
-        left_now: Bytes that may be read before it is set again: those of a header, and of the file that follows.
+        left_now: Bytes that may be read before the caller resets this value: a header, or a file and the next header.
     """
 
     def __init__(self, stream: Any, max_bytes: int) -> None:
@@ -65,13 +65,17 @@ class LimitedStream:
         self.left, self.left_now = max_bytes, MAX_HEADER
 
     def read(self, size: int) -> bytes:
-        """Return the next bytes."""
+        """Return the next bytes.
+
+        Raises:
+            tarfile.ReadError: If a limit is exceeded.
+        """
         data: bytes = self.stream.read(size)
         self.left, self.left_now = self.left - len(data), self.left_now - len(data)
         if self.left < 0:
-            raise tarfile.ReadError(f"it is more than the {self.max_bytes} bytes that were expected")
+            raise tarfile.ReadError(f"it exceeds the expected {self.max_bytes} bytes")
         if self.left_now < 0:
-            raise tarfile.ReadError(f"a header in it is more than {MAX_HEADER} bytes")
+            raise tarfile.ReadError(f"a header in it exceeds {MAX_HEADER} bytes")
         return data
 
 
@@ -82,7 +86,7 @@ def _extract(stream: LimitedStream, folder: Path, max_files: int) -> None:
         while (member := archive.next()) is not None:
             number += 1
             if number > max_files:
-                raise tarfile.ReadError(f"it holds more than the {max_files} files that were expected")
+                raise tarfile.ReadError(f"it contains more than the expected {max_files} files")
             _check(member)
             stream.left_now = member.size + MAX_HEADER
             archive.extract(member, folder, filter="data")
@@ -90,9 +94,9 @@ def _extract(stream: LimitedStream, folder: Path, max_files: int) -> None:
 
 
 def _check(member: tarfile.TarInfo) -> None:
-    """Refuse what a data set has no use for."""
+    """Refuse members that a data set does not need."""
     if member.type not in (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.DIRTYPE) or member.sparse is not None:
-        raise tarfile.ReadError(f"{member.name!r} in it is neither a plain file nor a folder")
+        raise tarfile.ReadError(f"{member.name!r} in it is neither a regular file nor a folder")
     path = PurePosixPath(member.name)
     if path.is_absolute() or ".." in path.parts:
-        raise tarfile.ReadError(f"{member.name!r} in it leads out of its folder")
+        raise tarfile.ReadError(f"{member.name!r} in it points outside its folder")

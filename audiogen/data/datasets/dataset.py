@@ -1,4 +1,4 @@
-"""What a data set is: a rule that lists the clips under a folder."""
+"""Define a data set: a class that lists the audio files in a folder with their classes and splits."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from typing import Literal
 
 Split = Literal["train", "val", "test"]
 
-# "eval" is the test set of corpora that are split into train, dev and eval.
+# Corpora split into train, dev and eval use "eval" for the test set.
 SPLIT_NAMES: dict[str, Split] = {
     "train": "train",
     "training": "train",
@@ -25,7 +25,7 @@ SPLIT_NAMES: dict[str, Split] = {
 
 
 class DatasetError(ValueError):
-    """A data set that cannot be used as asked; the message tells the user why."""
+    """The data cannot be used as requested; the message explains why."""
 
 
 @dataclass(frozen=True)
@@ -33,12 +33,12 @@ class AudioItem:
     """One sound of a data set.
 
     Attributes:
-        path: The sound file.
-        label: Its class name, or None in a data set without classes.
-        split: The part of the data set it belongs to.
-        pair: Number of the pair that the clip belongs to; None without pairs.
-        span: Of a recording that is cut into clips, the stretch of time that belongs to the split, from 0 at its start
-            to 1 at its end; None for a file that is not cut.
+        path: Audio file.
+        label: Class name; None in a data set without classes.
+        split: Split of the data set that the sound belongs to.
+        pair: Number of the pair that the sound belongs to; None without pairs.
+        span: For a recording that is cut into clips, the time range that belongs to the split, as fractions from 0
+            (start) to 1 (end). None for a file that is not cut.
     """
 
     path: Path
@@ -49,12 +49,12 @@ class AudioItem:
 
 
 class AudioDataset(ABC):
-    """A layout of sound files on disk: one subclass, in a file of its own, for each data set.
+    """A layout of audio files on disk, with one subclass in its own file per data set.
 
     Attributes:
-        label_order: Class names that have an order of their own (zero, one, two ...); others are sorted.
-        several_labels: Whether a file may be listed in several classes; otherwise that is a mistake.
-        notes: What the user should know of how the last `scan` read the layout.
+        label_order: Class names with a natural order (zero, one, two ...). Other class names are sorted.
+        several_labels: Whether a file may be listed in several classes. If False, that is treated as a mistake.
+        notes: Messages for the user about how the last `scan` read the layout.
     """
 
     label_order: tuple[str, ...] = ()
@@ -63,16 +63,16 @@ class AudioDataset(ABC):
 
     @abstractmethod
     def scan(self, root: Path | None) -> Sequence[AudioItem]:
-        """List all clips below `root`, in an order that does not depend on the machine.
+        """List all sounds below `root` in an order that does not depend on the machine.
 
         Args:
-            root: The folder the user named with `--data.root`, or None where none was named.
+            root: Folder given by `--data.root`, or None if it was not given.
 
         Returns:
-            The clips of all splits; either all of them have a label or none has.
+            The sounds of all splits. Either all of them have a label or none has.
 
         Raises:
-            DatasetError: Where the folder is missing, empty or laid out in another way.
+            DatasetError: If the folder is missing, is empty or has a different layout.
         """
 
 
@@ -80,7 +80,7 @@ def existing_folder(root: Path | None) -> Path:
     """Return `root` if it is a folder.
 
     Raises:
-        DatasetError: Where no folder was named or it does not exist.
+        DatasetError: If no folder was given or it does not exist.
     """
     if root is None:
         raise DatasetError("this data set needs a folder: name it with --data.root DIR")

@@ -1,8 +1,8 @@
-"""ExVo 2022, also called Hume-VB (Cowen et al., 2022): 59,201 vocal bursts with scores for ten emotions, at 16 kHz.
+"""Read ExVo 2022, also called Hume-VB (Cowen et al., 2022): 59,201 vocal bursts at 16 kHz with scores for ten emotions.
 
-`data_info.csv` has a row for each clip: File_ID, Split (Train, Val, Test), Subject_ID, Country, and for each emotion a
-score in [0, 1], empty in the test set. The sounds are `wav/<File_ID>.wav`. The classes are those of Jiralerspong and
-Gidel (2022), "Generating Diverse Vocal Bursts with StyleGAN2 and MEL-Spectrograms": all clips with the highest score.
+`data_info.csv` has one row per clip: File_ID, Split (Train, Val, Test), Subject_ID, Country, and a score in [0, 1] for
+each emotion, empty in the test set. The sounds are in `wav/<File_ID>.wav`. As in Jiralerspong & Gidel (2022), a clip
+belongs to an emotion's class if it has the highest score for that emotion.
 """
 
 from collections.abc import Sequence
@@ -11,23 +11,23 @@ from pathlib import Path
 from audiogen.data.datasets.dataset import AudioDataset, AudioItem, DatasetError, Split
 from audiogen.data.datasets.table import find_table, inner_path, parse_split, read_csv
 
-# In the order of the columns, without triumph: too few of its clips have the highest score.
+# In column order. Triumph is left out because too few of its clips have the highest score.
 EMOTIONS = ("awe", "excitement", "amusement", "awkwardness", "fear", "horror", "distress", "sadness", "surprise")
 
 
 class ExVo(AudioDataset):
-    """List the clips of ExVo; the classes are emotions, and a clip may belong to several.
+    """List the clips of ExVo. The classes are emotions, and a clip may belong to several.
 
     Args:
-        emotions: The columns to take as classes, in this order, in upper or lower case.
-        min_score: A clip belongs to every emotion for which it has this score or more.
-        conditional: False lists every clip, without classes. There the test set is trained on, as in the paper: what
-            it lacks are the scores.
-        train_on_val: Train on the validation set too, as in the paper.
-        file: Name of the table.
+        emotions: Score columns to use as classes, in this order; upper or lower case.
+        min_score: Smallest score, in (0, 1], at which a clip belongs to an emotion.
+        conditional: Use the emotions as classes. If false, every clip is listed without a class, and the test set,
+            which lacks only the scores, is used for training too, as in Jiralerspong & Gidel (2022).
+        train_on_val: Also train on the validation set, as in Jiralerspong & Gidel (2022).
+        file: File name of the table.
 
     Raises:
-        ValueError: Where there are no emotions or one of them twice, or `min_score` is not in (0, 1].
+        ValueError: If `emotions` is empty or contains duplicates, or if `min_score` is not in (0, 1].
     """
 
     several_labels = True
@@ -49,46 +49,50 @@ class ExVo(AudioDataset):
         self.min_score, self.conditional, self.train_on_val, self.file = min_score, conditional, train_on_val, file
 
     def scan(self, root: Path | None) -> Sequence[AudioItem]:
-        """List the clips of the table, whether the sounds exist or not: in `wav`, or else beside the table."""
+        """List the clips in the table, whether or not the sounds exist in `wav` or beside the table."""
         table = find_table(root, self.file)
-        clips = []
-        for place, row in read_csv(table, ("file_id", "split", *self.label_order)):
-            path = _sound(table.parent, row["file_id"].strip("[]"), place)
-            split = self._split(parse_split(row["split"], place))
-            labels = self._emotions(row, split, place) if self.conditional else [None]
-            clips += [AudioItem(path, label, split) for label in labels]
-        if not clips:
+        items = []
+        for location, row in read_csv(table, ("file_id", "split", *self.label_order)):
+            path = _sound(table.parent, row["file_id"].strip("[]"), location)
+            split = self._split(parse_split(row["split"], location))
+            labels = self._emotions(row, split, location) if self.conditional else [None]
+            items += [AudioItem(path, label, split) for label in labels]
+        if not items:
             score = f" with a score of {self.min_score:g} or more" if self.conditional else ""
             raise DatasetError(f"{table} lists no clips{score}")
-        return clips
+        return items
 
     def _split(self, split: Split) -> Split:
-        """Return what a clip of the official split is used for."""
+        """Return the split in which a clip of an official split is used."""
         trained_on = (split == "val" and self.train_on_val) or (split == "test" and not self.conditional)
         return "train" if trained_on else split
 
-    def _emotions(self, row: dict[str, str], split: Split, place: str) -> list[str]:
-        """Return the emotions that a clip has the wanted score for."""
+    def _emotions(self, row: dict[str, str], split: Split, location: str) -> list[str]:
+        """Return the emotions for which a clip has at least the score `min_score`."""
         if split == "test" and not any(row[name] for name in self.label_order):
             return []
-        return [name for name in self.label_order if _score(row[name], name, place) >= self.min_score]
+        return [name for name in self.label_order if _score(row[name], name, location) >= self.min_score]
 
 
-def _sound(folder: Path, file_id: str, place: str) -> Path:
-    """Return where the sound of a clip is, or should be."""
+def _sound(folder: Path, file_id: str, location: str) -> Path:
+    """Return the path where a clip's sound is, or should be."""
     if not file_id:
-        raise DatasetError(f"{place}: no file_id")
-    inner_path(file_id, "file_id", place)
+        raise DatasetError(f"{location}: no file_id")
+    inner_path(file_id, "file_id", location)
     path, beside = folder / "wav" / f"{file_id}.wav", folder / f"{file_id}.wav"
     return beside if not path.is_file() and beside.is_file() else path
 
 
-def _score(cell: str, emotion: str, place: str) -> float:
-    """Return the score in a cell."""
+def _score(cell: str, emotion: str, location: str) -> float:
+    """Parse the score in a cell.
+
+    Raises:
+        DatasetError: If it is not a number in [0, 1].
+    """
     try:
         score = float(cell)
     except ValueError:
         score = -1
     if not 0 <= score <= 1:
-        raise DatasetError(f"{place}: expected a score in [0, 1] for {emotion}, got {cell!r}")
+        raise DatasetError(f"{location}: expected a score in [0, 1] for {emotion}, got {cell!r}")
     return score

@@ -1,7 +1,7 @@
-"""Free Spoken Digit Dataset (Jakobovski et al., CC BY-SA 4.0): 3,000 digits by six speakers at 8 kHz.
+"""Read the Free Spoken Digit Dataset (Jakobovski et al., CC BY-SA 4.0): 3,000 digits by six speakers at 8 kHz.
 
-Files are named `{digit}_{speaker}_{take}.wav`. Takes 0 to 4 are the official test set, takes 5 to 49 the training set,
-of which we keep some for validation.
+Files are named `{digit}_{speaker}_{take}.wav`. Takes 0 to 4 are the official test set and takes 5 to 49 the training
+set. Some of the training takes are used for validation here.
 """
 
 import re
@@ -21,13 +21,12 @@ class FSDD(AudioDataset):
     """List the Free Spoken Digit Dataset with its official test split.
 
     Args:
-        label: What the class of a clip is: the digit (zero ... nine) or the speaker.
-        val_takes: Takes of the official training set, the first ones, that are for validation.
-
-        speakers: Those that are wanted, in the order of their classes; all by default.
+        label: What the classes are: "digit" (zero ... nine) or "speaker".
+        val_takes: Number of takes used for validation, from the start of the official training set, 0 to 44.
+        speakers: Speakers to use, in the order of their classes; null for all.
 
     Raises:
-        ValueError: For a number of takes out of range.
+        ValueError: If `val_takes` is out of range.
     """
 
     def __init__(
@@ -39,7 +38,7 @@ class FSDD(AudioDataset):
         self.label_order = DIGITS if label == "digit" else tuple(speakers or ())
 
     def scan(self, root: Path | None) -> Sequence[AudioItem]:
-        """List the `*.wav` files of `root` or of its `recordings` folder (the layout of the original repository)."""
+        """List the `*.wav` files in `root` or in its folder `recordings`, as in the original repository."""
         folder = existing_folder(root)
         if (folder / "recordings").is_dir():
             folder = folder / "recordings"

@@ -1,4 +1,4 @@
-"""Pairs of a content and a style: what style transfer works on."""
+"""Read pairs of a content and a style for style transfer."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,11 +10,11 @@ from audiogen.data.datasets.table import find_table, listed_path, read_csv
 class Pairs(AudioDataset):
     """List the pairs of a CSV file with the columns `content` and `style`.
 
-    Each row makes two clips of the test split, of the classes content and style, which carry the number of the pair,
-    counted from 0. A path is relative to the file's folder, and may lead anywhere.
+    Each row gives two sounds in the test split, with the classes content and style and the number of the pair, counted
+    from 0. Paths are relative to the file's folder and may point anywhere.
 
     Args:
-        file: Name of the list in the folder named with `--data.root`, which can also name the list itself.
+        file: File name of the list in the folder `--data.root`. `--data.root` may also name the list itself.
     """
 
     label_order = ("content", "style")
@@ -23,14 +23,14 @@ class Pairs(AudioDataset):
         self.file = file
 
     def scan(self, root: Path | None) -> Sequence[AudioItem]:
-        """List the two clips of each row, in the order of the rows, whether the sounds exist or not."""
+        """List the two sounds of each row, in order, whether or not they exist."""
         table = find_table(root, self.file)
-        clips = []
-        for pair, (place, row) in enumerate(read_csv(table, self.label_order)):
+        items = []
+        for pair, (location, row) in enumerate(read_csv(table, self.label_order)):
             for label in self.label_order:
                 if not row[label]:
-                    raise DatasetError(f"{place}: no {label}")
-                clips.append(AudioItem(listed_path(row[label], table.parent, place), label, "test", pair))
-        if not clips:
+                    raise DatasetError(f"{location}: no {label}")
+                items.append(AudioItem(listed_path(row[label], table.parent, location), label, "test", pair))
+        if not items:
             raise DatasetError(f"{table} lists no pairs")
-        return clips
+        return items

@@ -1,6 +1,6 @@
-"""Speech Commands v0.02 (Warden, 2018, CC BY 4.0): 105,829 clips of 35 words, up to a second long, at 16 kHz.
+"""Read Speech Commands v0.02 (Warden, 2018, CC BY 4.0): 105,829 clips of 35 words, up to 1 s long, at 16 kHz.
 
-One folder holds each word. `validation_list.txt` and `testing_list.txt` name the official splits, all other clips are
+Each word has its own folder. `validation_list.txt` and `testing_list.txt` list the official splits; all other clips are
 for training.
 """
 
@@ -19,25 +19,25 @@ from audiogen.data.datasets.fsdd import DIGITS
 Words = Literal["digits", "all"]
 
 VERSION = "speech_commands_v0.02"
-# Address and digest as in torchaudio 2.11, datasets/speechcommands.py.
+# URL and digest as in torchaudio 2.11, datasets/speechcommands.py.
 URL = f"http://download.tensorflow.org/data/{VERSION}.tar.gz"
 SHA256 = "af14739ee7dc311471de98f5f9d2c9191b18aedfe957f4a6ff791c709868ff58"
-MAX_BYTES = 8 << 30  # 105,829 clips of 32 kB and six long ones are 3.5 GB
-MAX_FILES = 120_000  # these, 36 folders and a few texts
+MAX_BYTES = 8 << 30  # 105,829 clips of 32 kB and six long ones make 3.5 GB
+MAX_FILES = 120_000  # the clips, 36 folders and a few text files
 TORCHAUDIO_FOLDER = f"SpeechCommands/{VERSION}"
 LISTS: dict[str, Split] = {"validation_list.txt": "val", "testing_list.txt": "test"}
 
 
 class SpeechCommands(AudioDataset):
-    """List Speech Commands with its official splits; the class is the word.
+    """List Speech Commands with its official splits. The class is the word.
 
     Args:
-        words: "digits" for zero ... nine, or "all" for all 35.
-        download: Download the data set (2.3 GB) into the folder named with `--data.root` if it is not there. Begin with
-            one process: several would all download it.
+        words: Words to use: "digits" for zero ... nine, or "all" for all 35.
+        download: Download the data set (2.3 GB) into `--data.root` if it is missing. Do this in a run with a single
+            process: every process would download it.
 
     Raises:
-        DatasetError: For another choice of words.
+        DatasetError: If `words` is not a valid choice.
     """
 
     label_order = DIGITS
@@ -48,20 +48,20 @@ class SpeechCommands(AudioDataset):
         self.words, self.download = words, download
 
     def scan(self, root: Path | None) -> Sequence[AudioItem]:
-        """List the clips in `root`, or in its folder `SpeechCommands/speech_commands_v0.02` (torchaudio's layout)."""
+        """List the clips in `root` or in `root/SpeechCommands/speech_commands_v0.02`, as torchaudio lays it out."""
         folder = self._folder(root)
         split_of = _official_splits(folder)
-        clips = []
-        for path in sorted(folder.glob("[!._]*/[!.]*.wav")):  # the leading _ is that of _background_noise_
+        items = []
+        for path in sorted(folder.glob("[!._]*/[!.]*.wav")):  # skips _background_noise_
             word = path.parent.name
             if self.words == "all" or word in DIGITS:
-                clips.append(AudioItem(path, word, split_of.get(f"{word}/{path.name}", "train")))
-        if not clips:
+                items.append(AudioItem(path, word, split_of.get(f"{word}/{path.name}", "train")))
+        if not items:
             raise DatasetError(f"no folders of words with *.wav files in {folder}: is this Speech Commands?")
-        return clips
+        return items
 
     def _folder(self, root: Path | None) -> Path:
-        """Return the folder of the words, after downloading it if that is wanted."""
+        """Return the folder that contains the words' folders, after downloading it if requested."""
         if self.download and root is not None and not _is_there(root):
             _download(root)
         root = existing_folder(root)
@@ -74,14 +74,14 @@ def _is_there(root: Path) -> bool:
 
 
 def _official_splits(folder: Path) -> dict[str, Split]:
-    """Return the split of each clip in the official lists, by its path below the folder."""
+    """Return the split of each clip in the official lists by its path below the folder."""
     if missing := [name for name in LISTS if not (folder / name).is_file()]:
         raise DatasetError(f"expected {' and '.join(missing)} in {folder}: is this Speech Commands v0.02?")
     return {path: split for name, split in LISTS.items() for path in (folder / name).read_text().split()}
 
 
 def _download(root: Path) -> None:
-    """Download the archive, unless it is there, and unpack it into torchaudio's layout."""
+    """Download the archive unless it exists, and unpack it into torchaudio's layout."""
     archive = root / URL.rpartition("/")[2]
     try:
         root.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Tables that list clips: CSV files with a header row."""
+"""Read CSV tables that list sounds, and check their cells."""
 
 import csv
 import os
@@ -9,7 +9,7 @@ from pathlib import Path, PurePath
 from audiogen.data.datasets.dataset import SPLIT_NAMES, DatasetError, Split, existing_folder
 from audiogen.untrusted import is_plain_name, is_regular
 
-# What columns are called elsewhere: one of these in place of ours is a mistake that would change what is trained on.
+# Common synonyms of our column names. A synonym in place of our name is an error: ignoring it would change the data.
 _OTHER_NAMES = {
     "path": ("file", "filename", "file_name", "filepath", "file_path", "audio", "wav", "sound"),
     "label": ("class", "class_name", "classes", "category", "labels", "target", "genre", "tag"),
@@ -17,15 +17,15 @@ _OTHER_NAMES = {
 }
 _SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 
-# Where a row is, in words, and its cells by column name in lower case.
+# Location of a row for messages, such as "FILE, line 3", and its cells by column name in lower case.
 Row = tuple[str, dict[str, str]]
 
 
 def find_table(root: Path | None, file: str) -> Path:
-    """Return the table `file` of the folder `root`, or `root` where that is a table itself.
+    """Return the path of the table `file` in the folder `root`, or `root` if it is itself a table.
 
     Raises:
-        DatasetError: Where there is none.
+        DatasetError: If there is no such file.
     """
     path = root if root is not None and root.is_file() else existing_folder(root) / file
     if not path.is_file():
@@ -34,10 +34,10 @@ def find_table(root: Path | None, file: str) -> Path:
 
 
 def read_text(path: Path) -> str:
-    """Return the text of a file in UTF-8, with or without a byte order mark.
+    """Return the text of a UTF-8 file, with or without a byte order mark.
 
     Raises:
-        DatasetError: Where it is in another encoding.
+        DatasetError: If it is not UTF-8.
     """
     try:
         return path.read_text(encoding="utf-8-sig")
@@ -49,15 +49,15 @@ def read_csv(path: Path, columns: Sequence[str], optional: Sequence[str] = ()) -
     """Read a CSV file.
 
     Args:
-        path: A file in UTF-8 whose first row names the columns, in upper or lower case.
-        columns: Names that it must have, in lower case.
-        optional: Names that it may have; where it has another usual name of one instead, it is refused.
+        path: UTF-8 file whose first row contains the column names, in upper or lower case.
+        columns: Required column names, in lower case.
+        optional: Optional column names. A table that has a common synonym instead is refused.
 
     Returns:
-        The rows; cells have no spaces around them, and missing ones at the end of a row are empty.
+        The rows. Cells are stripped of surrounding spaces; missing cells at the end of a row are empty.
 
     Raises:
-        DatasetError: Where the file is no such table; the message names the line or the columns.
+        DatasetError: If the file is not such a table. The message gives the line or the columns.
     """
     reader = csv.DictReader(StringIO(read_text(path)), restval="", strict=True)
     try:
@@ -67,88 +67,97 @@ def read_csv(path: Path, columns: Sequence[str], optional: Sequence[str] = ()) -
         rows = [(f"{path}, line {reader.line_num}", row) for row in reader]
     except csv.Error as error:
         raise DatasetError(f"{path}, after line {reader.line_num}: {error}") from error
-    for place, row in rows:
-        if None in row:  # where DictReader puts cells that no column is left for
-            raise DatasetError(f"{place}: more cells than columns (a name with a comma needs quotes)")
-    return [(place, {name: cell.strip() for name, cell in row.items()}) for place, row in rows]
+    for location, row in rows:
+        if None in row:  # key of the cells beyond the last column
+            raise DatasetError(f"{location}: more cells than columns (a name with a comma needs quotes)")
+    return [(location, {name: cell.strip() for name, cell in row.items()}) for location, row in rows]
 
 
-def parse_split(name: str, place: str) -> Split:
-    """Return the split that a cell names: train, val, test, or another usual name of one, in upper or lower case.
+def parse_split(name: str, location: str) -> Split:
+    """Return the split named in a cell: train, val, test or a usual synonym, in upper or lower case.
+
+    Args:
+        name: Content of the cell.
+        location: Location of the row, for messages.
 
     Raises:
-        DatasetError: Where it names none.
+        DatasetError: If it is not the name of a split.
     """
     if name.lower() not in SPLIT_NAMES:
-        raise DatasetError(f"{place}: expected a split ({', '.join(SPLIT_NAMES)}), got {name!r}")
+        raise DatasetError(f"{location}: expected a split ({', '.join(SPLIT_NAMES)}), got {name!r}")
     return SPLIT_NAMES[name.lower()]
 
 
-def listed_path(cell: str, folder: Path, place: str) -> Path:
-    """Return the file that a list names: anywhere, since lists are for sounds wherever they lie.
+def listed_path(cell: str, folder: Path, location: str) -> Path:
+    """Return the path of a file named in a list. It may be anywhere on disk.
+
+    Args:
+        cell: Path relative to `folder`, or an absolute path.
+        folder: Folder of the list.
+        location: Location of the row, for messages.
 
     Raises:
-        DatasetError: For no path, and for a device, a pipe or a file of /proc, which would be read without end.
+        DatasetError: If the cell is empty, or if it names a device, a pipe or a file in /proc, which could be endless.
     """
     path = folder / cell
     if not cell or "\0" in cell:
-        raise DatasetError(f"{place}: no path" if not cell else f"{place}: expected a path, got {cell!r}")
+        raise DatasetError(f"{location}: no path" if not cell else f"{location}: expected a path, got {cell!r}")
     if "\\" in cell and os.sep == "/" and not path.exists():
-        raise DatasetError(f"{place}: expected a path with /, got {cell!r}")
+        raise DatasetError(f"{location}: expected a path with /, got {cell!r}")
     if path.exists() and not (is_regular(path) or path.is_dir()):
-        raise DatasetError(f"{place}: {cell} is neither a file nor missing")
+        raise DatasetError(f"{location}: {cell} is neither a file nor missing")
     return path
 
 
-def inner_path(cell: str, what: str, place: str) -> str:
-    """Return the path of a file that a data set has in its own folder.
+def inner_path(cell: str, what: str, location: str) -> str:
+    """Return the relative path of a file inside the data set's folder; `what` names the cell in messages.
 
     Raises:
-        DatasetError: Where it would lead out of it.
+        DatasetError: If it points outside the folder.
     """
     path = PurePath(cell)
     if not cell or {"\0", "\\"} & set(cell) or path.is_absolute() or ".." in path.parts:
-        raise DatasetError(f"{place}: expected a {what} in the folder of the data set, got {cell!r}")
+        raise DatasetError(f"{location}: expected a {what} in the folder of the data set, got {cell!r}")
     return cell
 
 
-def checked_label(cell: str, place: str) -> str:
-    """Return the name of a class, after which files are named.
+def checked_label(cell: str, location: str) -> str:
+    """Return the class name in a cell. Files are named after it.
 
     Raises:
-        DatasetError: Where no file can be.
+        DatasetError: If it cannot be part of a file name.
     """
     if not is_plain_name(cell):
-        raise DatasetError(f"{place}: expected a label without / in it, got {cell!r}")
+        raise DatasetError(f"{location}: expected a label without / in it, got {cell!r}")
     return cell
 
 
 def check_columns(path: Path, header: Sequence[str], columns: Sequence[str], optional: Sequence[str]) -> None:
-    """Refuse a table that is not what `read_csv` says.
+    """Refuse a table whose columns are not as described in `read_csv`.
 
     Args:
-        path: The table.
-        header: Names of its columns, in upper or lower case.
-        columns: Names that it must have.
-        optional: Names that it may have.
+        path: Path of the table, for messages.
+        header: Column names of the table, in upper or lower case.
+        columns: Required names.
+        optional: Optional names.
 
     Raises:
-        DatasetError: For missing, doubtful and repeated names; the message says what to change.
+        DatasetError: If names are missing, repeated or probably wrong. The message explains what to change.
     """
     names = [name.strip().lower() for name in header]
     if len(names) == 1 and (found := [word for mark, word in _SEPARATORS.items() if mark in names[0]]):
-        raise DatasetError(f"{path} separates its columns by {found[0]}: expected commas")
+        raise DatasetError(f"{path} has {found[0]} between its columns: expected commas")
     if missing := [name for name in columns if name not in names]:
         has = ", ".join(header) or "none"
         raise DatasetError(f"{path} lacks the columns {', '.join(missing)}: it has {has}{_hint(missing, names)}")
     for name in optional:
         if name not in names and (hint := _hint([name], names)):
-            raise DatasetError(f"{path} has no column {name}{hint}, or remove it where it means something else")
+            raise DatasetError(f"{path} has no column {name}{hint}, or remove it if it means something else")
     if repeated := sorted({name for name in names if names.count(name) > 1}):
         raise DatasetError(f"{path} has several columns {', '.join(repeated)}: keep one of each")
 
 
 def _hint(missing: Sequence[str], names: Sequence[str]) -> str:
-    """Say which columns should be renamed."""
+    """Return advice on which columns to rename."""
     found = [(other, name) for name in missing for other in _OTHER_NAMES.get(name, ()) if other in names]
     return "".join(f"; rename {other} to {name}" for other, name in found)

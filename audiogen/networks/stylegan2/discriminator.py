@@ -12,6 +12,8 @@ from audiogen.networks.stylegan2.layers import Conv2d, FullyConnected
 from audiogen.networks.stylegan2.mapping import Mapping
 from audiogen.networks.stylegan2.sizes import Level, levels
 
+GROUP_SIZE = 4  # clips, for the minibatch standard deviation
+
 
 class Discriminator(nn.Module):
     """Score spectrograms as real or fake, given their class.
@@ -33,7 +35,7 @@ class Discriminator(nn.Module):
         channel_base: int = 16384,
         channel_max: int = 512,
         num_mapping_layers: int = 8,
-        group_size: int = 4,
+        group_size: int = GROUP_SIZE,
         num_low_precision: int = 4,
     ) -> None:
         super().__init__()
@@ -44,6 +46,7 @@ class Discriminator(nn.Module):
             num_channels = shape[0] if index == 0 else 0
             setattr(self, level.name, DiscriminatorBlock(level, below, num_channels, index < num_low_precision))
         features = start.channels
+        self.group_size = group_size
         setattr(self, start.name, Epilogue(start, features if num_classes else 1, group_size))
         self.start = start
         self.num_classes = num_classes

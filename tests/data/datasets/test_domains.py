@@ -1,4 +1,4 @@
-"""Two domains: which is first, what they are called, and folders that are refused."""
+"""Two domains: their order and names, and folders that are refused."""
 
 from collections import Counter
 from pathlib import Path
@@ -38,8 +38,8 @@ def test_first_domain_has_the_first_class(folder: Path) -> None:
     assert all(clip.label in clip.path.parts for clip in clips)
 
 
-def test_splits_are_those_of_the_same_files_as_classes(folder: Path) -> None:
-    """The hash is of the path below the domain, so it does not matter what lies around it."""
+def test_splits_equal_those_of_the_same_files_read_as_classes(folder: Path) -> None:
+    """The hash covers the path below the domain only, so neighbouring files do not matter."""
     alone = {clip.path: clip.split for clip in ClassFolders(0.3).scan(folder / "flute")}
     both = {clip.path: clip.split for clip in Domains("flute", "violin", 0.3).scan(folder)}
     assert alone.items() <= both.items()
@@ -50,13 +50,13 @@ def test_folders_of_splits_within_a_domain_are_splits(folder: Path) -> None:
     for split in ("train", "test"):
         (folder / "viola" / split).mkdir(parents=True)
         (folder / "viola" / split / "a.wav").touch()
-    data = Domains("viola", "flute", val_share=0)
+    data = Domains("viola", "flute", val_fraction=0)
     found = data.scan(folder)
     assert [(clip.path.parent.name, clip.split) for clip in found if clip.label == "viola"] == [
         ("test", "test"),
         ("train", "train"),
     ]
-    assert data.notes[1:] == ["1 other files, not sounds by their suffix: 1 .txt"]
+    assert data.notes[1:] == ["1 files without an audio suffix ignored: 1 .txt"]
     assert data.notes[0].startswith("Sub-folders named after splits are read as splits")
 
 
@@ -70,7 +70,7 @@ def test_two_recordings_are_two_domains(folder: Path) -> None:
     ]
 
 
-def test_folders_may_lie_anywhere(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_folders_may_be_anywhere(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = list(Domains("violin", "flute").scan(folder))
     assert list(Domains(str(folder / "violin"), str(folder / "flute")).scan(Path("elsewhere"))) == expected
     monkeypatch.setenv("HOME", str(folder))
@@ -110,6 +110,6 @@ def test_missing_and_empty_folders_are_named(folder: Path) -> None:
         Domains("violin", "cello").scan(folder)
 
 
-def test_share_out_of_range_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"val_share must be in \[0, 1\), got 1"):
-        Domains("a", "b", val_share=1)
+def test_fraction_out_of_range_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"val_fraction must be in \[0, 1\), got 1"):
+        Domains("a", "b", val_fraction=1)

@@ -47,14 +47,14 @@ def test_esc10_is_a_subset(folder: Path) -> None:
     assert [clip.label for clip in ESC50(esc10=True).scan(folder)] == ["dog"] * 5
 
 
-def test_file_that_is_missing_stays_in_the_list(folder: Path) -> None:
+def test_missing_file_is_still_listed(folder: Path) -> None:
     (folder / "audio" / "3-100032-A-0.wav").unlink()
     assert folder / "audio" / "3-100032-A-0.wav" in [clip.path for clip in ESC50().scan(folder)]
 
 
 @pytest.mark.parametrize(("val_fold", "test_fold"), [(0, None), (6, None), (1, 1), (1, 0), (1, 6)])
-def test_folds_that_are_not_two_of_five_are_refused(val_fold: int, test_fold: int | None) -> None:
-    message = f"expected different val_fold and test_fold of 1 ... 5, got {val_fold} and {test_fold}"
+def test_invalid_or_equal_folds_are_refused(val_fold: int, test_fold: int | None) -> None:
+    message = f"expected different val_fold and test_fold from 1 to 5, got {val_fold} and {test_fold}"
     with pytest.raises(ValueError, match=message):
         ESC50(val_fold, test_fold)
 
@@ -69,7 +69,7 @@ def test_folder_without_the_table_is_refused(tmp_path: Path) -> None:
     [
         (["filename,fold,category"], "lacks the columns esc10: it has filename, fold, category"),
         ([HEADER], "lists no clips$"),
-        ([HEADER, "a.wav,1,0,dog,True,1,A", "b.wav,6,0,dog,True,1,A"], r"line 3: expected a fold of 1 ... 5, got '6'"),
+        ([HEADER, "a.wav,1,0,dog,True,1,A", "b.wav,6,0,dog,True,1,A"], r"line 3: expected a fold from 1 to 5, got '6'"),
         (
             [HEADER, "../a.wav,1,0,dog,True,1,A"],
             r"line 2: expected a filename in the folder of the data set, got '\.\./a\.wav'",
@@ -79,7 +79,7 @@ def test_folder_without_the_table_is_refused(tmp_path: Path) -> None:
             "line 2: expected a filename in the folder of the data set, got '/etc/a.wav'",
         ),
         ([HEADER, "a.wav,1,0,../dog,True,1,A"], "line 2: expected a label without / in it"),
-        ([HEADER, "a.wav"], r"line 2: expected a fold of 1 ... 5, got ''"),
+        ([HEADER, "a.wav"], r"line 2: expected a fold from 1 to 5, got ''"),
     ],
 )
 def test_broken_table_is_refused(tmp_path: Path, rows: list[str], message: str) -> None:
@@ -87,7 +87,7 @@ def test_broken_table_is_refused(tmp_path: Path, rows: list[str], message: str) 
         ESC50().scan(write_table(tmp_path, rows))
 
 
-def test_subset_that_is_empty_is_refused(tmp_path: Path) -> None:
+def test_empty_subset_is_refused(tmp_path: Path) -> None:
     write_table(tmp_path, [HEADER, "a.wav,1,47,airplane,False,1,A"])
     with pytest.raises(DatasetError, match="lists no clips of ESC-10"):
         ESC50(esc10=True).scan(tmp_path)

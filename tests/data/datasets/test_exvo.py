@@ -1,4 +1,4 @@
-"""ExVo: emotions with the highest score are the classes; the paper's splits; tables that are refused."""
+"""ExVo: classes are the emotions with the highest score; splits as in the paper; refused tables."""
 
 from pathlib import Path
 
@@ -48,7 +48,7 @@ def test_validation_can_be_trained_on(tmp_path: Path) -> None:
     assert found(ExVo(train_on_val=True), write_layout(tmp_path))[-1] == ("00004", "surprise", "train")
 
 
-def test_lower_score_lists_more(tmp_path: Path) -> None:
+def test_lower_min_score_lists_more_clips(tmp_path: Path) -> None:
     labels = [(name, label) for name, label, _ in found(ExVo(min_score=0.5), write_layout(tmp_path))]
     assert ("00003", "awe") in labels
     assert ("00002", "distress") in labels
@@ -75,7 +75,7 @@ def test_without_classes_every_clip_is_listed_once(tmp_path: Path, train_on_val:
         ("00002", None, "train"),
         ("00003", None, "train"),
         ("00004", None, val),
-        ("00005", None, "train"),  # a test clip: it lacks nothing but the scores
+        ("00005", None, "train"),  # a test clip, which lacks only the scores
     ]
 
 
@@ -84,20 +84,20 @@ def test_test_clips_with_scores_are_the_test_split(tmp_path: Path) -> None:
     assert found(ExVo(), tmp_path) == [("00005", "excitement", "test")]
 
 
-def test_ids_without_brackets_and_names_in_another_case_are_understood(tmp_path: Path) -> None:
+def test_ids_without_brackets_and_names_in_any_case_are_accepted(tmp_path: Path) -> None:
     rows = [row.replace("[", "").replace("]", "") for row in ROWS]
     write_layout(tmp_path, rows, HEADER.upper(), name="copy.csv")
     assert found(ExVo(file="copy.csv"), tmp_path)[0] == ("00001", "awe", "train")
 
 
-def test_sounds_are_looked_for_in_wav_then_beside_the_table(tmp_path: Path) -> None:
+def test_sounds_are_searched_in_wav_then_beside_the_table(tmp_path: Path) -> None:
     write_layout(tmp_path)
     (tmp_path / "wav" / "00001.wav").rename(tmp_path / "00001.wav")
     (tmp_path / "00004.wav").touch()
     (tmp_path / "wav" / "00002.wav").unlink()
     assert list(ExVo().scan(tmp_path)) == [
         AudioItem(tmp_path / "00001.wav", "awe", "train"),
-        AudioItem(tmp_path / "wav" / "00002.wav", "fear", "train"),  # missing: the reader of the sounds tells
+        AudioItem(tmp_path / "wav" / "00002.wav", "fear", "train"),  # missing; reported when it is read
         AudioItem(tmp_path / "wav" / "00002.wav", "horror", "train"),
         AudioItem(tmp_path / "wav" / "00004.wav", "surprise", "val"),
     ]
@@ -111,7 +111,7 @@ def test_missing_columns_are_named_beside_those_found(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("score", ["high", "", "nan", "1.1", "-1"])
-def test_score_that_is_none_is_refused_naming_the_row(tmp_path: Path, score: str) -> None:
+def test_invalid_score_is_refused_naming_the_row(tmp_path: Path, score: str) -> None:
     write_layout(tmp_path, [ROWS[0], f"[00002],Train,,,0,0,0,0,{score},0,0,0,0,0"])
     with pytest.raises(DatasetError, match=rf"line 3: expected a score in \[0, 1\] for fear, got '{score}'"):
         ExVo().scan(tmp_path)
@@ -134,12 +134,12 @@ def test_broken_table_is_refused(tmp_path: Path, rows: list[str], message: str) 
 
 
 @pytest.mark.parametrize("emotions", [(), ("awe", "Awe")])
-def test_no_emotions_or_one_twice_are_refused(emotions: tuple[str, ...]) -> None:
+def test_empty_or_repeated_emotions_are_refused(emotions: tuple[str, ...]) -> None:
     with pytest.raises(ValueError, match="expected one or more different emotions"):
         ExVo(emotions)
 
 
 @pytest.mark.parametrize("min_score", [0, 1.5])
-def test_score_out_of_range_is_refused(min_score: float) -> None:
+def test_min_score_out_of_range_is_refused(min_score: float) -> None:
     with pytest.raises(ValueError, match=r"min_score must be in \(0, 1\]"):
         ExVo(min_score=min_score)

@@ -55,14 +55,14 @@ def test_sounds_that_cannot_be_read_are_listed_and_other_files_are_counted(tmp_p
     root = touch(tmp_path, *(f"cat/{name}" for name in sounds), "cat/notes.txt", "x.xyz", "y.xyz", "LICENSE", ".hidden")
     data = ClassFolders(0)
     assert sorted(labels(list(data.scan(root)), root)) == sorted(f"cat/{name}" for name in sounds)
-    assert data.notes == ["4 other files, not sounds by their suffix: 2 .xyz, 1 without a suffix, 1 .txt"]
+    assert data.notes == ["4 files without an audio suffix ignored: 2 .xyz, 1 without a suffix, 1 .txt"]
     with pytest.raises(DatasetError, match=r"no sound files .* in .*dog, only 1 \.raw files"):
         ClassFolders().scan(touch(tmp_path / "dog", "a.raw"))
 
 
 def test_sounds_beside_class_folders_are_refused_naming_one(tmp_path: Path) -> None:
     root = touch(tmp_path, "cat/a.wav", "stray.wav", "zebra.wav")
-    with pytest.raises(DatasetError, match=r"sounds in sub-folders and 2 beside them, such as stray\.wav"):
+    with pytest.raises(DatasetError, match=r"sounds in sub-folders and 2 sounds beside them, such as stray\.wav"):
         ClassFolders().scan(root)
 
 
@@ -78,9 +78,9 @@ def test_missing_folder_is_refused_naming_the_flag(tmp_path: Path) -> None:
         ClassFolders().scan(None)
 
 
-def splits(root: Path, val_share: float = 0) -> dict[str, tuple[str | None, str]]:
+def splits(root: Path, val_fraction: float = 0) -> dict[str, tuple[str | None, str]]:
     """Return class and split of each sound by its path below the folder."""
-    found = ClassFolders(val_share).scan(root)
+    found = ClassFolders(val_fraction).scan(root)
     return {clip.path.relative_to(root).as_posix(): (clip.label, clip.split) for clip in found}
 
 
@@ -97,7 +97,7 @@ def test_folders_named_as_splits_are_splits_and_the_classes_are_below(tmp_path: 
     assert len(found) == 18
 
 
-def test_folders_of_splits_are_told(tmp_path: Path) -> None:
+def test_folders_of_splits_are_reported(tmp_path: Path) -> None:
     data = ClassFolders(0.5)
     data.scan(touch(tmp_path / "all", "train/a.wav", "train/b.wav", "val/c.wav", "test/d.wav"))
     assert data.notes == ["Sub-folders named after splits are read as splits, not as classes: train, val, test"]
@@ -108,7 +108,7 @@ def test_folders_of_splits_are_told(tmp_path: Path) -> None:
     assert data.notes == []
 
 
-def test_without_a_folder_for_validation_a_share_of_train_alone_is_taken(tmp_path: Path) -> None:
+def test_without_a_validation_folder_only_a_fraction_of_train_is_used(tmp_path: Path) -> None:
     root = touch(tmp_path, *(f"{name}/cat/{i}.wav" for name in ("train", "test") for i in range(4)))
     counts = Counter((path.split("/")[0], split) for path, (_, split) in splits(root, 0.5).items())
     assert counts == {("train", "train"): 2, ("train", "val"): 2, ("test", "test"): 4}
@@ -131,14 +131,14 @@ def test_splits_within_each_class(tmp_path: Path) -> None:
     }
 
 
-def test_class_that_is_called_as_a_split_stays_a_class_beside_others(tmp_path: Path) -> None:
+def test_class_named_like_a_split_stays_a_class_beside_others(tmp_path: Path) -> None:
     root = touch(tmp_path, "train/a.wav", "train/b.wav", "plane/c.wav", "plane/d.wav")
     assert {label for label, _ in splits(root).values()} == {"train", "plane"}
 
 
 @pytest.mark.parametrize("beside", ["extra/c.wav", "c.wav"])
 def test_other_folders_beside_several_splits_are_refused(tmp_path: Path, beside: str) -> None:
-    with pytest.raises(DatasetError, match=r"folders of splits \(test, train\) and beside them (extra|sounds)"):
+    with pytest.raises(DatasetError, match=r"folders of splits \(test, train\) and also (extra|sounds)"):
         ClassFolders().scan(touch(tmp_path, "train/a.wav", "test/b.wav", beside))
 
 
@@ -157,7 +157,7 @@ def test_single_files_are_recordings_whose_ends_are_for_validation(tmp_path: Pat
     assert clip == AudioItem(root / "cat" / "a.wav", None, "train", span=(0.0, 1.0))
 
 
-def test_other_data_sets_say_that_a_file_is_no_folder(tmp_path: Path) -> None:
+def test_other_data_sets_refuse_a_file_in_place_of_a_folder(tmp_path: Path) -> None:
     root = touch(tmp_path, "a.wav") / "a.wav"
     with pytest.raises(DatasetError, match=r"a\.wav is a file: name the folder it is in \(--data\.root\)"):
         FSDD().scan(root)
@@ -169,15 +169,15 @@ def many(tmp_path: Path) -> Path:
     return touch(tmp_path, *(f"cat/{i}.wav" for i in range(40)), *(f"dog/{i}.wav" for i in range(20)))
 
 
-@pytest.mark.parametrize("val_share", [0, 0.1, 0.25])
-def test_each_class_gives_its_share_to_validation(many: Path, val_share: float) -> None:
-    counts = Counter((clip.label, clip.split) for clip in ClassFolders(val_share).scan(many))
-    assert (counts["cat", "val"], counts["dog", "val"]) == (40 * val_share, 20 * val_share)
+@pytest.mark.parametrize("val_fraction", [0, 0.1, 0.25])
+def test_the_same_fraction_of_each_class_is_used_for_validation(many: Path, val_fraction: float) -> None:
+    counts = Counter((clip.label, clip.split) for clip in ClassFolders(val_fraction).scan(many))
+    assert (counts["cat", "val"], counts["dog", "val"]) == (40 * val_fraction, 20 * val_fraction)
     assert counts.total() == 60
     assert {split for _, split in counts} <= {"train", "val"}
 
 
-def test_splits_do_not_depend_on_where_the_folder_lies(many: Path) -> None:
+def test_splits_do_not_depend_on_the_location_of_the_folder(many: Path) -> None:
     before = splits(many, 0.1)
     moved = many.rename(many.with_name("moved"))
     assert splits(moved, 0.1) == before
@@ -190,7 +190,7 @@ def test_adding_a_file_moves_at_most_one_other(many: Path) -> None:
     assert sum(after[path] != split for path, split in before.items()) <= 1
 
 
-@pytest.mark.parametrize("val_share", [-0.1, 1.0])
-def test_share_out_of_range_is_refused(val_share: float) -> None:
-    with pytest.raises(ValueError, match=rf"val_share must be in \[0, 1\), got {val_share}"):
-        ClassFolders(val_share)
+@pytest.mark.parametrize("val_fraction", [-0.1, 1.0])
+def test_fraction_out_of_range_is_refused(val_fraction: float) -> None:
+    with pytest.raises(ValueError, match=rf"val_fraction must be in \[0, 1\), got {val_fraction}"):
+        ClassFolders(val_fraction)

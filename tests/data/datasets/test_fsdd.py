@@ -38,7 +38,7 @@ def test_speakers_can_be_chosen_and_ordered(folder: Path) -> None:
     assert len(FSDD(speakers=["george"]).scan(folder)) == 18
 
 
-def test_speaker_that_is_not_there_is_named(folder: Path) -> None:
+def test_unknown_speaker_is_named(folder: Path) -> None:
     with pytest.raises(DatasetError, match=r"no speaker anna in .*, only george, yweweler"):
         FSDD(label="speaker", speakers=["george", "anna"]).scan(folder)
 

@@ -1,4 +1,4 @@
-"""Manifests: CSV and JSON lines say the same, and what is wrong with a line is told with its number."""
+"""Manifests: CSV and JSON lines are equivalent, and errors name the line."""
 
 import json
 import os
@@ -55,36 +55,38 @@ def test_path_alone_is_enough(scan: Callable, tmp_path: Path) -> None:
     ]
 
 
-def test_other_names_of_splits_are_understood(scan: Callable) -> None:
+def test_synonyms_of_splits_are_accepted(scan: Callable) -> None:
     names = ["train", "Training", "val", "valid", "VALIDATION", "dev", "test", "testing", "eval"]
     splits = [clip.split for clip in scan([{"path": "a.wav", "split": name} for name in names])]
     assert splits == ["train"] * 2 + ["val"] * 4 + ["test"] * 3
 
 
-def test_names_with_quotes_commas_and_other_letters_survive(scan: Callable, tmp_path: Path) -> None:
+def test_names_with_quotes_commas_and_non_ascii_letters_are_preserved(scan: Callable, tmp_path: Path) -> None:
     name, label = 'Glück, "laut" 音.wav', "größer"
     assert scan([{"path": name, "label": label}]) == [AudioItem(tmp_path / name, label, "train")]
 
 
 @pytest.mark.parametrize(("name", "text"), [("list.csv", "path\nä.wav\n"), ("list.jsonl", '\n{"path": "ä.wav"}\n\n')])
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
-def test_byte_order_mark_crlf_and_root_that_is_the_file(tmp_path: Path, name: str, text: str, encoding: str) -> None:
+def test_byte_order_mark_and_crlf_are_accepted_and_root_may_be_the_file(
+    tmp_path: Path, name: str, text: str, encoding: str
+) -> None:
     (tmp_path / name).write_bytes(text.replace("\n", "\r\n").encode(encoding))
     assert Manifest().scan(tmp_path / name) == [AudioItem(tmp_path / "ä.wav", None, "train")]
 
 
-def test_numbers_in_json_are_names_of_classes(tmp_path: Path) -> None:
+def test_numbers_in_json_are_class_names(tmp_path: Path) -> None:
     (tmp_path / "list.jsonl").write_text('{"path": "a.wav", "label": 0, "seconds": 1.5}\n')
     assert Manifest("list.jsonl").scan(tmp_path)[0].label == "0"
 
 
-def test_pipe_is_refused_before_it_is_waited_for(scan: Callable, tmp_path: Path) -> None:
+def test_pipe_is_refused_without_waiting_for_it(scan: Callable, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "a.wav")
     with pytest.raises(DatasetError, match=r"a\.wav is neither a file nor missing"):
         scan([{"path": "a.wav"}])
 
 
-def test_column_of_another_name_beside_ours_does_no_harm_and_a_name_may_have_a_backslash(tmp_path: Path) -> None:
+def test_synonym_beside_our_column_is_ignored_and_a_name_may_contain_a_backslash(tmp_path: Path) -> None:
     (tmp_path / "a\\b.wav").touch()
     (tmp_path / "list.csv").write_text("path,label,class,set,split\na\\b.wav,x,y,z,test\n")
     assert Manifest("list.csv").scan(tmp_path) == [AudioItem(tmp_path / "a\\b.wav", "x", "test")]
@@ -108,13 +110,13 @@ JSON = '{"path": "a.wav"}\n'
         ("list.csv", CSV + "b, c.wav,x,train\n", "line 3: more cells than columns"),
         ("list.csv", CSV + '"b.wav,x,train\n', "after line 2: unexpected end of data"),
         ("list.csv", "file,label\na.wav,x\n", "lacks the columns path: it has file, label; rename file to path"),
-        ("list.csv", "path,class\na.wav,x\n", "has no column label; rename class to label, or remove it where"),
+        ("list.csv", "path,class\na.wav,x\n", "has no column label; rename class to label, or remove it if"),
         ("list.csv", "path,Category,split\na.wav,x,\n", "has no column label; rename category to label"),
         ("list.csv", "path,label,subset\na.wav,x,test\n", "has no column split; rename subset to split"),
         ("list.csv", "path,label,label\na.wav,x,y\n", "has several columns label: keep one of each"),
         ("list.csv", "path,label,Label \na.wav,x,y\n", "has several columns label: keep one of each"),
-        ("list.csv", "path;label\na.wav;x\n", "separates its columns by semicolons: expected commas"),
-        ("list.csv", "path\tlabel\na.wav\tx\n", "separates its columns by tabs: expected commas"),
+        ("list.csv", "path;label\na.wav;x\n", "has semicolons between its columns: expected commas"),
+        ("list.csv", "path\tlabel\na.wav\tx\n", "has tabs between its columns: expected commas"),
         ("list.csv", CSV + "b\\c.wav,x,train\n", r"line 3: expected a path with /, got 'b\\\\c\.wav'"),
         ("list.jsonl", '{"path": "a.wav", "class": "x"}\n', "has no column label; rename class to label"),
         ("list.jsonl", JSON + '{"path": "b.wav", "label": "x", "label": "y"}\n', "line 2: several keys label"),

@@ -1,4 +1,4 @@
-"""Pairs of content and style: both clips carry the number of the pair."""
+"""Pairs of content and style: both sounds have the number of the pair."""
 
 from pathlib import Path
 
@@ -22,7 +22,7 @@ def test_content_is_the_first_class() -> None:
     assert Pairs().label_order == ("content", "style")
 
 
-def test_order_of_the_columns_and_further_ones_do_not_matter(tmp_path: Path) -> None:
+def test_column_order_and_extra_columns_do_not_matter(tmp_path: Path) -> None:
     (tmp_path / "list.csv").write_text("Style,note,Content\nbells.wav,loud,speech.wav\n")
     clips = Pairs("list.csv").scan(tmp_path)
     assert [(clip.path.name, clip.label) for clip in clips] == [("speech.wav", "content"), ("bells.wav", "style")]
@@ -34,7 +34,7 @@ def test_order_of_the_columns_and_further_ones_do_not_matter(tmp_path: Path) -> 
     [
         ("content,style\na.wav,b.wav\nc.wav\n", "line 3: no style"),
         ("content,style\n,b.wav\n", "line 2: no content"),
-        ("content;style\na.wav;b.wav\n", "separates its columns by semicolons: expected commas"),
+        ("content;style\na.wav;b.wav\n", "has semicolons between its columns: expected commas"),
         ("content,style\n/dev/zero,b.wav\n", "line 2: /dev/zero is neither a file nor missing"),
         ("content,style\n", "lists no pairs"),
     ],

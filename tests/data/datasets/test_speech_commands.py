@@ -55,7 +55,7 @@ def test_digits_come_first_in_the_order_of_numbers(words: Any) -> None:
     assert SpeechCommands(words).label_order == DIGITS
 
 
-def test_folder_of_torchaudio_is_found(tmp_path: Path) -> None:
+def test_torchaudio_layout_is_found(tmp_path: Path) -> None:
     folder = write_layout(tmp_path / "SpeechCommands" / "speech_commands_v0.02")
     assert {clip.path.parent.parent for clip in SpeechCommands().scan(tmp_path)} == {folder}
 
@@ -83,18 +83,18 @@ def test_unknown_choice_of_words_is_refused() -> None:
 
 @pytest.fixture
 def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
-    """Put a small archive in place of the published one; return where downloads went."""
+    """Replace the published archive by a small one; return a list of download paths."""
     layout = write_layout(tmp_path / "layout")
     with tarfile.open(tmp_path / "published.tar.gz", "w:gz") as archive:
         archive.add(layout, ".")
     content = (tmp_path / "published.tar.gz").read_bytes()
     downloads = []
 
-    def download(url: str, place: str, hash_prefix: str) -> None:
+    def download(url: str, path: str, hash_prefix: str) -> None:
         assert url.endswith("/speech_commands_v0.02.tar.gz")
         assert hash_prefix == speech_commands.SHA256
-        downloads.append(Path(place))
-        Path(place).write_bytes(content)
+        downloads.append(Path(path))
+        Path(path).write_bytes(content)
 
     monkeypatch.setattr(speech_commands, "SHA256", hashlib.sha256(content).hexdigest())
     monkeypatch.setattr("torch.hub.download_url_to_file", download)
@@ -108,14 +108,14 @@ def test_missing_data_are_downloaded_on_request_and_unpacked(tmp_path: Path, pub
     assert (tmp_path / "new" / "SpeechCommands" / "speech_commands_v0.02" / "testing_list.txt").is_file()
 
 
-def test_archive_that_is_there_is_not_downloaded_again(tmp_path: Path, published: list[Path]) -> None:
+def test_existing_archive_is_not_downloaded_again(tmp_path: Path, published: list[Path]) -> None:
     SpeechCommands(download=True).scan(tmp_path / "new")
     shutil.rmtree(tmp_path / "new" / "SpeechCommands")
     assert len(SpeechCommands(download=True).scan(tmp_path / "new")) == 6
     assert len(published) == 1
 
 
-def test_archive_that_is_another_is_refused(tmp_path: Path, published: list[Path]) -> None:
+def test_archive_with_another_digest_is_refused(tmp_path: Path, published: list[Path]) -> None:
     (tmp_path / "new").mkdir()
     (tmp_path / "new" / "speech_commands_v0.02.tar.gz").write_bytes(b"another")
     with pytest.raises(DatasetError, match=r"speech_commands_v0\.02\.tar\.gz is not http.*expected SHA-256"):
@@ -123,7 +123,7 @@ def test_archive_that_is_another_is_refused(tmp_path: Path, published: list[Path
     assert published == []
 
 
-def test_data_that_are_there_are_not_downloaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_existing_data_are_not_downloaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.hub.download_url_to_file", lambda *_, **__: pytest.fail("downloads"))
     assert len(SpeechCommands(download=True).scan(write_layout(tmp_path / "flat"))) == 6
     with pytest.raises(DatasetError, match="does not exist"):
@@ -131,7 +131,7 @@ def test_data_that_are_there_are_not_downloaded(tmp_path: Path, monkeypatch: pyt
 
 
 @pytest.mark.parametrize("error", [URLError("no route"), RuntimeError("invalid hash value"), ConnectionError("reset")])
-def test_failed_download_tells_the_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+def test_failed_download_reports_the_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     def fail(*_: Any, **__: Any) -> None:
         raise error
 
@@ -140,7 +140,7 @@ def test_failed_download_tells_the_reason(tmp_path: Path, monkeypatch: pytest.Mo
         SpeechCommands(download=True).scan(tmp_path)
 
 
-def test_digest_is_that_of_torchaudio() -> None:
+def test_digest_equals_that_in_torchaudio() -> None:
     assert torchaudio.datasets.speechcommands._CHECKSUMS[speech_commands.URL] == speech_commands.SHA256
 
 

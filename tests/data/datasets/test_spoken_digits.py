@@ -47,7 +47,7 @@ def dataset_folder(cache: Path) -> Path:
     return cache / f"spoken_digits-v1-{NUM_CLIPS}-seed0-{SAMPLE_RATE}hz"
 
 
-def test_default_plan_has_sixty_speakers_and_as_many_clips_of_each_digit() -> None:
+def test_default_plan_has_sixty_speakers_and_equally_many_clips_per_digit() -> None:
     plan = plan_utterances(6000, seed=0)
     assert len({utterance.path for utterance in plan}) == 6000
     assert len({utterance.speaker.name for utterance in plan}) == len(list_speakers()) == 60
@@ -65,12 +65,12 @@ def test_splits_share_no_voice_and_each_has_all_digits(num_clips: int) -> None:
     assert set(voices.values()) == {1}
 
 
-def test_four_fifths_of_the_speakers_train() -> None:
+def test_four_fifths_of_the_speakers_are_for_training() -> None:
     assert Counter(speaker.split for speaker in list_speakers()) == {"train": 48, "val": 6, "test": 6}
     assert len(set(VOICES)) == 30
 
 
-def test_plan_jitters_rate_and_pitch_within_their_bounds_and_with_the_seed() -> None:
+def test_plan_varies_rate_and_pitch_within_their_bounds_by_seed() -> None:
     plan, other = plan_utterances(600, seed=0), plan_utterances(600, seed=1)
     assert {utterance.rate for utterance in plan} == set(range(RATES[0], RATES[1] + 1))
     assert {utterance.pitch for utterance in plan} == set(range(PITCHES[0], PITCHES[1] + 1))
@@ -78,7 +78,7 @@ def test_plan_jitters_rate_and_pitch_within_their_bounds_and_with_the_seed() -> 
     assert plan != other
 
 
-def test_larger_plan_begins_with_the_smaller_one() -> None:
+def test_larger_plan_starts_with_the_smaller_one() -> None:
     assert plan_utterances(1000, seed=3)[:300] == plan_utterances(300, seed=3)
 
 
@@ -155,7 +155,7 @@ def test_build_keeps_the_folder_of_a_faster_process(cache: Path) -> None:
 @pytest.mark.usefixtures("cache")
 def test_build_that_fails_halfway_leaves_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(ACCENTS, "american", "en-nowhere")
-    with pytest.raises(DatasetError, match=r"no accent of 'en-nowhere\+m1'"):
+    with pytest.raises(DatasetError, match=r"no voice 'en-nowhere\+m1'"):
         build_spoken_digits(tmp_path / "digits", NUM_CLIPS, seed=0, sample_rate=SAMPLE_RATE)
     assert list(tmp_path.iterdir()) == []
 
@@ -179,7 +179,7 @@ def test_labels_are_digits_or_speakers(cache: Path) -> None:
 
 
 def test_class_can_be_the_gender_of_the_voice() -> None:
-    """Voices, and with them genders, are in one split only, and both genders are in each."""
+    """Each voice, and so its gender, is in one split; every split has both genders."""
     speakers = list_speakers()
     found = {(speaker.split, gender_of(speaker.name)) for speaker in speakers}
     assert {pair for pair in found if pair[1]} == {(s, g) for s in ("train", "val", "test") for g in ("male", "female")}
@@ -189,8 +189,8 @@ def test_class_can_be_the_gender_of_the_voice() -> None:
     assert {"Annie", "f1", "belinda"} <= {voice for voice, gender in voices if gender == "female"}
 
 
-def test_voices_of_no_clear_gender_are_left_out(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("audiogen.data.datasets.spoken_digits.NEITHER", ("f1",))  # who has ten of these few clips
+def test_ambiguous_voices_have_no_gender_class(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("audiogen.data.datasets.spoken_digits.NEITHER", ("f1",))  # has ten of these few clips
     clips = SpokenDigits(label="gender", num_clips=NUM_CLIPS).scan(cache)
     assert len(clips) == NUM_CLIPS - 10
     assert {clip.label for clip in clips} == {"male", "female"}

@@ -1,4 +1,4 @@
-"""What `benchmarks.faults` stops and compares: a bench of tiny trainings, each a fork of this process."""
+"""What `tests.faults` stops and compares: a bench of tiny trainings, each a fork of this process."""
 
 import csv
 import json

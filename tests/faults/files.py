@@ -22,7 +22,7 @@ from audiogen.metrics.embeddings.classifier import Classifier
 from audiogen.metrics.embeddings.embedding import Embedded
 from audiogen.run_settings import differences
 from audiogen.transforms.mel import LogMel
-from benchmarks.faults_bench import Bench, Outcome
+from tests.faults.bench import Bench, Outcome
 
 Change = Callable[[bytes, random.Random], bytes]
 
@@ -117,7 +117,7 @@ def data_of(bench: Bench, cache: Path, num_workers: int = 1) -> SpectrogramData:
     """Return the bench's data, with a cache of its own."""
     transform = LogMel(8000, 512, 128, n_mels=32, num_frames=32, floor_db=-100, ceil_db=20)
     return SpectrogramData(
-        ClassFolders(val_share=0.25), transform, root=str(bench.data), cache=str(cache), num_workers=num_workers
+        ClassFolders(val_fraction=0.25), transform, root=str(bench.data), cache=str(cache), num_workers=num_workers
     )
 
 

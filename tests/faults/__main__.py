@@ -1,7 +1,7 @@
 """Stop trainings in every way, start the same command again, and compare with a run that was never stopped.
 
-    python -m benchmarks.faults             all faults, more than 1,000: about half an hour on two cores
-    python -m benchmarks.faults --short     what the tests do
+    python -m tests.faults             all faults, more than 1,000: about half an hour on two cores
+    python -m tests.faults --short     what the tests do
 
 Each training is a process of its own, forked from one that has loaded the libraries, with a tiny StyleGAN2, a
 classifier and a save every second step. Disks that are full or read-only are small tmpfs mounts, which need root;
@@ -26,15 +26,15 @@ from typing import Any
 import torch
 
 from audiogen.checkpoint_io import CHECKPOINT_FOLDER, CHECKPOINT_PATTERN
-from benchmarks.faults_bench import CLIPS, EVALUATIONS, SAVE_EVERY, STEP, Bench, Outcome, differences, load, saved_clips
-from benchmarks.faults_of_files import (
+from tests.faults.bench import CLIPS, EVALUATIONS, SAVE_EVERY, STEP, Bench, Outcome, differences, load, saved_clips
+from tests.faults.files import (
     damaged_checkpoints,
     damaged_embeddings,
     damaged_records,
     damaged_stores,
     damaged_tables,
 )
-from benchmarks.faults_of_processes import (
+from tests.faults.processes import (
     early_warning,
     errors,
     killed_builds,
@@ -224,7 +224,7 @@ def data_changes(bench: Bench) -> Outcome:
     outcome.injected += 1
     again = bench.fit(run, None, *more)
     assert again.wait() == 0, again.log.read_text()
-    assert "The data are not those that this run was trained on" in again.log.read_text(), again.log.read_text()
+    assert "The data differ from those that this run was trained on" in again.log.read_text(), again.log.read_text()
     outcome.survived += 1
     outcome.note = "goes on without the files; a change before it goes on is told"
     return outcome

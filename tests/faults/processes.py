@@ -1,4 +1,4 @@
-"""Faults of `benchmarks.faults` that come to processes: kills, signals, and the end of one of two."""
+"""Faults of `tests.faults` that come to processes: kills, signals, and the end of one of two."""
 
 import csv
 import os
@@ -19,7 +19,7 @@ import torch
 
 from audiogen.checkpoint_io import CHECKPOINT_FOLDER, CHECKPOINT_PATTERN
 from audiogen.signals import EXIT_AGAIN
-from benchmarks.faults_bench import CLIPS, EVALUATIONS, STEP, Bench, Outcome, Process, differences, saved_clips
+from tests.faults.bench import CLIPS, EVALUATIONS, STEP, Bench, Outcome, Process, differences, saved_clips
 
 
 def kills(bench: Bench, num: int) -> Outcome:
@@ -72,8 +72,7 @@ def kills_while_saving(bench: Bench, num: int) -> Outcome:
 
 def _die_while_saving(place: str, occasion: int, draw: random.Random) -> None:
     """Break what saves, so that it ends the process at a place, on some occasion."""
-    from audiogen import atomic
-    from audiogen.callbacks import checkpoint
+    from audiogen import atomic, checkpoint_io
 
     saves, save, to_disk = [0], torch.save, atomic._to_disk
 
@@ -100,7 +99,7 @@ def _die_while_saving(place: str, occasion: int, draw: random.Random) -> None:
         if now and place == SAVING[2] and path.name.endswith(".part"):
             die()
 
-    checkpoint.torch = SimpleNamespace(save=writing, load=torch.load)  # type: ignore
+    checkpoint_io.torch = SimpleNamespace(**(vars(torch) | {"save": writing}))  # type: ignore
     atomic._to_disk = reaching_disk
 
 
@@ -299,7 +298,7 @@ def _built(bench: Bench, cache: Path, kill: str | None, seconds: float = 0.0) ->
         kill: Which process to kill: "main", a "worker" of it, or none.
         seconds: When.
     """
-    from benchmarks.faults_of_files import data_of
+    from tests.faults.files import data_of
 
     def build() -> None:
         print(data_of(bench, cache, num_workers=2).loaded.summary())
