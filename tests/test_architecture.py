@@ -1,4 +1,4 @@
-"""The page on the architecture names files and functions that exist."""
+"""The architecture and the glossary name files and functions that exist."""
 
 import ast
 import re
@@ -9,7 +9,7 @@ import pytest
 PAGE = Path("docs/architecture.md").read_text()
 PACKAGE = Path("audiogen")
 NAMED = sorted(set(re.findall(r"`([\w/]+\.py): ([\w.]+)`", PAGE)))
-FILES = sorted(set(re.findall(r"`((?:\w+/)+\w+\.py|\w+\.py)`", PAGE)))
+FILES = sorted(set(re.findall(r"`((?:\w+/)*\w+\.py)`", PAGE + Path("docs/glossary.md").read_text())))
 
 
 def definitions(path: Path) -> set[str]:
