@@ -1,1 +1,1 @@
-"""Side-by-side measurements: `python -m benchmarks.NAME` prints a table and a line of JSON."""
+"""Measurements. `python -m benchmarks.NAME` prints a table and one line of JSON."""

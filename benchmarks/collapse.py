@@ -1,9 +1,9 @@
-"""Replay runs that collapsed, and healthy ones, through the rules: `python -m benchmarks.collapse [DIR]`.
+"""Apply the mode-collapse rules to recorded runs, collapsed and healthy: `python -m benchmarks.collapse [DIR]`.
 
-The runs are those of `benchmarks.collapse_runs`, whose logged metrics are in `benchmarks/collapse_runs.json`; with DIR,
-its runs are read, and that file is written anew. For each rule: the collapses it caught, its false alarms, and how much
-of training was left before the Frechet distance had doubled from its best. Then when each run would have been warned of
-and stopped.
+The metrics come from `benchmarks/collapse_runs.json`, recorded by `benchmarks.collapse_runs`. With DIR, the runs in DIR
+are read instead and the file is replaced. The first table lists for each rule the collapses it detected, its false
+alarms, and how much training remained until the Frechet distance had doubled from its best. The second table lists when
+each run would have been warned about and stopped.
 """
 
 import csv
@@ -36,7 +36,7 @@ Row = dict[str, float]
 
 
 def read_run(folder: Path) -> list[Row]:
-    """Return the rows of a run's table, with the columns that rules can be about, four digits each."""
+    """Return the rows of a run's metrics.csv, limited to the columns that rules use, with four digits."""
     with (folder / "metrics.csv").open() as file:
         rows = [
             {name: row[name] for name in ("kimg", *TRAINING, *EVALUATION) if row.get(name)}
@@ -46,7 +46,7 @@ def read_run(folder: Path) -> list[Row]:
 
 
 def alarms_of(rows: list[Row]) -> list[Alarm]:
-    """Return what the rules say of a run, training by training and evaluation by evaluation."""
+    """Return the alarms that the rules raise in a run, row by row."""
     watch = Watch(RULES, WARM_UP_KIMG)
     alarms = []
     for row in rows:
@@ -57,7 +57,7 @@ def alarms_of(rows: list[Row]) -> list[Alarm]:
 
 
 def doubled(rows: list[Row]) -> float:
-    """Return at which kimg the distance was twice its best, infinity where it never was."""
+    """Return the kimg at which the distance was twice its best, or infinity if it never was."""
     best = math.inf
     for row in rows:
         if "fad" in row and row["kimg"] >= WARM_UP_KIMG:
@@ -68,7 +68,7 @@ def doubled(rows: list[Row]) -> float:
 
 
 def main(folder: Path | None) -> None:
-    """Replay and print."""
+    """Apply the rules and print both tables."""
     if folder is not None:
         recorded = {name: read_run(folder / name) for name in COLLAPSES | HEALTHY}
         RECORDED.write_text(json.dumps(recorded) + "\n")

@@ -1,4 +1,4 @@
-"""Draw the pictures of docs/reading_the_curves.md from recorded runs: `python -m benchmarks.collapse_pictures docs`."""
+"""Draw the figures of docs/reading_the_curves.md from recorded runs: `python -m benchmarks.collapse_pictures docs`."""
 
 import json
 import sys
@@ -26,7 +26,7 @@ PLOTS: dict[str, tuple[dict[str, str], str]] = {
 
 
 def draw(rows: list[Row], alarms: list[Alarm]) -> Figure:
-    """Return six plots of a run, with a dashed line at its first warning and a solid one where it is stopped."""
+    """Return six plots of a run, with a dashed line at the first warning and a solid line at the stop."""
     figure = Figure(figsize=(11, 5.6), dpi=100, layout="constrained")
     for axis, (title, (names, reference)) in zip(figure.subplots(2, 3).flat, PLOTS.items(), strict=True):
         for name, label in names.items():
@@ -52,7 +52,7 @@ def _mark(axis: Axes, alarms: list[Alarm]) -> None:
 
 
 def main(folder: Path) -> None:
-    """Draw and write."""
+    """Draw a healthy and a collapsing run and write the PNGs."""
     runs: dict[str, list[Row]] = json.loads(RECORDED.read_text())
     for file, name in PICTURES.items():
         draw(runs[name], alarms_of(runs[name])).savefig(folder / file)

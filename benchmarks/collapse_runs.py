@@ -1,7 +1,7 @@
-"""Provoke collapses, and train healthy models, on the embedded digits: `python -m benchmarks.collapse_runs DIR`.
+"""Train models that collapse, and healthy ones, on the embedded digits: `python -m benchmarks.collapse_runs DIR`.
 
-Small conditional StyleGAN2s learn the quickstart's clips; a classifier, trained first, evaluates them every kimg. The
-logged signals are what `python -m benchmarks.collapse` replays. About half an hour on 2 cores.
+Small conditional StyleGAN2s are trained on the clips of the quickstart. A classifier, trained first, evaluates them
+every kimg. `python -m benchmarks.collapse` applies the rules to the logged metrics. Takes half an hour on 2 cores.
 """
 
 import os
@@ -16,24 +16,24 @@ import torch
 import yaml
 
 KIMG = 24
-FAULT_KIMG = 14.0  # when faults in flight happen
+FAULT_KIMG = 14.0  # when the faults in the middle of a run are injected
 SMALL = {"channel_base": 1024, "channel_max": 64}
 
 
 class DropLabels(lightning.Callback):
-    """From some kimg on, call every clip one of the first class, as a data set with a broken column would."""
+    """Label every clip as the first class from `FAULT_KIMG` on, as a broken label column would."""
 
     def on_train_batch_start(self, trainer: lightning.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
-        """Overwrite the labels."""
+        """Overwrite the labels of the batch."""
         if pl_module.kimg >= FAULT_KIMG:
             batch.label.zero_()
 
 
 class ShrinkGenerator(lightning.Callback):
-    """At some kimg, halve all of the generator's weights once."""
+    """Halve all weights of the generator once, at `FAULT_KIMG`."""
 
     def on_train_batch_start(self, trainer: lightning.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
-        """Halve them."""
+        """Halve the weights at the first batch after `FAULT_KIMG`."""
         if pl_module.kimg >= FAULT_KIMG and pl_module.kimg - pl_module.batch_size / 1000 < FAULT_KIMG:
             with torch.no_grad():
                 for weight in pl_module.generator.parameters():
@@ -41,27 +41,27 @@ class ShrinkGenerator(lightning.Callback):
 
 
 class StrengthenDiscriminator(lightning.Callback):
-    """From some kimg on, let the discriminator learn twenty times as fast."""
+    """Multiply the discriminator's learning rate by 20 from `FAULT_KIMG` on."""
 
     def on_train_batch_start(self, trainer: lightning.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
-        """Raise its learning rate."""
+        """Raise the learning rate at the first batch after `FAULT_KIMG`."""
         if pl_module.kimg >= FAULT_KIMG:
             for group in trainer.optimizers[1].param_groups:
                 group["lr"] = 20 * pl_module.learning_rate
 
 
 class FewClips(lightning.Callback):
-    """Train on a few clips of each class alone.
+    """Train on only a few clips of each class.
 
     Args:
-        num_per_class: How many.
+        num_per_class: Training clips of each class.
     """
 
     def __init__(self, num_per_class: int) -> None:
         self.num_per_class = num_per_class
 
     def setup(self, trainer: lightning.Trainer, pl_module: Any, stage: str) -> None:
-        """Cut the training split."""
+        """Shorten the training split."""
         clips = trainer.datamodule.split("train")  # type: ignore[attr-defined]
         num = self.num_per_class
         chosen = torch.cat([torch.nonzero(clips.label == index)[:num, 0] for index in clips.label.unique()])
@@ -100,7 +100,7 @@ HEALTHY = {
 
 
 def main(folder: Path, names: list[str]) -> None:
-    """Train all, one thread each, as many at a time as AUDIOGEN_JOBS says (2)."""
+    """Train all models, one thread each. AUDIOGEN_JOBS run at a time (2 by default)."""
     classifier = folder / "classifier"
     if not classifier.exists():
         _run(

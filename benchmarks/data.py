@@ -1,10 +1,13 @@
-"""Building and reading stored spectrograms: `python -m benchmarks.data [SIZES]`.
+"""Measure building and reading of stored spectrograms: `python -m benchmarks.data [SIZES]`.
 
-For sets of 1,000, 10,000 and 100,000 clips of 128 x 128 (2.05 s at 16 kHz), each in a process of its own: clips per
-second of the build with all cores, clips per second and milliseconds of reading random batches of 64 through the
-training stream, and the memory that grows: what the process holds itself, without the pages of the mapped file, which
-the system takes back when it needs them. The files are links to 500 noises, so that the sets fit on a disk; each is
-read and computed. Beside it the same reading from float32 in memory, which is what the store replaces.
+Sets of 1,000, 10,000 and 100,000 clips of 128 x 128 (2.05 s at 16 kHz) are measured, each in its own process:
+
+- build: clips per second with all cores;
+- read: clips per second, and milliseconds per random batch of 64, through the training stream;
+- the same reads from a float32 tensor in memory, which the store replaces;
+- memory: growth of the process's anonymous memory, without pages of the mapped file, which the system can reclaim.
+
+The files are links to 500 files of noise, so that the sets fit on a disk. Every link is read and computed.
 """
 
 import json
@@ -38,7 +41,7 @@ def memory_mb() -> float:
 
 
 def write_sounds(folder: Path, size: int) -> list[Path]:
-    """Return `size` paths of files of 1 s."""
+    """Write files of noise of 1 s and return `size` links to them."""
     generator = torch.Generator().manual_seed(0)
     sounds = [folder / f"{index}.wav" for index in range(min(NUM_SOUNDS, size))]
     for path in sounds:
@@ -50,7 +53,7 @@ def write_sounds(folder: Path, size: int) -> list[Path]:
 
 
 def measure(size: int) -> dict[str, float]:
-    """Return the metrics of one size."""
+    """Build and read a set of one size; return its metrics."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "sounds").mkdir()
@@ -88,7 +91,7 @@ def measure(size: int) -> dict[str, float]:
 
 
 def main(sizes: list[int]) -> None:
-    """Measure each size in a process of its own, and print."""
+    """Measure each size in its own process and print the table."""
     heads = ("clips", "build clips/s", "open (s)", "batch of 64 (ms)", "from memory (ms)", "read clips/s", "held (MB)")
     print("".join(f"{head:>18}" for head in heads))
     rows = []

@@ -1,13 +1,14 @@
-"""All ways from spectrograms back to sound, beside librosa's: `python -m benchmarks.inversion` (four minutes).
+"""Compare all inverse transforms with librosa's: `python -m benchmarks.inversion` (four minutes).
 
-Speech: six clips of 3 s at 8 kHz, digits in a row of one speaker each, of the Free Spoken Digit Dataset where
-AUDIOGEN_FSDD names its folder, else the embedded ones. Music: four synthesised clips of 3 s at 22.05 kHz.
+Speech: six clips of 3 s at 8 kHz, each a sequence of digits by one speaker, from the Free Spoken Digit Dataset if
+AUDIOGEN_FSDD names its folder, and from the embedded digits otherwise. Music: four synthesised clips of 3 s at
+22.05 kHz.
 
-- LSD: the log-spectral distance. STFTs of the original and of the sound that came back, in dB with a floor of -80 dB
-  relative to full scale: the root mean square of their difference over frequency, the mean of it over frames.
-- own: the mean distance in the representation itself in dB (of MFCCs: of the log-mel spectra that they describe).
-- STOI (0 to 1) and narrow-band PESQ (-0.5 to 4.5), of speech: higher is better. They need the extra `speech`.
-- s/s: seconds that one second of sound takes, of the first clip alone, the fastest of several rounds.
+- LSD: log-spectral distance between the STFTs of the original and of the reconstruction, in dB relative to full scale
+  with a floor of -80 dB: root mean square over frequency, mean over frames.
+- own: mean distance in the representation itself in dB (for MFCCs, between the log-mel spectra that they describe).
+- STOI (0 to 1) and narrow-band PESQ (-0.5 to 4.5) for speech: higher is better. They need the extra `speech`.
+- s/s: computing time in seconds for one second of sound: the first clip alone, fastest of several rounds.
 """
 
 import json
@@ -39,7 +40,7 @@ SECONDS = 3.0
 SPEECH_RATE = 8000
 ROUNDS = 3
 STEPS = 200
-HALF_RANGE_DB = 45.0  # all spectrograms have -80 dB at -1 and 10 dB at 1
+HALF_RANGE_DB = 45.0  # all spectrograms map -80 dB to -1 and 10 dB to 1
 METHODS: dict[str, PhaseMethod] = {
     "Griffin-Lim, classic": GriffinLim(ITERATIONS, momentum=0),
     "Griffin-Lim, fast": GriffinLim(ITERATIONS),
@@ -51,7 +52,7 @@ METHODS: dict[str, PhaseMethod] = {
 
 @dataclass(frozen=True)
 class Row:
-    """A line of the table; see the module for the columns."""
+    """One row of the table. The module docstring defines the columns."""
 
     sound: str
     representation: str
@@ -75,7 +76,7 @@ def speech_representations() -> dict[str, SpectrogramTransform]:
 
 
 def music_representations() -> dict[str, SpectrogramTransform]:
-    """Return the representations of music at 22.05 kHz: those of Jain & Raj (2019), and eight octaves."""
+    """Return the representations of music at 22.05 kHz: Jain & Raj (2019), and a CQT of eight octaves."""
     num_frames = round(SECONDS * MUSIC_RATE / 512)
     return {
         "mel": LogMel(MUSIC_RATE, n_fft=2048, hop_length=512, n_mels=128, num_frames=num_frames),
@@ -86,7 +87,7 @@ def music_representations() -> dict[str, SpectrogramTransform]:
 
 
 def inverses(transform: SpectrogramTransform, spec: Tensor, wav: Tensor) -> dict[str, Callable[[], Tensor]]:
-    """Return all ways back to sound that this transform has, by name."""
+    """Return the inverses of a transform by name."""
     methods = {
         name: partial(method, transform, spec)
         for name, method in METHODS.items()
@@ -97,7 +98,7 @@ def inverses(transform: SpectrogramTransform, spec: Tensor, wav: Tensor) -> dict
 
 
 def log_spectral_distance(wav: Tensor, original: Tensor, sample_rate: int) -> float:
-    """Return the distance of two batches of sounds, float [N, 1, T], in dB, as the module defines it."""
+    """Return the log-spectral distance between two batches of sounds, float [N, 1, T], in dB."""
     n_fft = 512 if sample_rate <= SPEECH_RATE else 2048
     stft = STFT(sample_rate, n_fft, n_fft // 4)
     difference = HALF_RANGE_DB * (stft(wav) - stft(original))  # [N, 1, F, L]
@@ -105,7 +106,7 @@ def log_spectral_distance(wav: Tensor, original: Tensor, sample_rate: int) -> fl
 
 
 def own_distance(wav: Tensor, spec: Tensor, transform: SpectrogramTransform) -> float:
-    """Return the distance of sounds, float [N, 1, T], from what their spectrograms should be, in dB."""
+    """Return the distance in dB between the spectrograms of sounds, float [N, 1, T], and the intended spectrograms."""
     returned = transform(wav)
     if isinstance(transform, MFCC):
         returned, spec = transform.log_mel(returned), transform.log_mel(spec)
@@ -113,14 +114,14 @@ def own_distance(wav: Tensor, spec: Tensor, transform: SpectrogramTransform) -> 
 
 
 def stoi(wav: Tensor, original: Tensor) -> float | None:
-    """Return the mean intelligibility; None where pystoi is missing."""
+    """Return the mean STOI, or None if pystoi is not installed."""
     if not find_spec("pystoi"):
         return None
     return float(short_time_objective_intelligibility(wav, original, SPEECH_RATE).mean())
 
 
 def pesq(wav: Tensor, original: Tensor) -> float | None:
-    """Return the mean quality; None where pesq is missing."""
+    """Return the mean PESQ, or None if pesq is not installed."""
     if not find_spec("pesq"):
         return None
     return float(perceptual_evaluation_speech_quality(wav, original, SPEECH_RATE, "nb").mean())
@@ -151,14 +152,14 @@ def measure(sound: str, wav: Tensor, transforms: dict[str, SpectrogramTransform]
 
 
 def line(row: Row) -> str:
-    """Return a row of the table."""
+    """Format a row of the table."""
     scores = [row.lsd_db, row.own_db, row.stoi, row.pesq]
     columns = "".join(f"{'-' if figure is None else f'{figure:.2f}':>7}" for figure in scores)
     return f"{row.sound:<8}{row.representation:<6}{row.inverse:<24}{columns}{row.seconds:>10.4f}"
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure speech and music and print the table."""
     print(f"{ITERATIONS} iterations of Griffin-Lim, {STEPS} steps of gradient descent; ", end="")
     print(f"the fastest of {ROUNDS} rounds on {torch.get_num_threads()} threads")
     if not (find_spec("pystoi") and find_spec("pesq")):

@@ -1,4 +1,4 @@
-"""librosa's inverses of our spectrograms, with the same settings."""
+"""Invert our spectrograms with librosa, at the same settings."""
 
 from functools import singledispatch
 
@@ -19,7 +19,7 @@ ITERATIONS = 32
 
 @singledispatch
 def invert_with_librosa(transform: SpectrogramTransform, spec: Tensor) -> Tensor:
-    """Make wav, float32 [N, 1, T], of spec [N, 1, F, L] by fast Griffin-Lim."""
+    """Return wav, float32 [N, 1, T], from spec [N, 1, F, L] by fast Griffin-Lim."""
     raise NotImplementedError(f"librosa has no inverse of {type(transform).__name__}")
 
 
@@ -52,7 +52,7 @@ def _(transform: CQT, spec: Tensor) -> Tensor:
 
 
 def _invert_mel(mel: NDArray, transform: LogMel) -> NDArray:
-    """Return wav, float [T], of amplitudes in bands, float [F, L]."""
+    """Return wav, float [T], from mel amplitudes, float [F, L]."""
     n_fft = len(transform.window)
     magnitude = librosa.feature.inverse.mel_to_stft(mel, sr=transform.sample_rate, n_fft=n_fft, power=1.0, norm=None)
     # librosa needs the last frame too, which the transform leaves out.
@@ -61,7 +61,7 @@ def _invert_mel(mel: NDArray, transform: LogMel) -> NDArray:
 
 
 def _griffin_lim(magnitude: NDArray, transform: SpectrogramTransform) -> NDArray:
-    """Return wav, float [T], of the magnitudes of an unnormalised STFT, float [K, L + 1]."""
+    """Return wav, float [T], from magnitudes of an unnormalised STFT, float [K, L + 1]."""
     hop_length = transform.hop_length
     length = (magnitude.shape[1] - 1) * hop_length
     return librosa.griffinlim(
@@ -70,7 +70,7 @@ def _griffin_lim(magnitude: NDArray, transform: SpectrogramTransform) -> NDArray
 
 
 def _griffin_lim_cqt(magnitude: NDArray, transform: CQT) -> NDArray:
-    """Return wav, float [T], of librosa's constant-Q magnitudes, float [K, L + 1]."""
+    """Return wav, float [T], from constant-Q magnitudes as librosa scales them, float [K, L + 1]."""
     return librosa.griffinlim_cqt(
         magnitude,
         n_iter=ITERATIONS,
@@ -85,5 +85,5 @@ def _griffin_lim_cqt(magnitude: NDArray, transform: CQT) -> NDArray:
 
 
 def _stack(wavs: list[NDArray]) -> Tensor:
-    """Return float32 [N, 1, T]."""
+    """Stack arrays [T] into float32 [N, 1, T]."""
     return torch.from_numpy(np.stack(wavs)).float()[:, None]

@@ -1,8 +1,8 @@
-"""The way back from mel spectrograms to sound, beside librosa's: `python -m benchmarks.mel_inverse`.
+"""Compare mel inversion with librosa's: `python -m benchmarks.mel_inverse`.
 
-64 one-second clips at 16 kHz, 128 bands, n_fft 1024, hop 256, 32 iterations of Griffin-Lim on both sides. The clips are
-spoken digits: of the Free Spoken Digit Dataset where AUDIOGEN_FSDD names its folder, else the embedded ones. Quality is
-the mean distance of log-mel spectrograms in dB, of the sound that comes back and of the original.
+64 clips of 1 s at 16 kHz, 128 bands, n_fft 1024, hop 256, and 32 iterations of Griffin-Lim for both. The clips are
+spoken digits from the Free Spoken Digit Dataset if AUDIOGEN_FSDD names its folder, and embedded digits otherwise. The
+quality is the mean distance in dB between the log-mel spectrograms of the original and of the reconstruction.
 """
 
 import json
@@ -50,7 +50,7 @@ def invert_with_librosa(mel: np.ndarray, transform: LogMel, n_fft: int) -> Tenso
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure both and print the table."""
     n_fft = 1024
     transform = LogMel(16000, n_fft, 256, 128, num_frames=63, phase=GriffinLim(ITERATIONS))
     wav = load_clips(transform)

@@ -1,12 +1,12 @@
-"""Speed of MelGAN-VC: training steps and conversion, `python -m benchmarks.melgan_vc_step`.
+"""Measure the speed of MelGAN-VC, training steps and conversion: `python -m benchmarks.melgan_vc_step`.
 
 Training: networks of the default widths on 64 bands x 48 frames (`configs/melgan_vc_fsdd.yaml`) and on 192 x 72
-(`configs/melgan_vc.yaml`), batches of 16 crops, 8 to be converted and 8 of the target. Side by side: the step in
-float32, the step in the precision that the package chooses by itself, a step in which only the discriminator learns,
-and bare convolutions as in the networks, whose rate is what the machine can do.
+(`configs/melgan_vc.yaml`), with batches of 16 crops, of which 8 are sources and 8 targets. Candidates: the step in
+float32, the step in the precision that the package chooses, a step that updates only the discriminator, and bare
+convolutions of the networks' sizes. The rate of the bare convolutions estimates the limit of the machine.
 
-Conversion: a minute of speech-like noise, with segments that overlap by half; the network and the phases apart. A
-real-time factor says how many seconds of sound are converted in a second.
+Conversion: one minute of speech-like noise, with segments that overlap by half. The network and the phase method are
+timed separately. The real-time factor is the number of seconds of sound that are converted per second.
 """
 
 import json
@@ -33,7 +33,7 @@ from benchmarks.timing import fastest
 
 BATCH = 16
 SECONDS = 60.0
-BLOCK = 512  # frames, about as in the command
+BLOCK = 512  # frames per block, similar to the command `convert`
 TRANSFORMS: dict[str, Callable[[], SpectrogramTransform]] = {
     "64 x 48": lambda: LogMel(8000, 512, 128, n_mels=64, num_frames=48),
     "192 x 72": lambda: LogMel(16000, 2048, 192, 192, 72, win_length=1152, mel_scale="htk", power=2),
@@ -41,7 +41,7 @@ TRANSFORMS: dict[str, Callable[[], SpectrogramTransform]] = {
 
 
 def make_model(transform: SpectrogramTransform, precision: Precision, interval: int = 1) -> MelGANVC:
-    """Return the model as a Trainer would drive it, without logging."""
+    """Return a model that is ready for `training_step` without a Trainer and without logging."""
     torch.manual_seed(0)
     model = MelGANVC(
         transform,
@@ -62,7 +62,7 @@ def make_model(transform: SpectrogramTransform, precision: Precision, interval: 
 
 
 def conv_rate(bands: int, frames: int, dtype: torch.dtype) -> tuple[Callable[[], object], float]:
-    """Return a run of the networks' largest convolutions, forward and backward, and its FLOP."""
+    """Return a function that runs the networks' largest convolutions forward and backward, and its FLOP."""
     segments = (3 * BATCH, frames // 3)
     layers = [  # batch, channels in and out, kernel, stride, frames in
         (segments[0], 256, 256, 9, 2, segments[1]),
@@ -85,7 +85,7 @@ def conv_rate(bands: int, frames: int, dtype: torch.dtype) -> tuple[Callable[[],
 
 
 def measure_steps(name: str, dtype: torch.dtype) -> dict[str, float]:
-    """Print a table of training steps and return its metrics."""
+    """Time training steps; print the table and return its metrics."""
     transform = TRANSFORMS[name]()
     _, bands, frames = transform.shape
     batch = Batch(torch.rand(BATCH, 1, bands, frames) * 2 - 1, torch.arange(BATCH) % 2)
@@ -93,7 +93,7 @@ def measure_steps(name: str, dtype: torch.dtype) -> dict[str, float]:
         make_model(transform, *settings)
         for settings in (("fp32",), ("auto",), ("auto", 10**9))  # type: ignore[arg-type]
     )
-    rarely.training_step(batch, 0)  # from here on only the discriminator's
+    rarely.training_step(batch, 0)  # its later steps update only the discriminator
     convolutions, conv_flop = conv_rate(bands, frames, dtype)
     candidates: dict[str, Callable[[], object]] = {
         "float32": lambda: exact.training_step(batch, 0),
@@ -104,19 +104,19 @@ def measure_steps(name: str, dtype: torch.dtype) -> dict[str, float]:
     seconds = fastest(candidates)
     rate = conv_flop / seconds["convolutions"]
     print(f"\nstep of {BATCH} crops, {name}; convolutions alone: {rate / 1e9:.0f} GFLOP/s")
-    print(f"{'':<32}{'crops/s':>9}{'GFLOP/crop':>12}{'share of conv rate':>20}")
+    print(f"{'':<32}{'crops/s':>9}{'GFLOP/crop':>12}{'fraction of conv rate':>23}")
     scores = {"conv_gflop_per_s": rate / 1e9}
     for kind in list(candidates)[:3]:
         flop = count_flop(candidates[kind])
-        share = flop / seconds[kind] / rate
-        print(f"{kind:<32}{BATCH / seconds[kind]:>9.1f}{flop / BATCH / 1e9:>12.2f}{share:>20.2f}")
+        fraction = flop / seconds[kind] / rate
+        print(f"{kind:<32}{BATCH / seconds[kind]:>9.1f}{flop / BATCH / 1e9:>12.2f}{fraction:>23.2f}")
         if kind == "auto":
-            scores |= {"crops_per_s": BATCH / seconds[kind], "share_of_conv_rate": share}
+            scores |= {"crops_per_s": BATCH / seconds[kind], "fraction_of_conv_rate": fraction}
     return scores
 
 
 def measure_conversion(name: str) -> dict[str, float]:
-    """Print real-time factors of a minute of sound and return them."""
+    """Convert a minute of sound; print the real-time factors and return them."""
     transform = TRANSFORMS[name]()
     model = make_model(transform, "auto").eval()
     envelope = torch.randn(int(SECONDS * 8)).abs().repeat_interleave(transform.sample_rate // 8)
@@ -141,7 +141,7 @@ def measure_conversion(name: str) -> dict[str, float]:
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure training and conversion."""
     torch.set_flush_denormal(True)
     dtype = torch.bfloat16 if has_fast_bf16(torch.device("cpu")) else torch.float32
     print(f"MelGAN-VC, {torch.get_num_threads()} threads, auto = {dtype}")

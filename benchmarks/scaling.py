@@ -1,10 +1,10 @@
-"""What several processes exchange, and what it costs: `python -m benchmarks.scaling`.
+"""Measure what several processes exchange and what it costs: `python -m benchmarks.scaling`.
 
-Measured on this machine, with processes of one thread: bytes per step against the formulas of docs/scaling.md, steps of
-one and two processes with 16 clips each, and Lightning's own DDP in alternation with ours. Estimated: the efficiency of
-GPUs, of which none was measured. Tables are Markdown, as in docs/scaling.md.
+Measured on this machine, with one thread per process: bytes per step compared with the formulas of docs/scaling.md,
+steps of one and two processes with 16 clips each, and Lightning's own DDP in alternation with ours. Estimated: the
+efficiency on GPUs. No GPU was measured. The output is the Markdown tables of docs/scaling.md.
 
-Needs the extra `demo` and an otherwise idle machine: about 10 minutes on 2 cores.
+Needs the extra `demo` and an otherwise idle machine. Takes 10 minutes on 2 cores.
 """
 
 import math
@@ -35,14 +35,14 @@ FOLDER_BYTES = 216_220_979  # gradients of a step of stylegan2_folder, by the fo
 
 @dataclass(frozen=True)
 class Exchanged:
-    """What a step exchanges: collectives and bytes of a process's tensors, means over many steps."""
+    """Collectives per step and bytes of one process's tensors per step, both means over many steps."""
 
     calls: float = 0.0
     size: float = 0.0
 
 
 def exchanged_per_step(sizes: Mapping[str, Any], batch_size: int) -> dict[str, Exchanged]:
-    """Return what a step exchanges, by purpose (the formulas of docs/scaling.md).
+    """Return the collectives and bytes of a step by purpose (the formulas of docs/scaling.md).
 
     Args:
         sizes: Numbers of a model, from `benchmarks.scaling_runs.sizes_of`.
@@ -53,7 +53,7 @@ def exchanged_per_step(sizes: Mapping[str, Any], batch_size: int) -> dict[str, E
         found = _of_stylegan2(sizes, weights)
     else:
         norms = [channels for name in ("generator", "siamese") for channels in sizes["norms"][name]]
-        # Sums, sums of squares and the count, there and back.
+        # Sums, sums of squares and the count, in the forward and the backward pass.
         sums = Exchanged(2 * len(norms), 2 * FLOAT * sum(2 * channels + 1 for channels in norms))
         found = {"gradients": Exchanged(2, FLOAT * sum(weights.values())), "batch norm": sums}
     names = log_names(sizes)
@@ -75,16 +75,16 @@ def _of_stylegan2(sizes: Mapping[str, Any], weights: Mapping[str, int]) -> dict[
 
 
 def log_names(sizes: Mapping[str, Any]) -> int:
-    """Return how many metrics a model logs the means of."""
+    """Return the number of means that a model logs."""
     if "siamese" not in sizes["weights"]:
         return 8 + 2 * bool(sizes["r1_interval"]) + 3 * bool(sizes["path_length_interval"])
     return 10
 
 
 def stock_per_step(sizes: Mapping[str, Any]) -> float:
-    """Return the bytes of gradients of a step with DistributedDataParallel: all weights in each backward pass to some.
+    """Return the gradient bytes of a step with DistributedDataParallel.
 
-    StyleGAN2 has three such passes and those of the penalties, MelGAN-VC two.
+    Each backward pass exchanges all weights. StyleGAN2 has three passes and one per penalty, MelGAN-VC has two.
     """
     weights = sizes["weights"]
     if "siamese" in weights:
@@ -94,15 +94,15 @@ def stock_per_step(sizes: Mapping[str, Any]) -> float:
 
 
 def efficiency(step: float, calls: float, size: float, num: int, bandwidth: float, latency: float = LATENCY) -> float:
-    """Return the estimated clips per second of several processes, relative to as many times those of one.
+    """Return the estimated clips per second of `num` processes, relative to `num` times the clips per second of one.
 
     Args:
-        step: Seconds of a step of one process.
+        step: Duration of a step of one process in seconds.
         calls: Collectives per step.
         size: Bytes per step.
-        num: Processes, each with a batch of its own.
+        num: Number of processes, each with its own batch.
         bandwidth: Bytes per second of the slowest link of the ring.
-        latency: Seconds of a message; a collective takes 2 log2(num) of them.
+        latency: Seconds per message. A collective takes 2 log2(num) messages.
 
     Example:
         >>> efficiency(step=0.1, calls=1, size=1e9, num=2, bandwidth=10e9, latency=0.0)
@@ -113,7 +113,7 @@ def efficiency(step: float, calls: float, size: float, num: int, bandwidth: floa
 
 
 def counted_table(reports: Mapping[str, Report], stock: Mapping[str, Report]) -> str:
-    """Return bytes of gradients per step: counted, by the formula, and with Lightning's DDP."""
+    """Return the table of gradient bytes per step: counted, by the formula, and with Lightning's DDP."""
     rows = []
     for name, report in reports.items():
         calls, size = counted(report)["gradients"]
@@ -129,7 +129,7 @@ def counted_table(reports: Mapping[str, Report], stock: Mapping[str, Report]) ->
 
 
 def counted(report: Report) -> dict[str, tuple[float, float]]:
-    """Return collectives and bytes per step, by purpose."""
+    """Return counted collectives and bytes per step, by purpose."""
     steps = len(report.seconds)
     calls, size = Counter[str](), Counter[str]()
     for call in report.calls:
@@ -140,7 +140,7 @@ def counted(report: Report) -> dict[str, tuple[float, float]]:
 
 
 def steps_table(alone: Mapping[str, Report], together: Mapping[str, Report]) -> str:
-    """Return the median step of one and of two processes, and the part of it that is spent in collectives."""
+    """Return the table of median steps of one and two processes, with the time spent in collectives."""
     rows = []
     for name, report in together.items():
         one, two = median(alone[name].seconds), median(report.seconds)
@@ -153,7 +153,7 @@ def steps_table(alone: Mapping[str, Report], together: Mapping[str, Report]) -> 
 
 
 def in_turn_table(times: Mapping[str, Sequence[tuple[float, float]]]) -> str:
-    """Return the fastest rounds of ours and of Lightning's DDP."""
+    """Return the table of the fastest rounds with our strategy and with Lightning's DDP."""
     rows = []
     for name, rounds in times.items():
         ours, stock = (min(seconds) for seconds in zip(*rounds, strict=True))
@@ -162,7 +162,7 @@ def in_turn_table(times: Mapping[str, Sequence[tuple[float, float]]]) -> str:
 
 
 def gpu_table() -> str:
-    """Return the estimated efficiency of GPUs in `stylegan2_folder`."""
+    """Return the table of estimated efficiencies of GPUs for `stylegan2_folder`."""
     rows = [
         [name, *(f"{efficiency(STEP_SECONDS, 4, FOLDER_BYTES, num, bandwidth):.2f}" for num in GPUS)]
         for name, bandwidth in LINKS.items()
@@ -171,12 +171,12 @@ def gpu_table() -> str:
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a Markdown table."""
+    """Format a Markdown table."""
     return "\n".join(f"| {' | '.join(row)} |" for row in (heads, ["---"] * len(heads), *rows))
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure and print all tables."""
     alone, together, stock, times = {}, {}, {}, {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

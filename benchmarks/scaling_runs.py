@@ -1,9 +1,9 @@
-"""Trainings of several processes that count what they exchange; `benchmarks.scaling` starts them.
+"""Train with several processes and count their collectives. `benchmarks.scaling` starts these trainings.
 
     python -m benchmarks.scaling_runs REPORT train fit --config ...     one process of a training
     python -m benchmarks.scaling_runs REPORT stock fit --config ...     the same with Lightning's own DDP
 
-Collectives are counted in `torch.distributed`, and the caller tells their purpose.
+Collectives are counted in `torch.distributed`; the calling function determines their purpose.
 """
 
 import json
@@ -37,7 +37,7 @@ COLLECTIVES = ("all_reduce", "broadcast", "reduce", "all_gather", "all_gather_in
 
 @dataclass
 class Call:
-    """A collective.
+    """One collective operation.
 
     Attributes:
         step: The step it belongs to, -1 before the first.
@@ -54,10 +54,10 @@ class Call:
 
 @dataclass
 class Report:
-    """What a process measured in its training.
+    """Measurements of one process.
 
     Attributes:
-        starts: When each step began, in seconds.
+        starts: Start time of each step in seconds.
         calls: All collectives.
         sizes: Weights of the networks and intervals of the model, by name.
     """
@@ -119,7 +119,7 @@ def _counted(function: Any, report: Report) -> Any:
 
 
 def _purpose() -> str:
-    """Return the purpose of an exchange, from the stack."""
+    """Return the purpose of a collective, from the call stack."""
     names = set()
     frame: Any = sys._getframe(2)
     while frame is not None:
@@ -129,7 +129,7 @@ def _purpose() -> str:
 
 
 def sizes_of(model: Any) -> dict[str, Any]:
-    """Return the numbers of a model that the formulas need."""
+    """Return the sizes of a model that the formulas need."""
     from audiogen.networks.batch_norm import BatchNorm2d
 
     learning = {
@@ -155,7 +155,7 @@ def sizes_of(model: Any) -> dict[str, Any]:
 
 
 def use_stock(report: Report) -> None:
-    """Train with Lightning's own DDP, which exchanges in backward passes, and count its buckets and buffers."""
+    """Train with Lightning's own DDP, which exchanges gradients in the backward pass; count its buckets and buffers."""
     from lightning.pytorch.strategies import DDPStrategy
     from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
     from torch.nn.parallel import DistributedDataParallel
@@ -196,7 +196,7 @@ def start(kind: str, args: Sequence[str], num: int, folder: Path) -> list[Report
         folder: A new folder for the run and the reports.
 
     Raises:
-        RuntimeError: If a process fails, with what it printed.
+        RuntimeError: If a process fails; the message contains its output.
     """
     folder.mkdir(parents=True)
     with socket.socket() as free:

@@ -1,4 +1,4 @@
-"""Sounds to measure on: spoken digits, and music and drops of water that are synthesised."""
+"""Sounds for the benchmarks: spoken digits, synthesised music and synthesised drops of water."""
 
 import os
 from collections import defaultdict
@@ -24,14 +24,14 @@ CHORD = (0, 4, 7, 12)
 
 
 def spoken_test_files() -> list[Path]:
-    """List test clips of the Free Spoken Digit Dataset where AUDIOGEN_FSDD names its folder, else the embedded ones."""
+    """List test clips of the Free Spoken Digit Dataset if AUDIOGEN_FSDD names its folder, embedded digits otherwise."""
     root = os.environ.get("AUDIOGEN_FSDD")
     clips = FSDD().scan(Path(root)) if root else SpokenDigits().scan(None)
     return [clip.path for clip in clips if clip.split == "test"]
 
 
 def speech(seconds: float, sample_rate: int) -> Tensor:
-    """Return one clip of digits in a row for each of six speakers, float32 [6, 1, T]."""
+    """Return a sequence of digits by each of six speakers, float32 [6, 1, T]."""
     spoken = defaultdict(list)
     for path in spoken_test_files():
         spoken[path.stem.split("_")[1]].append(path)
@@ -49,7 +49,7 @@ def music(seconds: float) -> Tensor:
 
 
 def drops(seconds: float) -> Tensor:
-    """Return drops at random times, 30 a second, over a little noise, float32 [1, T] at MUSIC_RATE with peak 0.7."""
+    """Return 30 drops per second at random times over faint noise, float32 [1, T] at MUSIC_RATE with peak 0.7."""
     generator = torch.Generator().manual_seed(0)
     wav = 0.02 * torch.randn(round(seconds * MUSIC_RATE), generator=generator)
     time = torch.arange(1500) / MUSIC_RATE
@@ -61,7 +61,7 @@ def drops(seconds: float) -> Tensor:
 
 
 def _segment(roots: tuple[int, ...], steps: tuple[int, ...], seconds: float) -> Tensor:
-    """Return four chords, two notes of melody and two strokes of percussion in each, float32 [T] with peak 0.7."""
+    """Return four chords, each with two melody notes and two percussion strokes, float32 [T] with peak 0.7."""
     bar = seconds / len(roots)
     wav = torch.zeros(round(seconds * MUSIC_RATE))
     for index, root in enumerate(roots):
@@ -75,7 +75,7 @@ def _segment(roots: tuple[int, ...], steps: tuple[int, ...], seconds: float) -> 
 
 
 def _note(midi: int, seconds: float, decay: float, num_partials: int) -> Tensor:
-    """Return a plucked string: higher partials are weaker and fade sooner."""
+    """Return a plucked string, whose higher partials are weaker and decay faster."""
     time = torch.arange(round(seconds * MUSIC_RATE)) / MUSIC_RATE
     frequency = 440 * 2 ** ((midi - 69) / 12)
     partials = [
@@ -87,13 +87,13 @@ def _note(midi: int, seconds: float, decay: float, num_partials: int) -> Tensor:
 
 
 def _burst(seed: int) -> Tensor:
-    """Return a snare: noise that fades within a tenth of a second."""
+    """Return a snare: noise that decays within 0.1 s."""
     time = torch.arange(round(0.15 * MUSIC_RATE)) / MUSIC_RATE
     noise = torch.randn(time.shape, generator=torch.Generator().manual_seed(seed))
     return 0.3 * noise * torch.exp(-40 * time)
 
 
 def _add(wav: Tensor, seconds: float, sound: Tensor) -> None:
-    """Mix a sound into a waveform from a time on."""
+    """Add a sound to a waveform, starting at a given time."""
     start = round(seconds * MUSIC_RATE)
     wav[start : start + len(sound)] += sound[: len(wav) - start]

@@ -1,20 +1,21 @@
-"""Rerun the comparisons of the papers on style transfer, `python -m benchmarks.style_ablation`.
+"""Repeat the comparisons of the style-transfer papers: `python -m benchmarks.style_ablation`.
 
-Every row is a config (`configs/style_transfer.yaml, huzaifah_wyse.yaml, jain_raj.yaml, lin.yaml and their variants in
-configs/papers`) on the same pairs and seeds, with networks of `--width`
-channels: weights are scaled so that they mean what they do at 4096. The table shows means over pairs and seeds:
+Every row is a config: `style_transfer`, `huzaifah_wyse`, `jain_raj`, `lin`, or a variant in `configs/papers`. All rows
+use the same pairs and seeds, and networks of `--width` channels, with loss weights scaled to have the same effect as at
+4096 channels. The table shows means over pairs and seeds:
 
-- content, style: final losses relative to the pair (see `audiogen.models.transfer.Losses`), and seconds for a pair;
-- mean, deviation, modulation: distance to the style in dB by statistics of its log-mel bands, which no run optimised;
+- content, style: final losses relative to the pair (see `audiogen.models.transfer.Losses`), and seconds per pair;
+- mean, deviation, modulation: distance to the style in dB, from statistics of log-mel bands that no run optimised;
 - onsets, pitch: correlation with the content's onset envelope and pitch contour;
-- spectrum: root mean square in dB between the spectrogram that was found and that of the sound made of it.
+- spectrum: root mean square difference in dB between the optimised spectrogram and the spectrogram of its inversion.
 
-Then, for each claim of the papers, a verdict: two rows are compared pair by pair by the sum of the three distances and
-by the onsets (see `benchmarks.style_verdicts`). "cannot tell" means that these pairs and seeds do not decide it.
+A verdict follows for each claim of the papers. Two rows are compared pair by pair, by the sum of the three distances
+and by the onset correlation (see `benchmarks.style_verdicts`). "cannot tell" means that these pairs and seeds are not
+enough to decide.
 
-Pairs are spoken digits (FSDD where AUDIOGEN_FSDD names it), synthesised music, and drops of water, or those of
-`--pairs FILE.csv`. Comparisons that need weights from elsewhere are skipped with a message where `--vggish FILE` or
-`--network CLASSIFIER` (see configs/classifier_esc50.yaml) is not given. `--out DIR` keeps sounds and pictures.
+The pairs are spoken digits (FSDD if AUDIOGEN_FSDD names it), synthesised music and drops of water, or the pairs in
+`--pairs FILE.csv`. Comparisons that need pretrained weights are skipped with a message unless `--vggish FILE` or
+`--network CLASSIFIER` (see configs/classifier_esc50.yaml) is given. `--out DIR` keeps sounds and pictures.
 """
 
 import argparse
@@ -37,7 +38,7 @@ from benchmarks.style_verdicts import (
     difference,
     event_seconds,
     repeats,
-    seen,
+    verdict,
     voiced_fraction,
 )
 
@@ -49,7 +50,7 @@ CQT_TOP = 4000.0  # Hz: the CQT configs end at 4.07 kHz, so rows are compared be
 
 
 def compare(one: Row, other: Row) -> tuple[Answer, Difference, Difference]:
-    """Compare two rows by the distance to the style, relative to the other's, and by the onsets that are kept."""
+    """Compare two rows by the relative distance to the style and by the onset correlation with the content."""
     nearer = [(theirs - ours) / theirs for ours, theirs in zip(one.distances(), other.distances(), strict=True)]
     kept = [ours - theirs for ours, theirs in zip(one.results["onsets"], other.results["onsets"], strict=True)]
     parts = difference(nearer, DISTANCE_MARGIN), difference(kept, ONSETS_MARGIN)
@@ -57,23 +58,23 @@ def compare(one: Row, other: Row) -> tuple[Answer, Difference, Difference]:
 
 
 def better(one: Row, other: Row) -> str:
-    """Return the verdict that one row is nearer to the style than another or keeps more of the content."""
+    """Return the verdict on whether one row is closer to the style than another, or keeps more of the content."""
     answer, nearer, kept = compare(one, other)
     return (
-        f"{seen(answer)} (nearer by {nearer.mean:+.0%} ± {nearer.half_width:.0%}, onsets {kept.mean:+.2f} ± "
+        f"{verdict(answer)} (nearer by {nearer.mean:+.0%} ± {nearer.half_width:.0%}, onsets {kept.mean:+.2f} ± "
         f"{kept.half_width:.2f})"
     )
 
 
 def higher(ours: Sequence[float], others: Sequence[float], margin: float, unit: str = "") -> str:
-    """Return the verdict that values of the pairs are higher than others."""
+    """Return the verdict on whether one set of values per pair is higher than another."""
     found = difference([a - b for a, b in zip(ours, others, strict=True)], margin)
     values = f"{mean(list(ours)):.3g} and {mean(list(others)):.3g}{unit}"
-    return f"{seen(found.answer)} ({values}; difference {found.mean:+.3g} ± {found.half_width:.2g})"
+    return f"{verdict(found.answer)} ({values}; difference {found.mean:+.3g} ± {found.half_width:.2g})"
 
 
-def paper_c(bench: Bench) -> dict[str, str]:
-    """Run Jain & Raj's (2019) comparisons and return what is seen of its claims."""
+def jain_raj(bench: Bench) -> dict[str, str]:
+    """Run the comparisons of Jain & Raj (2019) and return verdicts on its claims."""
     mel, stft, mfcc = (bench.run(name) for name in ("jain_raj", "jain_raj stft", "jain_raj mfcc"))
     relu, max_pool, average = (bench.run(f"jain_raj {name}") for name in ("relu", "maxpool", "avgpool"))
     plain = bench.run("jain_raj plain")
@@ -92,24 +93,26 @@ def paper_c(bench: Bench) -> dict[str, str]:
     return claims
 
 
-def paper_k(bench: Bench) -> dict[str, str]:
-    """Run Lin's baseline."""
+def lin(bench: Bench) -> dict[str, str]:
+    """Run the baseline of Lin (2021)."""
     row = bench.run("lin")
     before = [sum(texture_distance(content, style, RATE)) for content, style in bench.pairs]
     nearer = [(start - end) / start for start, end in zip(before, row.distances(), strict=True)]
     found = difference(nearer, TIMBRE_MARGIN)
-    return {"Lin: the style's timbre is taken on": f"{seen(found.answer)} (nearer by {_shown(found)} of the distance)"}
+    return {
+        "Lin: the style's timbre is taken on": f"{verdict(found.answer)} (nearer by {_shown(found)} of the distance)"
+    }
 
 
-def paper_h(bench: Bench) -> dict[str, str]:
-    """Run Huzaifah & Wyse's (2020) transfers and return what is seen of its claims."""
+def huzaifah_wyse(bench: Bench) -> dict[str, str]:
+    """Run the transfers of Huzaifah & Wyse (2020) and return verdicts on its claims."""
     betas = (1e5, 1e7, 1e9)
     ratios = [bench.run("huzaifah_wyse", f"huzaifah_wyse, beta {beta:.0e}", style_weight=beta) for beta in betas]
     contents, losses = ([row.overall(name) for row in ratios] for name in ("content", "style"))
     moving = contents == sorted(contents) and losses == sorted(losses, reverse=True)
     claims = {
         "Huzaifah & Wyse: more weight on the style, from content to style": (
-            f"{'seen' if moving and losses[-1] < 0.1 < 0.9 < losses[0] else 'not seen'} (content "
+            f"{'supported' if moving and losses[-1] < 0.1 < 0.9 < losses[0] else 'not supported'} (content "
             f"{', '.join(f'{value:.2g}' for value in contents)}; style {', '.join(f'{value:.2g}' for value in losses)})"
         )
     }
@@ -133,7 +136,7 @@ def paper_h(bench: Bench) -> dict[str, str]:
 
 
 def ours(bench: Bench) -> dict[str, str]:
-    """Run the default config beside the papers' best ones."""
+    """Compare the default config with the best config of each paper."""
     fast = bench.run("style_transfer")
     rivals = [
         bench.run("jain_raj"),
@@ -145,7 +148,7 @@ def ours(bench: Bench) -> dict[str, str]:
 
 
 def textures(bench: Bench) -> dict[str, str]:
-    """Run Huzaifah & Wyse's (2020) textures and return what is seen of its claims."""
+    """Run the textures of Huzaifah & Wyse (2020) and return verdicts on its claims."""
     kernels = {
         1: bench.run("huzaifah_wyse texture k1"),
         11: bench.run("huzaifah_wyse texture"),
@@ -159,14 +162,14 @@ def textures(bench: Bench) -> dict[str, str]:
     most = mean(kernels[11].measured(repeats))
     claims = {
         "Huzaifah & Wyse: textures work": (
-            f"{seen(works.answer)} (nearer than white noise by {_shown(works)} of its distance)"
+            f"{verdict(works.answer)} (nearer than white noise by {_shown(works)} of its distance)"
         ),
         "Huzaifah & Wyse: wider kernels make longer events": (
             f"{higher(events[101], events[1], EVENT_MARGIN, ' s')}; kernel 11: {mean(events[11]):.3f} s; references "
             f"{references:.3f} s"
         ),
         "Huzaifah & Wyse: nothing is repeated": (
-            f"{'seen' if most < 0.9 else 'not seen'} (largest correlation {most:.2f})"
+            f"{'supported' if most < 0.9 else 'not supported'} (largest correlation {most:.2f})"
         ),
     }
     linear, constant_q = (
@@ -193,20 +196,20 @@ def _shown(found: Difference) -> str:
 
 
 PARTS: dict[str, Callable[[Bench], dict[str, str]]] = {
-    "c": paper_c,
-    "k": paper_k,
-    "h": paper_h,
+    "jain_raj": jain_raj,
+    "lin": lin,
+    "huzaifah_wyse": huzaifah_wyse,
     "texture": textures,
     "ours": ours,
 }
 
 
 def main() -> None:
-    """Run what was asked for and print tables and claims."""
+    """Run the requested comparisons and print tables and verdicts."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.style_ablation", description=__doc__.split("\n")[0])
     parser.add_argument("--parts", nargs="+", choices=list(PARTS), default=list(PARTS))
     parser.add_argument("--pairs", help="CSV file with the columns content and style")
-    parser.add_argument("--num_pairs", type=int, default=4, help="of the default ones")
+    parser.add_argument("--num_pairs", type=int, default=4, help="number of default pairs")
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--width", type=int, default=512, help="channels; the papers' are 4096")
     parser.add_argument("--effort", type=float, default=0.5, help="fraction of the papers' iterations")

@@ -1,4 +1,4 @@
-"""Configs of style transfer run on pairs of sounds: what `benchmarks.style_ablation` compares."""
+"""Run style-transfer configs on pairs of sounds, for `benchmarks.style_ablation`."""
 
 import math
 import time
@@ -29,12 +29,12 @@ COLUMNS = ("content", "style", "seconds", *DISTANCES, "onsets", "pitch", "spectr
 
 @dataclass
 class Row:
-    """A config's results.
+    """Results of one config.
 
     Attributes:
-        name: Of the row.
-        results: By column, of each pair the mean over the seeds.
-        wavs: The sounds, float32 [C, T], of each pair and seed.
+        name: Name of the row.
+        results: For each column, the mean over the seeds for each pair.
+        wavs: Sounds, float32 [C, T], for each pair and seed.
     """
 
     name: str
@@ -42,20 +42,20 @@ class Row:
     wavs: list[list[Tensor]]
 
     def overall(self, column: str) -> float:
-        """Return the mean over the pairs."""
+        """Return the mean of a column over the pairs."""
         return mean(self.results[column])
 
     def distances(self) -> list[float]:
-        """Return each pair's distance to the style, all three together."""
+        """Return the sum of the three distances to the style for each pair."""
         return [sum(values) for values in zip(*(self.results[name] for name in DISTANCES), strict=True)]
 
     def measured(self, measure: Callable[[Tensor, int], float]) -> list[float]:
-        """Return a measure of the sounds of each pair, the mean over the seeds."""
+        """Apply a measure to all sounds and return its mean over the seeds for each pair."""
         return [mean([measure(wav, RATE) for wav in wavs]) for wavs in self.wavs]
 
 
 def config_files(config: str) -> list[str]:
-    """Return the names of the shipped configs that a system and its variants are made of.
+    """Return the names of the shipped configs that make up a system with its variants.
 
     >>> config_files("huzaifah_wyse texture k1")
     ['huzaifah_wyse', 'papers/huzaifah_wyse_texture', 'papers/huzaifah_wyse_k1']
@@ -65,14 +65,14 @@ def config_files(config: str) -> list[str]:
 
 
 class Bench:
-    """Runs configs on pairs.
+    """Run configs on pairs of sounds.
 
     Args:
-        pairs: Content and style, wav float32 [1, T] at 22,050 Hz.
+        pairs: Pairs of content and style, wav float32 [1, T] at 22,050 Hz.
         width: Channels of the networks.
-        effort: Fraction of the papers' iterations.
+        effort: Iterations as a fraction of the papers' numbers.
         seeds: Seeds of networks and noise.
-        vggish: File of VGGish's weights, or None.
+        vggish: File with the weights of VGGish, or None.
         network: Checkpoint of a trained classifier, or None.
         out: Folder for sounds and pictures, or None.
     """
@@ -93,7 +93,7 @@ class Bench:
         self.rows: dict[str, Row] = {}
 
     def run(self, config: str, name: str = "", **changes: Any) -> Row:
-        """Return the row of a config with some arguments of the model changed; the same row is computed once."""
+        """Return the row of a config with some arguments of the model changed. Equal rows are computed once."""
         name = name or config
         if name not in self.rows:
             results: dict[str, list[float]] = {column: [] for column in COLUMNS}
@@ -119,7 +119,7 @@ class Bench:
     def _pair(
         self, config: str, changes: dict[str, Any], content: Tensor, style: Tensor, seed: int
     ) -> tuple[dict[str, float], Tensor, tuple[dict[str, Tensor], Any]]:
-        """Return the results of one pair, the sound, and the panels of its picture with their transform."""
+        """Run one pair; return its results, its sound, and the panels of its picture with their transform."""
         model = self.model(config, changes, content, seed)
         transform = model.transform
         wanted, target = transform(content[None]), transform(style[None])[0]
@@ -144,8 +144,8 @@ class Bench:
         return results, sound, (panels, transform)
 
     def model(self, config: str, changes: dict[str, Any], content: Tensor, seed: int = 0) -> StyleTransfer:
-        """Build a config at this width."""
-        share = self.width / PAPER_WIDTH
+        """Build the model of a config at this width."""
+        ratio = self.width / PAPER_WIDTH
         changes = {"seed": seed} | changes
         plain = build_style_transfer(config_files(config), {}, {"width": 8}) if "trained" not in config else None
         network: dict[str, Any] = {}
@@ -153,13 +153,13 @@ class Bench:
             extractor = plain.model.extractor
             network |= {"width": self._matched_width() if extractor.orientation == "2d" else self.width, "seed": seed}
             settings = plain.settings["init_args"]
-            if config.startswith("jain_raj"):  # its losses are sums over features, not means
-                changes |= {"style_weight": changes.get("style_weight", settings["style_weight"]) * share**2}
+            if config.startswith("jain_raj"):  # its losses are sums over features rather than means
+                changes |= {"style_weight": changes.get("style_weight", settings["style_weight"]) * ratio**2}
                 if "perceptual" not in config:
-                    changes |= {"content_weight": settings["content_weight"] * share}
+                    changes |= {"content_weight": settings["content_weight"] * ratio}
             frames = plain.model.transform(content[None]).shape[3] if extractor.fixed_length else None
             if config == "style_transfer":
-                network = {"seed": seed}  # its own width
+                network = {"seed": seed}  # a trained network keeps its own width
         else:
             frames = None
             changes = changes | {"weights": self.network}
@@ -172,26 +172,26 @@ class Bench:
         return build_style_transfer(config_files(config), changes, network, frames).model
 
     def _matched_width(self) -> int:
-        """Return the width of two-dimensional convolutions with as many parameters, kernels of 11 and three stacks."""
+        """Return the width at which 2-D convolutions (kernel 11, three stacks) have as many parameters as 1-D ones."""
         parameters = 513 * 11 * self.width + 2 * 11 * self.width**2
         return int((-121 + math.sqrt(121**2 + 4 * 242 * parameters)) / (2 * 242))
 
 
 def default_pairs(num: int, seconds: float) -> list[tuple[Tensor, Tensor]]:
-    """Return pairs of contents and styles."""
+    """Return the default pairs of content and style."""
     spoken, played, dripping = speech(seconds, RATE), music(seconds), drops(seconds)
     pairs = [(spoken[0], played[0]), (played[1], dripping), (spoken[1], spoken[2]), (played[0], spoken[3])]
     return pairs[:num]
 
 
 def read_pairs(path: str, seconds: float) -> list[tuple[Tensor, Tensor]]:
-    """Read the pairs of a CSV file, the first seconds of each."""
+    """Read the first seconds of the pairs in a CSV file."""
     sounds = [read_audio(clip.path, RATE)[:, : round(seconds * RATE)] for clip in Pairs().scan(Path(path))]
     return list(zip(sounds[::2], sounds[1::2], strict=True))
 
 
 def _levelled(wav: Tensor) -> Tensor:
-    """Bring a sound to the level that `stylize` works at."""
+    """Scale a sound to the level that `stylize` uses."""
     return wav * (WORKING_LEVEL / active_level([wav], RATE))
 
 

@@ -1,9 +1,9 @@
-"""Speed of style transfer, `python -m benchmarks.style_step`.
+"""Measure the speed of style transfer: `python -m benchmarks.style_step`.
 
-A pair of 5 s by each config as it is, with a full history of L-BFGS. Side by side: an evaluation in the precision that
-the package chooses by itself, in float32, with oneDNN's convolutions in place of matrix products of windows, and a bare
-product of 4096 x 4096 matrices, whose rate is what the machine can do. FLOP are those of the products that are
-computed: convolutions forward and to the input, and Gram matrices in the cheaper way
+Each config is run on a pair of 5 s at its own settings, with a full L-BFGS history. Candidates: an evaluation in the
+precision that the package chooses, in float32, with oneDNN's convolutions instead of matrix products of windows, and a
+bare product of 4096 x 4096 matrices, which estimates the limit of the machine. FLOP count the products that are
+computed: convolutions (forward, and backward to the input) and Gram matrices in the cheaper form
 (`audiogen.losses.style.StyleTarget`).
 """
 
@@ -26,18 +26,18 @@ from benchmarks.timing import fastest
 
 CONFIGS = ("style_transfer", "lin", "jain_raj", "jain_raj stft", "huzaifah_wyse texture", "huzaifah_wyse")
 SECONDS = 5.0
-SIZE = 4096  # of the bare matrices
+SIZE = 4096  # rows and columns of the bare matrices
 
 
 def begin(config: str, content: Tensor, style: Tensor, precision: Precision, windows: bool = True) -> Transfer:
-    """Return an optimisation under way, whose history is as long as it gets.
+    """Return a started optimisation whose L-BFGS history is full.
 
     Args:
-        config: Its name.
-        content: wav, float32 [1, T] at the config's rate.
+        config: Name of the config.
+        content: wav, float32 [1, T] at the config's sample rate.
         style: wav, float32 [1, T].
-        precision: Of the convolutions.
-        windows: Whether they are matrix products of windows.
+        precision: Precision of the convolutions.
+        windows: Whether convolutions are computed as matrix products of windows.
     """
     model = build_style_transfer(config_files(config), {"precision": precision}).model
     if not windows:
@@ -58,7 +58,7 @@ def begin(config: str, content: Tensor, style: Tensor, precision: Precision, win
 
 
 def measure(config: str, rounds: int) -> dict[str, float]:
-    """Print a table of evaluations and return its metrics."""
+    """Time evaluations; print the table and return its metrics."""
     content, style = music(SECONDS)[0], drops(SECONDS)
     fast = has_fast_bf16(torch.device("cpu"))
     dtype = torch.bfloat16 if fast else torch.float32
@@ -73,12 +73,12 @@ def measure(config: str, rounds: int) -> dict[str, float]:
     seconds = fastest(candidates | {"product": lambda: matrix @ matrix}, rounds)
     rate = 2 * SIZE**3 / seconds["product"]
     print(f"\n{config}: {flop / 1e9:.1f} GFLOP an evaluation; a product alone: {rate / 1e9:.0f} GFLOP/s")
-    print(f"{'':<12}{'iterations/s':>14}{'share of product rate':>24}")
+    print(f"{'':<12}{'iterations/s':>14}{'fraction of product rate':>27}")
     for name in transfers:
-        print(f"{name:<12}{1 / seconds[name]:>14.2f}{flop / seconds[name] / rate:>24.2f}")
+        print(f"{name:<12}{1 / seconds[name]:>14.2f}{flop / seconds[name] / rate:>27.2f}")
     return {
         "iterations_per_s": 1 / seconds["auto"],
-        "share_of_gemm_rate": flop / seconds["auto"] / rate,
+        "fraction_of_gemm_rate": flop / seconds["auto"] / rate,
         "speedup_to_onednn": seconds["oneDNN"] / seconds["auto"],
         "speedup_to_float32": seconds["float32"] / seconds["auto"],
         "gflop": flop / 1e9,
@@ -87,7 +87,7 @@ def measure(config: str, rounds: int) -> dict[str, float]:
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure all configs and print the table."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.style_step", description=__doc__.split("\n")[0])
     parser.add_argument("--configs", nargs="+", default=CONFIGS)
     parser.add_argument("--rounds", type=int, default=10)

@@ -1,8 +1,8 @@
-"""What measurements say of a claim, and measures of textures: the reasoning behind `benchmarks.style_ablation`.
+"""Turn measurements into verdicts, and measure textures, for `benchmarks.style_ablation`.
 
 A claim compares two systems on the same pairs of sounds. Differences are averaged over the seeds of each pair, so that
-pairs are independent, and a 95 % confidence interval of their mean is compared with a margin below which a difference
-does not matter.
+pairs are independent. The 95 % confidence interval of their mean is compared with a margin, below which a difference
+is irrelevant.
 """
 
 import math
@@ -24,12 +24,12 @@ ONSETS_MARGIN = 0.03  # of a correlation
 
 
 class Difference(NamedTuple):
-    """A mean difference over pairs, above 0 where the first system is better.
+    """A mean difference over pairs, positive if the first system is better.
 
     Attributes:
-        mean: Over the pairs.
-        half_width: Half of the confidence interval; infinite for fewer than two pairs.
-        answer: What it says at a margin.
+        mean: Mean difference over the pairs.
+        half_width: Half the width of the confidence interval, infinite for fewer than two pairs.
+        answer: Verdict at the given margin.
     """
 
     mean: float
@@ -38,10 +38,10 @@ class Difference(NamedTuple):
 
 
 def difference(values: Sequence[float], margin: float) -> Difference:
-    """Weigh differences of independent pairs of sounds, above 0 where the first system is better.
+    """Decide from the differences of independent pairs of sounds, positive where the first system is better.
 
-    "better" and "worse" need a mean of at least the margin and an interval without 0; "no difference" needs an interval
-    within the margin on both sides. Everything else, and fewer than three pairs, is "cannot tell".
+    "better" and "worse" require a mean of at least the margin and an interval that excludes 0. "no difference" requires
+    an interval within the margin on both sides. Everything else, and fewer than three pairs, is "cannot tell".
 
     Example:
         >>> difference([0.20, 0.25, 0.22, 0.18], margin=0.05).answer
@@ -67,25 +67,25 @@ def difference(values: Sequence[float], margin: float) -> Difference:
 
 
 def combined(answers: Sequence[Answer]) -> Answer:
-    """Return what several measures say together: one that is better or worse decides where no other contradicts it."""
+    """Combine several verdicts: one "better" or "worse" decides, unless another verdict contradicts it."""
     decided = {answer for answer in answers if answer in ("better", "worse")}
     if len(decided) == 1:
         return decided.pop()
     return "no difference" if set(answers) == {"no difference"} else "cannot tell"
 
 
-def seen(answer: Answer) -> str:
+def verdict(answer: Answer) -> str:
     """Return the verdict on a claim that the first system is better."""
-    return {"better": "seen", "worse": "the opposite is seen"}.get(answer, answer)
+    return {"better": "supported", "worse": "contradicted"}.get(answer, answer)
 
 
 def repeats(wav: Tensor, sample_rate: int, least_seconds: float = 0.5) -> float:
-    """Return the largest correlation of a sound's log-mel frames with themselves at a lag: 1 for exact repetition.
+    """Return the largest autocorrelation of a sound's log-mel frames over the lags; 1 is exact repetition.
 
     Args:
         wav: float32 [C, T].
-        sample_rate: In Hz.
-        least_seconds: The shortest lag.
+        sample_rate: Sample rate in Hz.
+        least_seconds: Shortest lag in seconds.
     """
     spec = _log_mel(wav, sample_rate)
     spec = spec - spec.mean(dim=1, keepdim=True)
@@ -98,7 +98,7 @@ def repeats(wav: Tensor, sample_rate: int, least_seconds: float = 0.5) -> float:
 
 
 def event_seconds(wav: Tensor, sample_rate: int) -> float:
-    """Return how long a sound stays like itself: the lag at which its frames' correlation falls to 1 / e."""
+    """Return the lag in seconds at which the autocorrelation of a sound's frames falls to 1 / e."""
     spec = _log_mel(wav, sample_rate, hop=128)
     spec = spec - spec.mean(dim=1, keepdim=True)
     power = float(spec.square().mean())
@@ -109,13 +109,13 @@ def event_seconds(wav: Tensor, sample_rate: int) -> float:
 
 
 def voiced_fraction(wav: Tensor, sample_rate: int) -> float:
-    """Return the mean probability that a frame has a pitch, by pYIN (Mauch & Dixon, 2014)."""
+    """Return the mean probability that a frame is voiced, by pYIN (Mauch & Dixon, 2014)."""
     _, _, probability = librosa.pyin(wav[0].numpy(), fmin=60.0, fmax=1000.0, sr=sample_rate)
     return float(probability.mean())
 
 
 def below(wav: Tensor, sample_rate: int, frequency: float) -> tuple[Tensor, int]:
-    """Return what lies below a frequency, float32 [C, T'], and the sample rate of twice that."""
+    """Low-pass and downsample a sound; return it, float32 [C, T'], and the new sample rate, twice the cut-off."""
     rate = round(2 * frequency)
     return torch.from_numpy(soxr.resample(wav.mT.numpy(), sample_rate, rate)).mT.contiguous(), rate
 

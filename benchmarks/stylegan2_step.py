@@ -1,9 +1,9 @@
-"""Speed of the StyleGAN2 training step: `python -m benchmarks.stylegan2_step`.
+"""Measure the speed of the StyleGAN2 training step: `python -m benchmarks.stylegan2_step`.
 
-64 x 64, ten classes, channel_base 4096, channel_max 128, batch 16. Side by side: the step of
-`tests.networks.plain_stylegan2` in float32, the package's step in float32 and in the precision it chooses by itself,
-and bare convolutions, whose rate is what the machine can do. Also: how far gradients of the two penalties are from
-float64.
+64 x 64, ten classes, channel_base 4096, channel_max 128, batch 16. Candidates: the step of
+`tests.networks.plain_stylegan2` in float32, the package's step in float32 and in the precision that it chooses, and
+bare convolutions, which estimate the limit of the machine. Also printed: the error of both penalties' gradients
+relative to float64.
 """
 
 import json
@@ -28,12 +28,12 @@ from tests.networks import plain_stylegan2
 
 BATCH = 16
 CHANNELS: dict[str, Any] = {"channel_base": 4096, "channel_max": 128}
-PLAIN_FLOP = 12.9e9  # per image, by hand: the counter takes grouped convolutions for full ones
+PLAIN_FLOP = 12.9e9  # per image, counted by hand: PyTorch's counter treats grouped convolutions as full ones
 R1_INTERVAL, PATH_LENGTH_INTERVAL = 16, 4
 
 
 def make_model(precision: Precision) -> StyleGAN2:
-    """Return the model as a Trainer would drive it, without the lazy penalties and without logging."""
+    """Return a model that is ready for `training_step` without a Trainer, lazy penalties and logging."""
     torch.manual_seed(0)
     model = StyleGAN2(
         LogMel(sample_rate=8000, n_fft=512, hop_length=128, n_mels=64, num_frames=64),
@@ -56,7 +56,7 @@ def make_model(precision: Precision) -> StyleGAN2:
 
 
 def conv_rate(dtype: torch.dtype) -> tuple[Callable[[], object], float]:
-    """Return a run of forward and backward 3 x 3 convolutions as in the step's two highest levels, and its FLOP."""
+    """Return a function that runs 3 x 3 convolutions of the two highest levels forward and backward, and its FLOP."""
     runs, flop = [], 0.0
     for channels, side in ((64, 64), (128, 32)):
         x = torch.randn(BATCH, channels, side, side, dtype=dtype).contiguous(memory_format=torch.channels_last)
@@ -70,7 +70,7 @@ def conv_rate(dtype: torch.dtype) -> tuple[Callable[[], object], float]:
 
 
 def count_flop(run: Callable[[], object]) -> float:
-    """Return the FLOP of convolutions and matrix products."""
+    """Count the FLOP of convolutions and matrix products in a call."""
     with FlopCounterMode(display=False) as counter:
         run()
     return float(counter.get_total_flops())
@@ -143,16 +143,16 @@ def measure(dtype: torch.dtype) -> tuple[dict[str, float], float, float]:
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure and print the tables."""
     torch.set_flush_denormal(True)
     dtype = torch.bfloat16 if has_fast_bf16(torch.device("cpu")) else torch.float32
     seconds, flop, rate = measure(dtype)
     print(f"StyleGAN2 step, 64 x 64, batch {BATCH}, {torch.get_num_threads()} threads, auto = {dtype}")
     print(f"convolutions alone: {rate / 1e9:.0f} GFLOP/s\n")
-    print(f"{'step':<42}{'images/s':>9}{'GFLOP/image':>13}{'share of conv rate':>20}")
+    print(f"{'step':<42}{'images/s':>9}{'GFLOP/image':>13}{'fraction of conv rate':>23}")
     for name, work in (("plain float32", PLAIN_FLOP), ("audiogen float32", flop), ("audiogen auto", flop)):
         images_per_s = BATCH / seconds[name]
-        print(f"{name:<42}{images_per_s:>9.1f}{work / 1e9:>13.2f}{work * images_per_s / rate:>20.2f}")
+        print(f"{name:<42}{images_per_s:>9.1f}{work / 1e9:>13.2f}{work * images_per_s / rate:>23.2f}")
     lazy = seconds["r1"] / R1_INTERVAL + seconds["path length"] / PATH_LENGTH_INTERVAL
     regularised = BATCH / (seconds["audiogen auto"] + lazy)
     print(f"{'audiogen auto, R1 and path length (fp32)':<42}{regularised:>9.1f}\n")
@@ -161,7 +161,7 @@ def main() -> None:
     scores = {
         "images_per_s": BATCH / seconds["audiogen auto"],
         "images_per_s_regularised": regularised,
-        "share_of_conv_rate": flop * BATCH / seconds["audiogen auto"] / rate,
+        "fraction_of_conv_rate": flop * BATCH / seconds["audiogen auto"] / rate,
         "images_per_s_plain_float32": BATCH / seconds["plain float32"],
         "images_per_s_float32": BATCH / seconds["audiogen float32"],
         "gflop_per_image": flop / 1e9,

@@ -1,4 +1,4 @@
-"""Time candidates in turn: the speed of shared machines drifts, so only rounds side by side can be compared."""
+"""Time candidates in alternation. The speed of shared machines drifts, so only neighbouring rounds are comparable."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -7,7 +7,7 @@ ROUNDS = 10
 
 
 def fastest(candidates: Mapping[str, Callable[[], object]], rounds: int = ROUNDS) -> dict[str, float]:
-    """Run all candidates once, then in turn for some rounds; return each one's fastest time in seconds."""
+    """Run all candidates once, then in alternation for some rounds; return the fastest time of each in seconds."""
     for run in candidates.values():
         run()
     times: dict[str, list[float]] = {name: [] for name in candidates}

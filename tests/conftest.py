@@ -21,6 +21,7 @@ from audiogen.signals import HANDLED
 ONE_WORKER = (
     *("tests/slurm/", "tests/faults/", "tests/test_distributed.py", "tests/benchmarks/test_scaling_benchmark.py"),
 )
+SEVERAL = "several processes"
 WriteTone = Callable[..., Path]
 # On a busy machine, waiting for a second thread made these small tests up to ten times slower.
 torch.set_num_threads(1)
@@ -35,14 +36,15 @@ FORMATS = {
 }
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Keep the tests of a file on one pytest-xdist worker, where they share fixtures."""
+    path = item.path.relative_to(Path(__file__).parent.parent).as_posix()
+    item.add_marker(pytest.mark.xdist_group(SEVERAL if path.startswith(ONE_WORKER) else path))
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests of a file on one worker, where they share fixtures, and begin with the longest group."""
-    for item in items:
-        path = item.path.relative_to(Path(__file__).parent.parent).as_posix()
-        group = "several processes" if path.startswith(ONE_WORKER) else path
-        item.add_marker(pytest.mark.xdist_group(group))
-    items.sort(key=lambda item: "several processes" not in str(item.get_closest_marker("xdist_group")))
+    """Begin with the group that takes longest."""
+    items.sort(key=lambda item: pytest.mark.xdist_group(SEVERAL).mark not in item.iter_markers())
 
 
 def tone(sample_rate: int = 8000, seconds: float = 0.25, frequency: float = 440.0, num_channels: int = 1) -> NDArray:

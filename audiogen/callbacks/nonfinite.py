@@ -9,7 +9,7 @@ class SkipNonFinite(lightning.Callback):
     """Skip steps whose gradients are NaN or infinite, which by default end the training.
 
     The network with such a gradient keeps its weights, and running statistics are as before the step; other networks
-    of the step are updated. Each is told, with the network and the clips shown. With several processes all of them
+    of the step are updated. Each is reported, with the network and the clips shown. With several processes all of them
     skip.
 
     Args:

@@ -1,1 +1,1 @@
-"""Verbs beside fit, validate and test: one function each, for the command line and from Python."""
+"""Commands other than fit, validate and test: one function each, for the command line and for Python."""
