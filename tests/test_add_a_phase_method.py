@@ -3,7 +3,9 @@
 import re
 import sys
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,13 +13,13 @@ import yaml
 from jsonargparse import ArgumentParser
 
 import audiogen
+from audiogen.checkpoint_io import CheckpointError
 from audiogen.cli import main
-from audiogen.transforms.stft import STFT
+from audiogen.transforms.cqt import CQT
 from audiogen.transforms.transform import SpectrogramTransform
 from tests.tiny_run import arguments, write_classes
 
 PAGE = Path("docs/add_a_phase_method.md").read_text()
-RATE, HOP = 8000, 128
 
 
 @pytest.fixture
@@ -30,24 +32,33 @@ def documented(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path
     sys.modules.pop("my_phase", None)
 
 
-def stft(phase: str) -> SpectrogramTransform:
+def construct(class_path: str, settings: dict[str, Any]) -> SpectrogramTransform:
     parser = ArgumentParser(exit_on_error=False)
     parser.add_argument("--transform", type=SpectrogramTransform)
-    settings = {"sample_rate": RATE, "n_fft": 512, "hop_length": HOP, "num_frames": 32, "phase": {"class_path": phase}}
-    spec = {"class_path": f"{STFT.__module__}.STFT", "init_args": settings}
-    return parser.instantiate(parser.parse_object({"transform": spec})).transform
+    described = {"class_path": class_path, "init_args": settings | {"phase": {"class_path": "my_phase.Steady"}}}
+    return parser.instantiate(parser.parse_object({"transform": described})).transform
 
 
-def test_documented_method_restores_a_steady_tone_of_a_bin(documented: Path) -> None:
-    transform = stft("my_phase.Steady")
-    time = torch.arange(transform.num_samples) / RATE
-    tone = 0.5 * torch.sin(2 * torch.pi * 1000 * time).expand(1, 1, -1)  # 64 bins of 15.6 Hz
-    spec = transform(tone)
-    wav = transform.inverse(spec)
-    assert wav.shape == tone.shape
-    middle = slice(8, -8)  # frames away from the ends
-    assert (transform(wav) - spec)[..., middle].abs().mean() < 0.1
-    assert torch.equal(transform.inverse(spec, tone[..., :400])[..., :200], tone[..., :200])
+def test_documented_calls_invert_a_tone_with_and_without_a_prefix(documented: Path) -> None:
+    scope: dict[str, Any] = {}
+    exec(re.findall(r"```python\n(.*?)```", PAGE, re.S)[1], scope)
+    transform, tone, wav, continued = (scope[name] for name in ("transform", "tone", "wav", "continued"))
+    assert wav.shape == continued.shape == tone.shape == (1, 1, 4096)
+    middle = slice(8, -8)  # frames away from the ends; the tone is in the centre of a bin
+    assert (transform(wav) - transform(tone))[..., middle].abs().mean() < 0.1
+    assert torch.equal(continued[..., :200], tone[..., :200])
+    assert torch.equal(continued[..., 400:], wav[..., 400:])
+
+
+def test_result_for_a_clip_does_not_depend_on_its_batch(documented: Path) -> None:
+    transform = construct("audiogen.transforms.stft.STFT", {"sample_rate": 8000, "n_fft": 256, "hop_length": 64})
+    spec = 2 * torch.rand(3, *transform.shape, generator=torch.Generator().manual_seed(0)) - 1
+    torch.testing.assert_close(transform.inverse(spec)[1:2], transform.inverse(spec[1:2]))
+
+
+def test_transform_without_evenly_spaced_bins_is_refused(documented: Path) -> None:
+    with pytest.raises(ValueError, match="Steady needs the evenly spaced bins of an STFT"):
+        CQT(8000, 64, 100.0, 48, 12, 32, phase=import_module("my_phase").Steady())
 
 
 def test_documented_method_is_used_by_training_and_by_the_checkpoint(
@@ -56,8 +67,14 @@ def test_documented_method_is_used_by_training_and_by_the_checkpoint(
     data = write_classes(documented / "data", {"low": 300, "high": 2000})
     main([*arguments(data, documented / "run", 0.008), "--config", str(documented / "my_phase.yaml")])
     saved = yaml.safe_load((documented / "run" / "config.yaml").read_text())
-    assert saved["data"]["transform"]["init_args"]["phase"]["class_path"] == "my_phase.Steady"
-    monkeypatch.setenv("AUDIOGEN_TRUST", "my_phase")
+    assert saved["data"]["transform"]["init_args"]["phase"] == {
+        "class_path": "my_phase.Steady",
+        "init_args": {"speed": 1.0},
+    }
+    with pytest.raises(CheckpointError, match=r"names my_phase\.Steady"):
+        audiogen.load(documented / "run")
+    (trust,) = re.findall(r"AUDIOGEN_TRUST=(\S+) python", PAGE)
+    monkeypatch.setenv("AUDIOGEN_TRUST", trust)
     model = audiogen.load(documented / "run")
     assert type(model.transform.phase).__name__ == "Steady"
     assert audiogen.generate(model, num=1).wav.isfinite().all()

@@ -112,7 +112,7 @@ def test_a_missing_config_is_told(stage: Stage) -> None:
 
 @pytest.mark.parametrize(
     ("line", "message"),
-    [("config.yaml --model.r1_gamma 0.5 --name Joe's", "a quote without another"), ("", "no line 1")],
+    [("config.yaml --model.r1_gamma 0.5 --name Joe's", "an unmatched quote"), ("", "no line 1")],
 )
 def test_a_line_of_a_sweep_that_cannot_be_read_is_told(line: str, message: str, tmp_path: Path) -> None:
     (tmp_path / "sweep.txt").write_text(f"{line}\n")
