@@ -42,8 +42,7 @@ def call(command: str, function: Callable[..., Any], args: Sequence[str], defaul
     parser.set_defaults(dict(defaults))
     if "data" in parameters:
         args = with_config_paths([command, *args])[1:]
-    flags = {f"--{name}" for name, parameter in parameters.items() if parameter.default is False}
-    arguments = parser.parse_args([f"{arg}=true" if arg in flags else arg for arg in map(_with_underscores, args)])
+    arguments = parser.parse_args(_as_yaml(list(map(_with_underscores, args)), parameters))
     values = parser.instantiate(_without_shards(arguments) if "data" in parameters else arguments)
     return function(**{name: values[name] for name in parameters if name != "config" or values[name] is not None})
 
@@ -98,6 +97,20 @@ def _parser(command: str, function: Callable[..., Any]) -> ArgumentParser:
         done.add(name)
     parser.add_function_arguments(function, as_group=False, skip=done)
     return parser
+
+
+def _as_yaml(args: Sequence[str], parameters: Mapping[str, inspect.Parameter]) -> list[str]:
+    """Write the values of flags and infinite numbers as YAML: --overwrite=true, --seconds=.inf."""
+    flags = {f"--{name}" for name, parameter in parameters.items() if parameter.default is False}
+    numbers = {f"--{name}" for name, parameter in parameters.items() if "float" in str(parameter.annotation)}
+    written = []
+    for option, arg in zip(["", *args], args, strict=False):
+        if arg in flags:
+            arg = f"{arg}=true"
+        elif (arg == "inf" and option in numbers) or arg in {f"{name}=inf" for name in numbers}:
+            arg = arg.removesuffix("inf") + ".inf"
+        written.append(arg)
+    return written
 
 
 def _with_underscores(arg: str) -> str:

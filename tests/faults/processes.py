@@ -208,7 +208,7 @@ def lost_process(bench: Bench, victims: tuple[int, ...]) -> Outcome:
             assert time.monotonic() - start < 60, log.read_text()
             time.sleep(0.05)
         longest = max(longest, time.monotonic() - start)
-        assert "of this training is gone or cannot" in log.read_text() or "Child process" in log.read_text(), (
+        assert "of this training ended or cannot" in log.read_text() or "Child process" in log.read_text(), (
             log.read_text()
         )
         with (run / "metrics.csv").open() as file:

@@ -151,7 +151,7 @@ def test_more_processes_than_train_together_are_refused(cluster: Cluster, data: 
         "--ntasks-per-node=2", "--wrap", f"srun {' '.join(command)}".replace("[", "'[").replace("]", "]'")
     )
     job.wait("FAILED", "COMPLETED")
-    assert "srun started 2 processes, and 1 would train together" in job.output()
+    assert "srun started 2 processes, but 1 would train together" in job.output()
     assert not (tmp_path / "run" / "metrics.csv").exists()
 
 

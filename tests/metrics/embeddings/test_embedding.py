@@ -115,16 +115,16 @@ def test_cache_key_contains_the_phase_method_only_if_audio_is_embedded(tmp_path:
 
 def test_cache_key_contains_the_code_of_the_phase_method(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = Path("audiogen/transforms/phase/griffin_lim.py").read_text()
-    (tmp_path / "my_phase.py").write_text(text)
+    (tmp_path / "kept_phase.py").write_text(text)
     monkeypatch.syspath_prepend(tmp_path)
-    import my_phase  # type: ignore[import-not-found]
+    import kept_phase  # type: ignore[import-not-found]
 
     look_up, batches = cached_embedder(tmp_path / "cache"), [(tones(mel()), torch.tensor([0, 1]))]
     counts = []
     for change in ("", "", "\nCHANGED = True\n"):
-        (tmp_path / "my_phase.py").write_text(text + change)
+        (tmp_path / "kept_phase.py").write_text(text + change)
         embedding = Level()
-        look_up(embedding, batches, mel(phase=my_phase.GriffinLim(2)))
+        look_up(embedding, batches, mel(phase=kept_phase.GriffinLim(2)))
         counts.append(len(embedding.seen))
     assert counts == [1, 0, 1]
 
