@@ -94,7 +94,7 @@ HEALTHY = {
     "healthy": {},
     "healthy_seed_1": {"seed_everything": 1},
     "healthy_slow": _model(learning_rate=0.001),
-    "healthy_mode_seeking": _model(mode_seeking=0.03),
+    "healthy_mode_seeking": _model(mode_seeking_weight=0.03),
     "healthy_large_r1": _model(r1_gamma=0.5),
 }
 

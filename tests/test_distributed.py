@@ -54,7 +54,7 @@ def command_lines(classifier: tuple[Path, Path], run: Path) -> dict[str, list[st
     scale = ["--data.transform.floor_db", "-100", "--data.transform.ceil_db", "20", "--data.batch_size", "8"]
     full = ["--model.precision", "fp32"]
     gan = [*scale, *full, "--model.style_mixing", "0.5"]
-    exact = ["--trainer.precision", "64-true", "--model.mode_seeking", "0.1"]
+    exact = ["--trainer.precision", "64-true", "--model.mode_seeking_weight", "0.1"]
     both = ["--model.targets", "all", "--model.cycle_weight", "1", "--model.pairs", "clip", "--data.domains", "true"]
     conversion = ["--data.batch_size", "8", *full, *both, "--data.transform.num_frames", "24"]
     return {

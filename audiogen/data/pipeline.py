@@ -94,7 +94,7 @@ class Pipeline:
         silent = torch.zeros(1, self.transform.shape[0], self.transform.num_samples)
         return quantise(self.transform(silent)[0])[self.transform.shape[2] // 2]
 
-    def fit(self, wav: Tensor) -> Tensor:
+    def pad_or_crop(self, wav: Tensor) -> Tensor:
         """Pad or cut wav, float32 [C, T], to the length of a clip. Random crops keep longer sounds whole."""
         clip = self.transform.num_samples
         if self.crop == "random":
@@ -167,7 +167,7 @@ def _process_segments(path: Path, pipeline: Pipeline, info: AudioInfo) -> Proces
     log = _Log()
     frames = []
     for wav in _read_usable(path, pipeline, info, log):  # WAV: preprocessed sound, float32 [C, T]
-        clip = pipeline.fit(wav)  # clip, float32 [C, T]
+        clip = pipeline.pad_or_crop(wav)  # clip, float32 [C, T]
         spec = pipeline.transform(clip[None])[0]  # spectrogram, float32 [C, F, L] in [-1, 1]
         frames.append(quantise(spec))  # what is stored, int16 [L, C, F]
         log.add(wav, spec)
@@ -233,7 +233,7 @@ def _preprocessed(wav: Tensor, pipeline: Pipeline) -> tuple[Tensor, list[Change]
     """
     wav, changes = preprocess(require_sound(wav), pipeline.transform.sample_rate, pipeline.steps)
     if pipeline.crop != "random":
-        require_sound(pipeline.fit(wav)[:, : wav.shape[1]], f"in the {pipeline.crop} crop, every sample is")
+        require_sound(pipeline.pad_or_crop(wav)[:, : wav.shape[1]], f"in the {pipeline.crop} crop, every sample is")
     return wav, changes
 
 
@@ -301,5 +301,5 @@ def clip_waveform(path: Path, pipeline: Pipeline, span: tuple[float, float] | No
         except AudioFileError as error:
             reason = error
         else:
-            return pipeline.fit(usable)[:, : pipeline.transform.num_samples]
+            return pipeline.pad_or_crop(usable)[:, : pipeline.transform.num_samples]
     raise reason

@@ -56,9 +56,9 @@ class StyleGAN2(GAN):
         path_length_weight: Weight of the path length penalty.
         path_length_interval: Steps between path length penalties; 0 disables them.
         path_length_decay: Update rate of the mean path length, in (0, 1].
-        mode_seeking: Weight of the mode seeking loss (Mao et al., 2019), which drives clips of one class apart and so
-            counteracts mode collapse within a class. It is computed every fourth step with four times the weight, on
-            separate pairs of clips that the discriminator never sees. 0 disables it.
+        mode_seeking_weight: Weight of the mode seeking loss (Mao et al., 2019), which drives clips of one class apart
+            and so counteracts mode collapse within a class. It is computed every fourth step with four times the
+            weight, on separate pairs of clips that the discriminator never sees. 0 disables it.
         style_mixing: Probability that a batch takes the styles of its later layers from a second latent.
         ema_half_life_kimg: Half-life of the averaged generator weights, in thousands of clips; "auto" for batch_size *
             10 / 32.
@@ -97,14 +97,14 @@ class StyleGAN2(GAN):
         path_length_weight: float = 2.0,
         path_length_interval: int = 4,
         path_length_decay: float = 0.01,
-        mode_seeking: float = 0.0,
+        mode_seeking_weight: float = 0.0,
         style_mixing: float = 0.9,
         ema_half_life_kimg: float | Literal["auto"] = "auto",
         ema_ramp_up: float | None = 0.05,
         precision: Precision = "auto",
         log_every_kimg: float = 0.5,
     ) -> None:
-        _check(batch_size, style_mixing, r1_interval, path_length_interval, mode_seeking)
+        _check(batch_size, style_mixing, r1_interval, path_length_interval, mode_seeking_weight)
         shape, num_classes = transform.shape, len(label_names)
         super().__init__(
             *(transform, label_names, batch_size, total_kimg, log_every_kimg),
@@ -123,7 +123,7 @@ class StyleGAN2(GAN):
         self.r1_gamma = 0.0002 * shape[1] * shape[2] / batch_size if r1_gamma == "auto" else r1_gamma
         self.r1_interval, self.path_length_interval = r1_interval, path_length_interval
         self.path_length_weight, self.path_length_decay = path_length_weight, path_length_decay
-        self.mode_seeking, self.style_mixing = mode_seeking, style_mixing
+        self.mode_seeking_weight, self.style_mixing = mode_seeking_weight, style_mixing
 
     def metric_names(self) -> set[str]:
         """Return the names of all logged metrics; see `KimgModule`."""
@@ -136,7 +136,7 @@ class StyleGAN2(GAN):
             names |= {"penalty/path_length", "gradient_norm/generator_path_length"}
         if self.r1_interval:
             names |= {"penalty/r1", "gradient_norm/discriminator_r1"}
-        return names | ({"loss/mode_seeking"} if self.mode_seeking else set())
+        return names | ({"loss/mode_seeking"} if self.mode_seeking_weight else set())
 
     def configure_optimizers(self) -> list[Optimizer]:
         """Return Adam for the generator and the discriminator, corrected for lazy regularisation."""
@@ -151,7 +151,7 @@ class StyleGAN2(GAN):
         generator_optimizer, discriminator_optimizer = self.optimizers()  # type: ignore[attr-defined]
         step = self.clips_seen // self.batch_size
         self.adversarial_backward(real, label)
-        if self.mode_seeking and step % MODE_SEEKING_INTERVAL == 0:
+        if self.mode_seeking_weight and step % MODE_SEEKING_INTERVAL == 0:
             pairs = slice(None, None, MODE_SEEKING_STRIDE)
             self.mode_seeking_backward(len(real[pairs]), None if label is None else label[pairs])
         self.update(generator_optimizer, "generator", self.generator)
@@ -240,7 +240,9 @@ class StyleGAN2(GAN):
             pairs = None if label is None else label.repeat_interleave(2, dim=0)
             spec = self.generator.synthesis(self._styles(z, pairs))
         loss = mode_seeking(spec.float(), z)
-        self.manual_backward(self.mode_seeking * MODE_SEEKING_INTERVAL * loss, inputs=list(self.generator.parameters()))
+        self.manual_backward(
+            self.mode_seeking_weight * MODE_SEEKING_INTERVAL * loss, inputs=list(self.generator.parameters())
+        )
         self.record("loss/mode_seeking", loss)
 
     def r1_backward(self, real: Tensor, label: Tensor | None) -> None:
@@ -326,7 +328,7 @@ class StyleGAN2(GAN):
 
 
 def _check(
-    batch_size: int, style_mixing: float, r1_interval: int, path_length_interval: int, mode_seeking: float
+    batch_size: int, style_mixing: float, r1_interval: int, path_length_interval: int, mode_seeking_weight: float
 ) -> None:
     """Check the ranges of settings."""
     if batch_size < 2:
@@ -338,5 +340,5 @@ def _check(
             "r1_interval and path_length_interval must be >= 0 (0 disables the penalty), "
             f"got {r1_interval} and {path_length_interval}"
         )
-    if mode_seeking < 0:
-        raise ValueError(f"mode_seeking must be >= 0, got {mode_seeking}")
+    if mode_seeking_weight < 0:
+        raise ValueError(f"mode_seeking_weight must be >= 0, got {mode_seeking_weight}")

@@ -61,7 +61,7 @@ def test_one_evaluation_gives_the_gradients_of_both_losses(real: Tensor, augment
 
 
 def test_mode_seeking_adds_a_loss_on_separate_pairs_to_the_generator_only(real: Tensor) -> None:
-    model = make(mode_seeking=0.5)
+    model = make(mode_seeking_weight=0.5)
     torch.manual_seed(5)
     model.mode_seeking_backward(2, LABEL.roll(1, 0)[::4])
     torch.manual_seed(5)
@@ -74,7 +74,7 @@ def test_mode_seeking_adds_a_loss_on_separate_pairs_to_the_generator_only(real: 
 
 @pytest.mark.parametrize("weight", [0.0, 0.5])
 def test_the_discriminator_sees_generated_clips_with_the_labels_of_the_real_ones(real: Tensor, weight: float) -> None:
-    model = make(label_names=("a", "b", "c", "d"), mode_seeking=weight)
+    model = make(label_names=("a", "b", "c", "d"), mode_seeking_weight=weight)
     seen: list[Tensor] = []
     model.discriminator.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[1]))
     label = torch.eye(4)[torch.arange(8) % 4]
@@ -150,7 +150,7 @@ def test_averaged_generator_never_trains() -> None:
     [
         ({"style_mixing": 1.5}, "style_mixing"),
         ({"r1_interval": -1}, "r1_interval"),
-        ({"mode_seeking": -0.1}, "mode_seeking must be >= 0, got -0.1"),
+        ({"mode_seeking_weight": -0.1}, "mode_seeking_weight must be >= 0, got -0.1"),
     ],
 )
 def test_values_out_of_range_are_refused(arguments: dict[str, float], message: str) -> None:
