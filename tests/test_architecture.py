@@ -13,11 +13,13 @@ FILES = sorted(set(re.findall(r"`((?:\w+/)*\w+\.py)`", PAGE + Path("docs/glossar
 
 
 def definitions(path: Path) -> set[str]:
-    """Return the names of all classes, functions and methods of a file, methods after their class."""
+    """Return the names of all constants, classes, functions and methods of a file, methods after their class."""
     found = set()
     for node in ast.parse(path.read_text()).body:
         if isinstance(node, ast.FunctionDef | ast.ClassDef):
             found.add(node.name)
+        if isinstance(node, ast.Assign):
+            found |= {target.id for target in node.targets if isinstance(target, ast.Name)}
         if isinstance(node, ast.ClassDef):
             found |= {f"{node.name}.{method.name}" for method in node.body if isinstance(method, ast.FunctionDef)}
     return found
@@ -30,7 +32,7 @@ def test_the_path_through_the_code_has_a_function_for_every_step() -> None:
 
 
 @pytest.mark.parametrize(("file", "name"), NAMED)
-def test_function_that_is_named_exists(file: str, name: str) -> None:
+def test_definition_that_is_named_exists(file: str, name: str) -> None:
     assert name in definitions(PACKAGE / file)
 
 
