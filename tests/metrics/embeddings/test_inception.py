@@ -13,17 +13,20 @@ from audiogen.metrics.embeddings.inception import URL, Inception, grey_images
 from audiogen.transforms.mel import LogMel
 
 
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> str:
+def save_random_weights(path: Path, seed: int = 0) -> str:
     """Save the weights of the network as it is before any are loaded."""
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(feature_extractor_inceptionv3, "load_state_dict_from_url", lambda *_, **__: {})
         patch.setattr(FeatureExtractorInceptionV3, "load_state_dict", lambda *_, **__: None)
         network = FeatureExtractorInceptionV3("random", ["2048"])
-    path = tmp_path_factory.mktemp("inception") / "random.pth"
     torch.save(network.state_dict(), path)
     return str(path)
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return save_random_weights(tmp_path_factory.mktemp("inception") / "random.pth")
 
 
 @pytest.fixture(scope="module")
