@@ -33,7 +33,7 @@ def test_documented_networks_train_and_generate(documented: Path, monkeypatch: p
     main(["fit", *config, *kept, "--model.total_kimg", "0.016", "--trainer.accelerator", "cpu"])
     with pytest.raises(CheckpointError, match=r"names my_networks\.SmallGenerator.* set AUDIOGEN_TRUST=my_networks "):
         audiogen.load(documented / "run")
-    (trust,) = re.findall(r"AUDIOGEN_TRUST=(\S+) python", Path("docs/add_a_model.md").read_text())
+    trust = re.findall(r"AUDIOGEN_TRUST=(\S+) python", Path("docs/add_a_model.md").read_text())[0]
     monkeypatch.setenv("AUDIOGEN_TRUST", trust)
     model = audiogen.load(documented / "run")
     assert type(model.generator).__module__ == "my_networks"

@@ -88,10 +88,12 @@ def config_of(args: list[str]) -> str:
 
 def write_named_files(page: Path, folder: Path) -> None:
     """Write the code of a page that tells the user to save it as my_*.py and my_*.yaml."""
+    text = page.read_text()
     for suffix, language in (("py", "python"), ("yaml", "yaml")):
-        blocks = re.findall(rf"```{language}\n(.*?)```", page.read_text(), re.S)
-        for name in sorted(set(re.findall(rf"`(my_\w+\.{suffix})`", page.read_text())))[:1]:
-            (folder / name).write_text(blocks[0])
+        for block in re.finditer(rf"```{language}\n(.*?)```", text, re.S):
+            named = re.findall(rf"`(my_\w+\.{suffix})`", text[: block.start()])
+            if named and not (folder / named[-1]).exists():  # a later block adds to the file
+                (folder / named[-1]).write_text(block[1])
 
 
 def parse(args: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
